@@ -1,0 +1,291 @@
+"""Random access by path, over anything that can read at an offset.
+
+A directory ends in its GOODBYE record, whose last 24 bytes say where the record and the directory begin; so a path is
+found from the archive's end inwards, reading one record a component. The lookup tables come from the archive and are
+not trusted: every offset is checked to fall inside its parent before it is followed, and the name found there counts.
+
+    >>> archive = Archive(reader)
+    >>> with archive.open(b"etc/hostname") as file:
+    ...     file.read()
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from catar import goodbye, layouts, schema
+from catar.decoder import NEED_DATA, Decoder
+from catar.errors import CatarError, FormatError
+from catar.records import Node
+from catar.walker import Walker
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["Archive", "Located", "NotFound", "PayloadReader", "RandomAccess", "RangeSource"]
+
+_PIECE = 65536
+_BATCH = 1024
+
+
+class NotFound(CatarError):
+    """The archive has no node at this path."""
+
+    def __init__(self, path: bytes) -> None:
+        super().__init__(f"no such path in the archive: {path.decode('utf-8', 'backslashreplace')}")
+        self.path = path
+
+
+class RandomAccess(Protocol):
+    """Bytes of known size that can be read in any order."""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        ...
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes from `offset` on, `size` of them or as many as there are."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a node stands in the archive.
+
+    :ivar path: from the root, without a leading slash; empty for the root
+    :ivar entry: offset of its ENTRY
+    :ivar end: offset of the first byte after the node
+    """
+
+    path: bytes
+    entry: int
+    end: int
+
+
+class RangeSource:
+    """A range of a random access reader as a stream (`catar.walker.ByteSource`).
+
+    :param piece: bytes read at a time
+    """
+
+    def __init__(self, reader: RandomAccess, start: int, end: int, piece: int = _PIECE) -> None:
+        self._reader = reader
+        self._at = start
+        self._end = end
+        self._piece = piece
+
+    def read(self) -> bytes:
+        """The next piece; empty at the end of the range."""
+        want = min(self._piece, self._end - self._at)
+        if want <= 0:
+            return b""
+        data = self._reader.read_at(self._at, want)
+        self._at += len(data)
+        return data
+
+    def skip(self, count: int) -> None:
+        """Pass over `count` bytes."""
+        self._at += count
+
+
+class PayloadReader(io.RawIOBase):
+    """A regular file's contents as a seekable, read-only binary file."""
+
+    def __init__(self, reader: RandomAccess, start: int, size: int) -> None:
+        super().__init__()
+        self._reader = reader
+        self._start = start
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}
+        if whence not in base:
+            raise ValueError(f"invalid whence {whence}")
+        at = base[whence] + offset
+        if at < 0:
+            raise ValueError("negative seek position")
+        self._at = at
+        return at
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        want = min(len(view), self._size - self._at)
+        if want <= 0:
+            return 0
+        data = self._reader.read_at(self._start + self._at, want)
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+class Archive:
+    """An archive whose nodes are looked up by path.
+
+    :param reader: the archive's bytes, from its first to its last
+    :param feature_flags: what the archive must have (an index says so), or None
+    :raises FormatError: from any method, when the archive is malformed
+
+    Paths are bytes; leading and repeated slashes do not count.
+    """
+
+    def __init__(self, reader: RandomAccess, feature_flags: int | None = None) -> None:
+        self.reader = reader
+        self._flags = feature_flags
+
+    @property
+    def feature_flags(self) -> int:
+        """The archive's feature flag word."""
+        if self._flags is None:
+            self._node_at(0, self.reader.size)
+        assert self._flags is not None
+        return self._flags
+
+    def locate(self, path: bytes = b"") -> Located:
+        """Find a node through the lookup tables of its parents.
+
+        :raises NotFound: when there is none
+        """
+        here = Located(b"", 0, self.reader.size)
+        for name in filter(None, path.split(b"/")):
+            child = self._child(here, name)
+            if child is None:
+                raise NotFound(path)
+            here = child
+        return here
+
+    def node(self, path: bytes = b"") -> Node:
+        """The metadata of a node. :raises NotFound: when there is none"""
+        where = self.locate(path)
+        return self.node_at(where)
+
+    def node_at(self, where: Located) -> Node:
+        """The metadata of a located node."""
+        node = self._node_at(where.entry, where.end)
+        node.name = where.path.rpartition(b"/")[2]
+        return node
+
+    def children(self, path: bytes = b"") -> Iterator[Located]:
+        """The entries of a directory, in the order of the archive.
+
+        :raises NotFound: when there is no such directory
+        """
+        where = self.locate(path)
+        record, count = self._table(where)
+        starts: list[tuple[int, int]] = []
+        for first in range(0, count, _BATCH):
+            size = min(_BATCH, count - first) * goodbye.ITEM_SIZE
+            items = self._exactly(record + 16 + first * goodbye.ITEM_SIZE, size)
+            for back, length, _ in layouts.GOODBYE_ITEM.iter_unpack(items):
+                starts.append(self._item_range(where, record, back, length))
+        starts.sort()
+        for start, end in starts:
+            name, entry = self._filename(start, end)
+            yield Located(where.path + b"/" + name if where.path else name, entry, end)
+
+    def walk(self, path: bytes = b"") -> Walker:
+        """Iterate over a node and everything below it (see `catar.walker.Walker`)."""
+        where = self.locate(path)
+        return Walker(self.source(where), self.decoder(where), top=where.path)
+
+    def open(self, path: bytes) -> io.BufferedReader:
+        """A regular file's contents, seekable; only what is read is fetched.
+
+        :raises NotFound: when there is no such path
+        :raises CatarError: when it is not a regular file
+        """
+        node = self.node(path)
+        if not node.is_regular:
+            raise CatarError(f"not a regular file: {path.decode('utf-8', 'backslashreplace')}")
+        return io.BufferedReader(PayloadReader(self.reader, node.payload_offset, node.size), _PIECE)
+
+    def source(self, where: Located) -> RangeSource:
+        """The bytes of a located node as a stream."""
+        return RangeSource(self.reader, where.entry, where.end)
+
+    def decoder(self, where: Located) -> Decoder:
+        """A decoder for `source(where)`."""
+        return Decoder(self._flags, offset=where.entry, any_top=where.entry > 0)
+
+    # Following untrusted offsets
+
+    def _exactly(self, offset: int, size: int) -> bytes:
+        data = self.reader.read_at(offset, size)
+        if len(data) != size:
+            raise FormatError("archive is truncated", offset + len(data))
+        return data
+
+    def _node_at(self, entry: int, end: int) -> Node:
+        decoder = Decoder(self._flags, offset=entry, any_top=entry > 0)
+        source = RangeSource(self.reader, entry, end, 4096)
+        while True:
+            event = decoder.next_event()
+            if event is NEED_DATA:
+                decoder.receive(source.read())
+                continue
+            assert isinstance(event, Node)
+            self._flags = decoder.feature_flags
+            if event.payload_offset + event.size > end:
+                raise FormatError("payload runs past the end of its node", event.offset)
+            return event
+
+    def _table(self, where: Located) -> tuple[int, int]:
+        """Offset of a directory's GOODBYE record and the number of its items."""
+        # The kind is read from the ENTRY, not guessed from the tail: a file's contents may imitate a table.
+        if not self._node_at(where.entry, where.end).is_dir:
+            raise NotFound(where.path)
+        if where.end - where.entry < 64 + goodbye.record_size(0):
+            raise FormatError("archive is truncated", where.end)
+        tail_at = where.end - goodbye.TAIL_SIZE
+        tail = goodbye.parse_tail(self._exactly(tail_at, goodbye.TAIL_SIZE))
+        if tail is None:
+            raise FormatError("no lookup table at the end of this directory", tail_at)
+        back, size = tail
+        record = where.end - size
+        if record - back != where.entry or record < where.entry + 64:
+            raise FormatError("lookup table points outside its directory", tail_at)
+        if self._exactly(record, 16) != layouts.HEADER.pack(size, schema.GOODBYE.type):
+            raise FormatError("lookup table has no GOODBYE header", record)
+        return record, (size - goodbye.record_size(0)) // goodbye.ITEM_SIZE
+
+    def _item_range(self, where: Located, record: int, back: int, length: int) -> tuple[int, int]:
+        start = record - back
+        if not where.entry + 64 <= start < record or not 0 < length <= back:
+            raise FormatError("lookup table points outside its directory", record)
+        return start, start + length
+
+    def _filename(self, start: int, end: int) -> tuple[bytes, int]:
+        """The name in the FILENAME record at `start`, and the offset of the ENTRY after it."""
+        size, type_ = layouts.HEADER.unpack(self._exactly(start, 16))
+        row = schema.FILENAME
+        if type_ != row.type or not row.smallest <= size <= row.largest or start + size > end:
+            raise FormatError("lookup table points to something that is not a FILENAME", start)
+        name = self._exactly(start + 16, size - 16)
+        return name[:-1], start + size
+
+    def _child(self, where: Located, name: bytes) -> Located | None:
+        record, count = self._table(where)
+        items = record + 16
+
+        def read_item(i: int) -> bytes:
+            return self._exactly(items + i * goodbye.ITEM_SIZE, goodbye.ITEM_SIZE)
+
+        for back, length in goodbye.find(read_item, count, name):
+            start, end = self._item_range(where, record, back, length)
+            found, entry = self._filename(start, end)
+            if found == name:
+                return Located(where.path + b"/" + name if where.path else name, entry, end)
+        return None

@@ -1,0 +1,160 @@
+"""The GOODBYE record: a directory's lookup table, an implicit binary search tree over hashes of its names.
+
+Items are sorted by (hash, offset) and stored in level order of the left-complete tree: item i has its children at
+2i + 1 and 2i + 2. Since all offsets count backwards from the record, a directory's bytes do not depend on where it
+stands in the archive. Source: casync `src/caformat.h` (`CaFormatGoodbye`), `src/cautil.c` (permutation); the hash is
+SipHash-2-4 with casync's fixed key.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from siphashc import siphash
+
+from catar import schema
+from catar.layouts import GOODBYE_ITEM, GOODBYE_TAIL, HEADER
+
+__all__ = ["ChildTable", "find", "hash_name", "level_order", "parse_tail", "record_size"]
+
+_KEY = bytes.fromhex("b3841d0f2b447485c12ec2d130ed3627")
+"""`CA_FORMAT_GOODBYE_HASH_KEY`."""
+
+ITEM_SIZE = GOODBYE_ITEM.size
+TAIL_SIZE = GOODBYE_TAIL.size
+_CACHED_ORDERS = 256
+
+
+def hash_name(name: bytes) -> int:
+    """SipHash-2-4 of a file name, without its NUL."""
+    return siphash(_KEY, name)
+
+
+def record_size(count: int) -> int:
+    """Size in bytes of the GOODBYE record of a directory with `count` children."""
+    return HEADER.size + ITEM_SIZE * count + TAIL_SIZE
+
+
+def _level_order(count: int) -> array[int]:
+    """For each array position, the rank of the item that belongs there."""
+    order = array("Q", bytes(8 * count))
+    rank = 0
+    stack: list[int] = []
+    node = 0
+    while stack or node < count:
+        while node < count:
+            stack.append(node)
+            node = 2 * node + 1
+        node = stack.pop()
+        order[node] = rank
+        rank += 1
+        node = 2 * node + 2
+    return order
+
+
+_small_order = lru_cache(maxsize=_CACHED_ORDERS)(_level_order)
+
+
+def level_order(count: int) -> array[int]:
+    """Ranks in level order of the left-complete binary search tree with `count` items."""
+    return _small_order(count) if count < _CACHED_ORDERS else _level_order(count)
+
+
+class ChildTable:
+    """The children of one open directory, collected while it is written or read.
+
+    Sixteen bytes a child: a directory of a million names stays small.
+    """
+
+    __slots__ = ("entry_offset", "hashes", "last_name", "names_seen", "starts")
+
+    def __init__(self, entry_offset: int) -> None:
+        """:param entry_offset: offset of the directory's ENTRY record"""
+        self.entry_offset = entry_offset
+        self.starts = array("Q")
+        self.hashes = array("Q")
+        self.last_name = b""
+        self.names_seen: set[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def add(self, name: bytes, start: int) -> None:
+        """Note a child whose FILENAME record is at offset `start`; it ends where the next one, or GOODBYE, begins."""
+        self.starts.append(start)
+        self.hashes.append(siphash(_KEY, name))
+        self.last_name = name
+
+    def is_duplicate(self, name: bytes) -> bool:
+        """Whether `name` was added before. Free while names rise; else told by hash alone."""
+        if self.names_seen is None:
+            if name > self.last_name:
+                return False
+            self.names_seen = set(self.hashes)
+        known = siphash(_KEY, name)
+        if known in self.names_seen:
+            return True
+        self.names_seen.add(known)
+        return False
+
+    def record(self, offset: int) -> bytes:
+        """The whole GOODBYE record, when it stands at `offset`."""
+        count = len(self.starts)
+        size = record_size(count)
+        tail = GOODBYE_TAIL.pack(offset - self.entry_offset, size, schema.GOODBYE_TAIL_MARKER)
+        head = HEADER.pack(size, schema.GOODBYE.type)
+        if not count:
+            return head + tail
+        if count == 1:
+            back = offset - self.starts[0]
+            return head + GOODBYE_ITEM.pack(back, back, self.hashes[0]) + tail
+        return head + self._items(offset, count) + tail
+
+    def _items(self, offset: int, count: int) -> bytes:
+        starts, hashes = self.starts, self.hashes
+        # sorted() is stable and offsets rise, so equal hashes stay in order of offset.
+        by_hash = sorted(range(count), key=hashes.__getitem__)
+        table = array("Q", bytes(ITEM_SIZE * count))
+        at = 0
+        for rank in level_order(count):
+            child = by_hash[rank]
+            start = starts[child]
+            end = starts[child + 1] if child + 1 < count else offset
+            table[at] = offset - start
+            table[at + 1] = end - start
+            table[at + 2] = hashes[child]
+            at += 3
+        if struct.pack("=Q", 1) != struct.pack("<Q", 1):
+            table.byteswap()
+        return table.tobytes()
+
+
+def parse_tail(data: bytes) -> tuple[int, int] | None:
+    """`(entry_offset, record size)` from the last 24 bytes of a GOODBYE record, None when they are no such tail."""
+    entry_offset, size, marker = GOODBYE_TAIL.unpack(data)
+    if marker != schema.GOODBYE_TAIL_MARKER or size < record_size(0) or (size - record_size(0)) % ITEM_SIZE:
+        return None
+    return entry_offset, size
+
+
+def find(read_item: Callable[[int], bytes], count: int, name: bytes) -> Iterator[tuple[int, int]]:
+    """`(offset, size)` of every item whose hash is that of `name`; the caller confirms the name itself.
+
+    :param read_item: gives the 24 bytes of the item at a position, so that no table has to be loaded whole
+    :param count: items in the table
+    """
+    wanted = siphash(_KEY, name)
+    stack = [0]
+    while stack:
+        i = stack.pop()
+        if i >= count:
+            continue
+        offset, size, known = GOODBYE_ITEM.unpack(read_item(i))
+        if known == wanted:
+            yield offset, size
+            stack += (2 * i + 2, 2 * i + 1)
+        else:
+            stack.append(2 * i + 1 if wanted < known else 2 * i + 2)
