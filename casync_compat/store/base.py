@@ -1,0 +1,104 @@
+"""What a chunk store is, as small protocols: a source of chunks, a sink for chunks, a store that can be pruned.
+
+A store takes and gives raw chunks. Compression, file names and transport are its own affair, and it verifies
+every chunk that it hands out: no caller ever sees bytes that do not have the id they were asked for by. This
+module does no IO, and it knows no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from casync_compat.digest import ChunkId, Digest
+from casync_compat.errors import ChunkCorrupt
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["ChunkSink", "ChunkSource", "Prunable", "Put", "checked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """What became of a chunk that was put.
+
+    :ivar new: whether it was written; False when the store had it already
+    :ivar stored: bytes written, as stored (compressed); 0 when not new
+    """
+
+    new: bool
+    stored: int
+
+
+class ChunkSource(Protocol):
+    """Chunks can be read from it. All methods may be called from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The store as a user would name it, for messages."""
+
+    def get(self, id: ChunkId, digest: Digest, limit: int) -> bytes:
+        """The raw chunk, verified.
+
+        :param digest: the algorithm that `id` was made with
+        :param limit: the most bytes that the chunk may have
+        :raises ChunkMissing: the store does not have it
+        :raises ChunkCorrupt: the store has something else, or something larger than `limit`, in its place
+        :raises FileError: the store could not be read
+        """
+
+    def has(self, id: ChunkId) -> bool:
+        """Whether the store has the chunk; its content is not verified.
+
+        :raises FileError: the store could not be read
+        """
+
+
+class ChunkSink(Protocol):
+    """Chunks can be written to it. All methods may be called from several threads at once."""
+
+    def put(self, id: ChunkId, data: ReadableBuffer) -> Put:
+        """Store the raw chunk `data` under `id`, unless it is there already.
+
+        That `id` is the digest of `data` is the caller's promise. The chunk appears whole or not at all, but is durable
+        only after `sync`.
+
+        :raises UsageError: `data` is empty
+        :raises FileError: the store could not be written
+        """
+
+    def sync(self) -> None:
+        """Return when every chunk put before this call would survive a loss of power.
+
+        :raises FileError: that cannot be promised
+        """
+
+
+class Prunable(Protocol):
+    """Chunks can be listed and removed."""
+
+    def ids(self) -> Iterator[ChunkId]:
+        """The ids of all chunks, each once, in ascending order of the id.
+
+        :raises FileError: the store could not be read
+        """
+
+    def remove(self, id: ChunkId) -> int:
+        """Remove a chunk and return the bytes freed, as stored; 0 when it was not there.
+
+        :raises FileError: the store could not be changed
+        """
+
+
+def checked(id: ChunkId, digest: Digest, raw: bytes, where: str) -> bytes:
+    """`raw`, if it is the chunk `id`.
+
+    :param where: the store, for the message
+    :raises ChunkCorrupt: it is not
+    """
+    found = digest.of(raw)
+    if found != id:
+        raise ChunkCorrupt(id, where, f"its content has the {digest.value} id {found.hex()}")
+    return raw
