@@ -1,0 +1,224 @@
+"""Index files (.caidx over an archive, .caibx over a blob): which chunks, in which order, make up a stream.
+
+Pure: bytes in, `Index` out, and back. The chunk table is kept as one buffer, forty bytes a chunk, and never unpacked
+into a list of objects; `IndexBuilder` grows the same buffer. The declarations are in `catar.schema`.
+
+    >>> index = Index.parse(data)
+    >>> for chunk in index: print(chunk.id, chunk.size)
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from operator import sub
+
+from casync_compat.chunker.params import ChunkSizes
+from casync_compat.digest import ChunkId, Digest
+from casync_compat.errors import FormatError, UsageError
+from catar import layouts, schema
+from catar.flags import FeatureFlags, is_normalised
+
+__all__ = ["Index", "IndexBuilder", "IndexChunk", "digest_bits", "digest_of_flags"]
+
+_HEADER = layouts.INDEX_HEADER
+_ITEM = layouts.INDEX_ITEM
+_TAIL = layouts.INDEX_TAIL
+_TABLE_OVERHEAD = 16 + _TAIL.size
+
+
+def digest_of_flags(feature_flags: int) -> Digest:
+    """The digest that a flag word says chunk ids and archive digests are made with."""
+    if feature_flags & FeatureFlags.BLAKE3:
+        return Digest.BLAKE3
+    return Digest.SHA512_256 if feature_flags & FeatureFlags.SHA512_256 else Digest.SHA256
+
+
+def digest_bits(digest: Digest) -> int:
+    """The bits of the feature flag word that stand for a digest."""
+    bits = {Digest.SHA512_256: FeatureFlags.SHA512_256, Digest.BLAKE3: FeatureFlags.BLAKE3}
+    return int(bits.get(digest, FeatureFlags(0)))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChunk:
+    """One row of an index.
+
+    :ivar start: offset in the stream of the chunk's first byte
+    :ivar size: in bytes
+    """
+
+    id: ChunkId
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A parsed index.
+
+    :ivar feature_flags: the flag word of the header
+    :ivar sizes: the chunk sizes that the stream was cut with
+    :ivar table: the items, forty bytes a chunk, as they stand in the file
+    """
+
+    feature_flags: int
+    sizes: ChunkSizes
+    table: bytes
+
+    @classmethod
+    def parse(cls, data: bytes, path: bytes | None = None) -> Index:
+        """Read an index file's contents.
+
+        :param path: the file, for messages
+        :raises FormatError: with the offset of the first thing that is wrong
+        """
+        if len(data) < _HEADER.size:
+            raise FormatError("index is truncated", path, len(data))
+        size, type_, flags, smallest, average, largest, table_size, table_type = _HEADER.unpack_from(data)
+        if size != 48 or type_ != schema.INDEX_TYPE:
+            raise FormatError("not an index file", path, 0)
+        if not is_normalised(flags):
+            raise FormatError(f"feature flags {flags:#x} are unknown or contradict one another", path, 16)
+        try:
+            sizes = ChunkSizes(smallest, average, largest)
+        except UsageError as error:
+            raise FormatError(f"chunk sizes are not valid: {error}", path, 24) from error
+        if table_size != schema.UINT64_MAX or table_type != schema.TABLE_TYPE:
+            raise FormatError("no chunk table follows the index header", path, 48)
+        items_end = _check_tail(data, path)
+        table = data[_HEADER.size : items_end]
+        index = cls(flags, sizes, table)
+        index._check_items(path)
+        return index
+
+    def _check_items(self, path: bytes | None) -> None:
+        ends = self.ends
+        if not len(ends):
+            return
+        sizes = array("q", map(sub, ends, chain((0,), ends))) if ends[-1] < 1 << 63 else None
+        if sizes is not None and min(sizes) > 0 and max(sizes) <= self.sizes.max:
+            return
+        start = 0
+        for i, end in enumerate(ends):
+            at = _HEADER.size + i * _ITEM.size
+            if end <= start:
+                raise FormatError(f"end of chunk {i} does not lie after its start", path, at)
+            if end - start > self.sizes.max:
+                raise FormatError(f"chunk {i} is larger than the index allows", path, at)
+            start = end
+
+    def to_bytes(self) -> bytes:
+        """The index file's contents, as casync writes it."""
+        sizes = self.sizes
+        header = _HEADER.pack(
+            48,
+            schema.INDEX_TYPE,
+            self.feature_flags,
+            sizes.min,
+            sizes.avg,
+            sizes.max,
+            schema.UINT64_MAX,
+            schema.TABLE_TYPE,
+        )
+        tail = _TAIL.pack(0, 0, 48, _TABLE_OVERHEAD + len(self.table), schema.TABLE_TAIL_MARKER)
+        return b"".join((header, self.table, tail))
+
+    @property
+    def digest(self) -> Digest:
+        """What chunk ids, and the digest of the stream, are made with."""
+        return digest_of_flags(self.feature_flags)
+
+    @property
+    def ends(self) -> memoryview | array[int]:
+        """The end offset of every chunk, without copying the table where the machine is little-endian."""
+        if sys.byteorder == "little":
+            return memoryview(self.table).cast("Q")[:: _ITEM.size // 8]
+        return array("Q", (end for end, _ in _ITEM.iter_unpack(self.table)))
+
+    @property
+    def size(self) -> int:
+        """Size in bytes of the stream that the index describes."""
+        return int(_ITEM.unpack_from(self.table, len(self.table) - _ITEM.size)[0]) if self.table else 0
+
+    def __len__(self) -> int:
+        return len(self.table) // _ITEM.size
+
+    def __getitem__(self, i: int) -> IndexChunk:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        end, id_ = _ITEM.unpack_from(self.table, i * _ITEM.size)
+        start = _ITEM.unpack_from(self.table, (i - 1) * _ITEM.size)[0] if i else 0
+        return IndexChunk(ChunkId(id_), start, end - start)
+
+    def __iter__(self) -> Iterator[IndexChunk]:
+        return self.chunks()
+
+    def chunks(self, first: int = 0) -> Iterator[IndexChunk]:
+        """The chunks in order, from number `first` on."""
+        start = self[first - 1].end if first else 0
+        for end, id_ in _ITEM.iter_unpack(memoryview(self.table)[first * _ITEM.size :]):
+            yield IndexChunk(ChunkId(id_), start, end - start)
+            start = end
+
+    def ids(self) -> Iterator[ChunkId]:
+        """The chunk ids in order, repeated ones included."""
+        for _, id_ in _ITEM.iter_unpack(self.table):
+            yield ChunkId(id_)
+
+    def at(self, offset: int) -> int:
+        """Number of the chunk that holds the byte at `offset`; `len(index)` past the end."""
+        return bisect_right(self.ends, offset)
+
+
+def _check_tail(data: bytes, path: bytes | None) -> int:
+    """Offset at which the items end; checks that what follows is the one tail, and nothing after it."""
+    items_end = len(data) - _TAIL.size
+    if items_end < _HEADER.size or (items_end - _HEADER.size) % _ITEM.size:
+        raise FormatError("index is truncated, or has bytes after its end", path, len(data))
+    zero1, zero2, index_offset, table_size, marker = _TAIL.unpack_from(data, items_end)
+    if marker != schema.TABLE_TAIL_MARKER or zero1 or zero2 or index_offset != 48:
+        raise FormatError("index is truncated: its tail is missing", path, items_end)
+    if table_size != len(data) - 48:
+        raise FormatError("size in the index tail does not match the file", path, items_end + 24)
+    return items_end
+
+
+class IndexBuilder:
+    """Collects the chunks of a stream, in order.
+
+    :param feature_flags: normalised
+    :param sizes: chunk sizes for the header
+    """
+
+    def __init__(self, feature_flags: int, sizes: ChunkSizes) -> None:
+        self.feature_flags = int(feature_flags)
+        self.sizes = sizes
+        self.size = 0
+        self._table = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._table) // _ITEM.size
+
+    def append(self, id: ChunkId, size: int) -> None:
+        """Add the next chunk.
+
+        :param size: in bytes
+        :raises UsageError: when no index with these chunk sizes can hold it
+        """
+        if not 0 < size <= self.sizes.max:
+            raise UsageError(f"a chunk of {size} bytes does not fit an index of at most {self.sizes.max}")
+        self.size += size
+        self._table += _ITEM.pack(self.size, id)
+
+    def build(self) -> Index:
+        """The index of what was added so far."""
+        return Index(self.feature_flags, self.sizes, bytes(self._table))

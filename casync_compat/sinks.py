@@ -1,0 +1,233 @@
+"""Where a stream of archive or blob bytes goes: into a file, into chunks, or only through a digest.
+
+All three are filled the same way: `write` for small pieces, `room` and `advance` for bytes that are read in place. They
+hash the stream on a thread of its own beside everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from casync_compat.chunker import Chunker, ChunkSizes
+from casync_compat.digest import ChunkId, Digest
+from casync_compat.index import Index, IndexBuilder
+from casync_compat.slabs import Slab, SlabWriter
+from casync_compat.store.base import ChunkSink
+from casync_compat.transfer import OrderedPool, Sequencer, default_jobs
+
+__all__ = ["ChunkCounts", "ChunkingSink", "DigestSink", "FileSink", "Sink"]
+
+_SLAB = 2 << 20
+_BATCH = 256 << 10
+
+
+class Sink(Protocol):
+    """Takes a stream of bytes."""
+
+    @property
+    def written(self) -> int:
+        """Bytes taken so far."""
+        ...
+
+    def write(self, data: bytes | memoryview) -> None: ...
+    def room(self) -> memoryview: ...
+    def advance(self, count: int) -> None: ...
+
+
+@dataclass(slots=True)
+class ChunkCounts:
+    """What became of the chunks of a stream.
+
+    :ivar total: chunks in the stream
+    :ivar new: those that the store did not have
+    :ivar new_bytes: their size before compression
+    :ivar stored_bytes: their size as stored
+    """
+
+    total: int = 0
+    new: int = 0
+    new_bytes: int = 0
+    stored_bytes: int = 0
+
+    @property
+    def reused(self) -> int:
+        return self.total - self.new
+
+
+class _SlabSink:
+    """A sink over slabs that hashes the whole stream.
+
+    :param digest: of the stream; None leaves it out
+    """
+
+    def __init__(self, digest: Digest | None, slab_size: int = _SLAB, slabs: int = 4) -> None:
+        self._hasher = digest.new() if digest is not None else None
+        self._sequencer = Sequencer()
+        self._slabs = SlabWriter(slab_size, slabs, self._consume)
+        self.write = self._slabs.write
+        self.room = self._slabs.room
+        self.advance = self._slabs.advance
+
+    @property
+    def written(self) -> int:
+        """Bytes taken so far."""
+        return self._slabs.written
+
+    def _consume(self, slab: Slab, seen: int, end: int, last: bool) -> int:
+        if self._hasher is not None and end > seen:
+            slab.users.append(self._sequencer.submit(self._hasher.update, slab.view[seen:end]))
+        return end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._sequencer.close()
+
+    def finish(self) -> None:
+        """Take in what was written; after it, `digest` is that of the whole stream."""
+        self._slabs.finish()
+        self._sequencer.wait()
+
+    @property
+    def digest(self) -> ChunkId | None:
+        """Digest of everything up to `finish`, None when none was asked for."""
+        return ChunkId(self._hasher.digest()) if self._hasher is not None else None
+
+
+class DigestSink(_SlabSink):
+    """Hashes a stream and drops it."""
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__(digest)
+
+
+class FileSink(_SlabSink):
+    """Writes a stream to a file and hashes it.
+
+    :param write_out: writes a buffer to the file; it is called from one other thread, in order
+    """
+
+    def __init__(self, write_out: Callable[[memoryview], None], digest: Digest | None) -> None:
+        super().__init__(digest)
+        self._write_out = write_out
+        self._writer = Sequencer()
+
+    def _consume(self, slab: Slab, seen: int, end: int, last: bool) -> int:
+        slab.users.append(self._writer.submit(self._write_out, slab.view[:end]))
+        return super()._consume(slab, seen, end, last)
+
+    def finish(self) -> None:
+        """Write what is left. :raises FileError: when the file could not be written"""
+        super().finish()
+        self._writer.wait()
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._writer.close()
+        super().close()
+
+
+class ChunkingSink(_SlabSink):
+    """Cuts a stream into chunks, puts them into a store and builds their index.
+
+    :param store: where chunks go
+    :param sizes: where to cut
+    :param feature_flags: for the index header; they also say what chunk ids are made with
+    :param stream_digest: whether to hash the whole stream as well
+    :param jobs: threads that hash and compress; None for one a processor
+    """
+
+    def __init__(
+        self,
+        store: ChunkSink,
+        sizes: ChunkSizes,
+        feature_flags: int,
+        *,
+        stream_digest: bool = True,
+        jobs: int | None = None,
+    ) -> None:
+        self._builder = IndexBuilder(feature_flags, sizes)
+        self._chunk_digest = Index(feature_flags, sizes, b"").digest
+        jobs = jobs or default_jobs()
+        slab = max(_SLAB, 2 * sizes.max)
+        slabs = jobs + 3 if slab == _SLAB else 3
+        super().__init__(self._chunk_digest if stream_digest else None, slab, slabs)
+        self._store = store
+        self._chunker = Chunker(sizes)
+        # Deep enough to keep every worker busy; slabs bound the memory.
+        self._pool: OrderedPool[list[tuple[ChunkId, int, bool, int]]] = OrderedPool(
+            jobs, slabs * slab // _BATCH
+        )
+        self.counts = ChunkCounts()
+
+    def _consume(self, slab: Slab, seen: int, end: int, last: bool) -> int:
+        super()._consume(slab, seen, end, last)
+        cuts = self._chunker.cuts(slab.view, 0, end, seen)
+        if last and end and (not cuts or cuts[-1] != end):
+            cuts.append(end)
+        begin = batch_begin = 0
+        batch: list[tuple[int, int]] = []
+        for cut in cuts:
+            batch.append((begin, cut))
+            begin = cut
+            if cut - batch_begin >= _BATCH:
+                self._submit(slab, batch)
+                batch = []
+                batch_begin = cut
+        if batch:
+            self._submit(slab, batch)
+        return begin
+
+    def _submit(self, slab: Slab, batch: list[tuple[int, int]]) -> None:
+        for done in self._pool.submit(self._store_batch, slab.view, batch):
+            self._collect(done)
+        slab.users.append(self._pool.newest)
+
+    def _store_batch(
+        self, view: memoryview, batch: list[tuple[int, int]]
+    ) -> list[tuple[ChunkId, int, bool, int]]:
+        """Runs on a worker: hash, look up, compress, write."""
+        out = []
+        for begin, end in batch:
+            chunk = view[begin:end]
+            id_ = self._chunk_digest.of(chunk)
+            put = self._store.put(id_, chunk)
+            out.append((id_, end - begin, put.new, put.stored))
+        return out
+
+    def _collect(self, done: list[tuple[ChunkId, int, bool, int]]) -> None:
+        counts = self.counts
+        for id_, size, new, stored in done:
+            self._builder.append(id_, size)
+            counts.total += 1
+            if new:
+                counts.new += 1
+                counts.new_bytes += size
+                counts.stored_bytes += stored
+
+    def finish(self) -> None:
+        """Store what is left; after it, `index` is complete and every chunk is durable."""
+        super().finish()
+        for done in self._pool.drain():
+            self._collect(done)
+        self._store.sync()
+
+    @property
+    def index(self) -> Index:
+        """The index of the whole stream, after `finish`."""
+        return self._builder.build()
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.close()
+        super().close()

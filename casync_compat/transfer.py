@@ -1,0 +1,133 @@
+"""The only owner of threads: a bounded pool whose results come back in order.
+
+    >>> with OrderedPool(jobs=2, depth=8) as pool:
+    ...     for chunk in chunks:
+    ...         for result in pool.submit(work, chunk): use(result)
+    ...     for result in pool.drain(): use(result)
+
+Work is hashing, compressing, reading and writing, all of which release the GIL. What is submitted first comes out
+first, whatever finishes first, so output never depends on the number of workers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+__all__ = ["OrderedPool", "Sequencer", "default_jobs"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def default_jobs() -> int:
+    """Workers to use when nobody says: the processors this process may run on."""
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+def _executor(workers: int, name: str) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # lazily: 15 ms that small jobs do not need
+
+    return ThreadPoolExecutor(workers, thread_name_prefix=name)
+
+
+class OrderedPool(Generic[R]):
+    """Runs calls on several threads and gives their results in the order of submission.
+
+    :param jobs: threads
+    :param depth: most calls under way or waiting to be collected; bounds the memory they hold
+    """
+
+    def __init__(self, jobs: int, depth: int) -> None:
+        self._executor = _executor(jobs, "worker")
+        self._depth = max(depth, 1)
+        self._pending: deque[Future[R]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget what has not begun, and wait for what has."""
+        self._pending.clear()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def submit(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> list[R]:
+        """Start a call; waits while `depth` are pending.
+
+        :returns: results of earlier calls that are due, in order
+        :raises Exception: what an earlier call raised
+        """
+        due = []
+        while len(self._pending) >= self._depth:
+            due.append(self._pending.popleft().result())
+        while self._pending and self._pending[0].done():
+            due.append(self._pending.popleft().result())
+        self._pending.append(self._executor.submit(call, *args, **kwargs))
+        return due
+
+    @property
+    def newest(self) -> Future[R]:
+        """The call that was submitted last."""
+        return self._pending[-1]
+
+    def take(self) -> R:
+        """The oldest result that was not collected yet; waits for it. :raises IndexError: when nothing is pending"""
+        return self._pending.popleft().result()
+
+    def discard(self) -> None:
+        """Forget everything pending; what has not begun will not run."""
+        for future in self._pending:
+            future.cancel()
+        self._pending.clear()
+
+    def drain(self) -> Iterator[R]:
+        """Every result that is still due, in order."""
+        while self._pending:
+            yield self._pending.popleft().result()
+
+
+class Sequencer:
+    """One thread that runs calls strictly one after another, beside everything else.
+
+    :param depth: most calls that may wait
+    """
+
+    def __init__(self, depth: int = 64) -> None:
+        self._executor = _executor(1, "sequence")
+        self._depth = depth
+        self._pending: deque[Future[Any]] = deque()
+
+    def submit(self, call: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
+        """Run a call after all earlier ones; waits while `depth` of them have not run.
+
+        :raises Exception: what an earlier call raised
+        """
+        while self._pending and (len(self._pending) >= self._depth or self._pending[0].done()):
+            self._pending.popleft().result()
+        future = self._executor.submit(call, *args, **kwargs)
+        self._pending.append(future)
+        return future
+
+    def wait(self) -> None:
+        """Return when everything submitted has run. :raises Exception: what a call raised"""
+        while self._pending:
+            self._pending.popleft().result()
+
+    def close(self) -> None:
+        """Forget what has not begun, and wait for what has."""
+        self._pending.clear()
+        self._executor.shutdown(wait=True, cancel_futures=True)
