@@ -124,15 +124,15 @@ class ChunkStream:
             if self._scheduled >= self._end:  # nothing to overlap with: no threads for small archives
                 self._ready.extend(self._fetcher.fetch_all(first))
                 return
-            self._pool = OrderedPool(self._jobs, 1 << 30)
-            self._pool.submit(self._fetcher.fetch_all, first)
+            self._pool = OrderedPool(self._jobs, depth=1)
+            self._pool.start(self._fetcher.fetch_all, first)
         pool = self._pool
         most = max(2 * self._jobs, _WINDOW // max(_BATCH, self._index.sizes.max))
         while len(pool) < min(self._ahead, most):
             batch = self._batch()
             if not batch:
                 break
-            pool.submit(self._fetcher.fetch_all, batch)
+            pool.start(self._fetcher.fetch_all, batch)
         self._ahead = min(self._ahead * 2, most)
         if len(pool):
             self._ready.extend(pool.take())

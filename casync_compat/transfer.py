@@ -76,8 +76,12 @@ class OrderedPool(Generic[R]):
             due.append(self._pending.popleft().result())
         while self._pending and self._pending[0].done():
             due.append(self._pending.popleft().result())
-        self._pending.append(self._executor.submit(call, *args, **kwargs))
+        self.start(call, *args, **kwargs)
         return due
+
+    def start(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Start a call without waiting or collecting, whatever the depth; `take` gives its result in its turn."""
+        self._pending.append(self._executor.submit(call, *args, **kwargs))
 
     @property
     def newest(self) -> Future[R]:

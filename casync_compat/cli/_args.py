@@ -1,0 +1,362 @@
+"""The command line's options: one table, from which each verb's parser, its help and shell completion are made.
+
+casync takes any option anywhere, before or after the verb, and ignores those that do not concern the verb; so does
+this. A verb's `--help` shows only the options that matter to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from casync_compat.errors import UsageError
+
+__all__ = ["OPTIONS", "VERBS", "Verb", "find_verb", "parser_for", "split_verb"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb: its module under `cli`, its arguments and its help."""
+
+    name: str
+    summary: str
+    usage: str
+    arguments: tuple[tuple[str, str], ...]
+    examples: tuple[tuple[str, str], ...]
+    description: str = ""
+
+
+_STORE = ("--store=PATH is where chunks are; without it $CASYNC_STORE, else default.castr beside the index.",)
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "make",
+            "make an archive, or an index and chunks, from a directory, file or block device",
+            "[OUTPUT] [INPUT]",
+            (
+                ("?", "output: .catar, .caidx or .caibx; - or nothing: standard output"),
+                ("?", "input; default ."),
+            ),
+            (
+                ("pycasync make etc.caidx /etc", "index etc.caidx, chunks in default.castr beside it"),
+                ("pycasync make etc.catar /etc", "one plain archive"),
+                ("pycasync make disk.caibx disk.img --store=/srv/chunks", "a disk image"),
+                ("pycasync make --with=unix --without=sockets x.catar .", "record less"),
+            ),
+            "Prints the digest of the archive or blob. " + _STORE[0],
+        ),
+        Verb(
+            "extract",
+            "restore an archive or index to a directory, file or block device",
+            "[INPUT] [OUTPUT] [PATH INSIDE]",
+            (
+                ("?", "input: .catar, .caidx or .caibx; - or nothing: standard input"),
+                ("?", "output; default ."),
+                ("?", "path inside the archive"),
+            ),
+            (
+                ("pycasync extract etc.caidx /tmp/etc", "the whole tree; what is not in it is removed"),
+                ("pycasync extract --delete=no etc.caidx /tmp/etc", "keep what is not in it"),
+                ("pycasync extract etc.caidx . ssh/sshd_config", "one file, as ./sshd_config"),
+                (
+                    "pycasync extract --seed=old.img new.caibx new.img",
+                    "take from old.img what has not changed",
+                ),
+            ),
+            _STORE[0],
+        ),
+        Verb(
+            "list",
+            "list the files in an archive, index or directory",
+            "[INPUT] [PATH INSIDE]",
+            (("?", "archive, index or directory; default ."), ("?", "path inside the archive")),
+            (
+                ("pycasync list etc.caidx", "modes and names"),
+                ("pycasync list --json etc.caidx | jq .name", "one JSON object a line"),
+            ),
+        ),
+        Verb(
+            "mtree",
+            "list an archive, index or directory in BSD mtree form",
+            "[INPUT] [PATH INSIDE]",
+            (("?", "archive, index or directory; default ."), ("?", "path inside the archive")),
+            (("pycasync mtree etc.caidx > etc.mtree", "with a digest of every file"),),
+        ),
+        Verb(
+            "stat",
+            "show everything that is recorded about one file",
+            "[INPUT] [PATH INSIDE]",
+            (("?", "archive, index or directory; default ."), ("?", "path inside the archive")),
+            (("pycasync stat etc.caidx passwd", "metadata, digest and hard link digest"),),
+        ),
+        Verb(
+            "digest",
+            "print the digest of an archive, blob, index or directory",
+            "[INPUT] [PATH INSIDE]",
+            (("?", "what to digest; default ."), ("?", "path inside the archive")),
+            (
+                ("pycasync digest /etc", "what `make` would print"),
+                ("pycasync digest etc.caidx ssh", "of a part: the same as of the directory it was made from"),
+            ),
+        ),
+        Verb(
+            "gc",
+            "remove chunks that no index needs any more",
+            "INDEX...",
+            (("+", "every index whose chunks are to stay"),),
+            (("pycasync gc -n --store=/srv/chunks /srv/*.caidx", "say what would go"),),
+            "Removes from the store every chunk that is in none of the indexes. Name all indexes that are to live.",
+        ),
+        Verb(
+            "info",
+            "describe an index: chunks, sizes, sharing, digest",
+            "INDEX",
+            (("1", "a .caidx or .caibx file"),),
+            (
+                ("pycasync info etc.caidx", "a short report"),
+                ("pycasync info --json etc.caidx", "for programs"),
+            ),
+        ),
+        Verb(
+            "cat",
+            "write one file of an archive, or a whole blob, to standard output",
+            "INPUT [PATH INSIDE]",
+            (("1", "archive or index"), ("?", "path inside; not for a blob index")),
+            (("pycasync cat etc.caidx passwd", "fetches only the chunks it needs"),),
+        ),
+        Verb(
+            "completion",
+            "print a completion script for a shell",
+            "bash|zsh|tcsh",
+            (("1", "the shell"),),
+            (
+                (
+                    "pycasync completion bash > ~/.local/share/bash-completion/completions/pycasync",
+                    "install it",
+                ),
+            ),
+        ),
+    )
+}
+
+_TREE = frozenset({"make", "extract", "list", "mtree", "stat", "digest"})
+_READ = frozenset({"extract", "list", "mtree", "stat", "digest", "cat"})
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option and the verbs whose help shows it."""
+
+    flags: tuple[str, ...]
+    help: str
+    verbs: frozenset[str]
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+
+def _boolean(text: str) -> bool:
+    lower = text.lower()
+    if lower in ("1", "yes", "y", "true", "t", "on"):
+        return True
+    if lower in ("0", "no", "n", "false", "f", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+
+
+def _bool(flag: str, help: str, verbs: Iterable[str], default: bool) -> Option:
+    word = "yes" if default else "no"
+    return Option(
+        (flag,),
+        f"{help} (default {word})",
+        frozenset(verbs),
+        {"type": _boolean, "default": default, "metavar": "yes|no"},
+    )
+
+
+def _value(flag: str, help: str, verbs: Iterable[str], metavar: str, **keywords: Any) -> Option:
+    return Option((flag,), help, frozenset(verbs), {"metavar": metavar, **keywords})
+
+
+_EVERY = frozenset(VERBS)
+
+OPTIONS: tuple[Option, ...] = (
+    _value("--store", "chunk store to use", _READ | {"make", "gc", "info"}, "PATH"),
+    _value(
+        "--extra-store", "further store to look for chunks in", _READ, "PATH", action="append", default=[]
+    ),
+    _value("--chunk-size", "average chunk size, or all three", {"make"}, "[MIN:]AVG[:MAX]", default="auto"),
+    _value("--digest", "sha512-256 (default) or sha256", {"make", "digest"}, "NAME", default="default"),
+    _value("--compression", "of new chunks: zstd (default), xz, gzip", {"make"}, "NAME", default="default"),
+    _value("--what", "kind of input or output, when no suffix tells", _TREE, "KIND"),
+    _value(
+        "--with",
+        "record or restore only this; repeatable; `help` lists all",
+        _TREE,
+        "FLAG",
+        action="append",
+        default=[],
+        dest="with_",
+    ),
+    _value("--without", "leave this out; repeatable", _TREE, "FLAG", action="append", default=[]),
+    _bool("--exclude-nodump", "leave out files with the chattr +d flag", {"make", "digest"}, True),
+    _bool("--exclude-submounts", "leave out what is mounted inside", {"make", "digest"}, False),
+    _bool("--exclude-file", "obey .caexclude files", {"make", "digest"}, True),
+    _value("--uid-shift", "shift user and group ids", {"make", "extract"}, "yes|SHIFT"),
+    _value("--uid-range", "restrict user and group ids", {"make", "extract"}, "RANGE"),
+    _value(
+        "--seed",
+        "file or directory to take unchanged data from; repeatable",
+        {"extract"},
+        "PATH",
+        action="append",
+        default=[],
+    ),
+    _bool("--seed-output", "take unchanged data from the output as it was", {"extract"}, True),
+    _bool("--reflink", "share blocks with seeds where the file system can", {"extract"}, True),
+    _bool("--hardlink", "hard-link files that are the same in a seed", {"extract"}, False),
+    _bool("--punch-holes", "write zeros as holes", {"extract"}, True),
+    _bool("--delete", "remove what is not in the archive", {"extract"}, True),
+    _bool("--undo-immutable", "clear the immutable flag of what is in the way", {"extract"}, False),
+    _bool("--recursive", "list what is in directories too", {"list"}, True),
+    Option(
+        ("--json",),
+        "print JSON",
+        frozenset({"make", "list", "stat", "digest", "info"}),
+        {"action": "store_true"},
+    ),
+    Option(("-n", "--dry-run"), "only say what would be done", frozenset({"gc"}), {"action": "store_true"}),
+    _value(
+        "--jobs", "threads to use (default: one a processor)", {"make", "extract", "digest"}, "N", type=int
+    ),
+    _bool("--stream-digest", "hash and print the digest of the whole stream", {"make"}, True),
+    Option(("-v", "--verbose"), "say more on standard error", _EVERY, {"action": "store_true"}),
+    Option(
+        ("--no-progress",),
+        "draw no progress bar",
+        frozenset({"make", "extract", "digest"}),
+        {"action": "store_true"},
+    ),
+    _value("--log-level", "debug, info, warning, err; debug shows tracebacks", _EVERY, "LEVEL"),
+    _value(
+        "--rate-limit-bps", "accepted for casync's sake; local stores have no limit", frozenset(), "LIMIT"
+    ),
+    _bool("--mkdir", "accepted for casync's sake", frozenset(), True),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def _add_options(parser: argparse.ArgumentParser, verb: str | None) -> None:
+    for option in OPTIONS:
+        keywords = dict(option.keywords)
+        shown = verb is None or verb in option.verbs
+        keywords["help"] = option.help if shown else argparse.SUPPRESS
+        flags = ("-l", *option.flags) if option.flags == ("--log-level",) else option.flags
+        parser.add_argument(*flags, **keywords)
+
+
+def parser_for(verb: Verb) -> argparse.ArgumentParser:
+    """The parser of one verb, for the arguments without the verb itself."""
+    shown = "\n".join(f"  {command}\n      {meaning}" for command, meaning in verb.examples)
+    parser = _Parser(
+        prog=f"pycasync {verb.name}",
+        usage=f"pycasync {verb.name} [OPTIONS] {verb.usage}",
+        description=f"{verb.summary[0].upper()}{verb.summary[1:]}. {verb.description}".strip(),
+        epilog=f"examples:\n{shown}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for number, (count, help_) in enumerate(verb.arguments):
+        keywords: dict[str, Any] = {} if count == "1" else {"nargs": count}
+        parser.add_argument(
+            f"argument{number}", help=help_, metavar=help_.split(":")[0].split(";")[0], **keywords
+        )
+    _add_options(parser, verb.name)
+    return parser
+
+
+def _takes_value() -> tuple[set[str], set[str]]:
+    """Option strings that take a value, and all option strings."""
+    with_value, every = set(), set()
+    for option in OPTIONS:
+        flags = {*option.flags, "-l"} if option.flags == ("--log-level",) else set(option.flags)
+        every |= flags
+        if "action" not in option.keywords or option.keywords["action"] == "append":
+            with_value |= flags
+    return with_value, every
+
+
+def split_verb(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Find the verb: the first word that is neither an option nor an option's value.
+
+    :returns: the verb, None when there is none, and the other words in their order
+    """
+    with_value, every = _takes_value()
+    i = 0
+    while i < len(arguments):
+        word = arguments[i]
+        if word == "--":
+            if i + 1 < len(arguments):
+                return arguments[i + 1], [*arguments[:i], *arguments[i:][:1], *arguments[i + 2 :]]
+            return None, list(arguments)
+        if not word.startswith("-") or word == "-":
+            return word, [*arguments[:i], *arguments[i + 1 :]]
+        if word.startswith("--") and "=" not in word:
+            matches = [word] if word in every else [flag for flag in every if flag.startswith(word)]
+            if len(matches) == 1 and matches[0] in with_value:
+                i += 1
+        elif word in with_value:
+            i += 1
+        i += 1
+    return None, list(arguments)
+
+
+def find_verb(name: str) -> Verb:
+    """The verb of that name. :raises UsageError: when there is none"""
+    verb = VERBS.get(name)
+    if verb is None:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, VERBS, 1)
+        hint = f"; did you mean {close[0]}?" if close else "; see `pycasync --help` for all there are"
+        raise UsageError(f"unknown verb {name!r}{hint}")
+    return verb
+
+
+def general_help() -> str:
+    """The text of `pycasync --help`."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb.name:<{width}}  {verb.summary}" for verb in VERBS.values())
+    return (
+        "usage: pycasync [OPTIONS] VERB [ARGUMENTS]\n\n"
+        "Archives of file trees, cut into chunks that are stored once: the formats and the command line of casync.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "examples:\n"
+        "  pycasync make etc.caidx /etc          archive /etc: index etc.caidx, chunks in default.castr\n"
+        "  pycasync extract etc.caidx /tmp/etc   and back\n"
+        "  pycasync list etc.caidx               what is in it\n\n"
+        "`pycasync VERB --help` explains a verb and its options. Options may stand anywhere.\n"
+    )
+
+
+def environment_flag(name: str) -> bool:
+    """Whether an environment variable is set to yes. :raises UsageError: when it is neither yes nor no"""
+    text = os.environ.get(name, "")
+    if not text:
+        return False
+    try:
+        return _boolean(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"${name}: {error}") from error
+
+
+def stderr_is_terminal() -> bool:
+    """Whether a person may be watching standard error."""
+    return sys.stderr.isatty()

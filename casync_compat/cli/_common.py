@@ -1,0 +1,178 @@
+"""What several verbs read from their options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from casync_compat.cli._location import default_store, local_path, open_source
+from casync_compat.digest import Digest
+from casync_compat.errors import UsageError
+from casync_compat.fs.owners import IdShift
+from casync_compat.index import digest_bits
+from casync_compat.kinds import Kind
+from casync_compat.store.base import ChunkSource
+from casync_compat.trees import Tree, wrap_errors
+from catar.errors import CatarError
+from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
+
+__all__ = [
+    "archive_errors",
+    "arguments",
+    "feature_flags",
+    "id_shift",
+    "is_stream",
+    "open_tree",
+    "replay_mask",
+    "source_for",
+    "tree_kind",
+    "write_lines",
+]
+
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_INVALID_IDS = (0xFFFF, 0xFFFFFFFF)
+
+
+def arguments(options: argparse.Namespace) -> list[str | None]:
+    """The positional arguments; None for those that were not given."""
+    out: list[str | None] = []
+    while hasattr(options, f"argument{len(out)}"):
+        out.append(getattr(options, f"argument{len(out)}"))
+    return out
+
+
+def is_stream(argument: str | None) -> bool:
+    """Whether an argument stands for standard input or output."""
+    return argument is None or argument == "-"
+
+
+def feature_flags(options: argparse.Namespace, *, default: int = WITH_ALL) -> int:
+    """The flag word that `--with`, `--without`, `--exclude-*` and `--digest` ask for."""
+    digest = Digest.parse(options.digest)
+    if digest is Digest.BLAKE3:
+        raise UsageError("--digest=blake3 is not supported; use sha512-256 or sha256")
+    return select(
+        map(parse_flag, options.with_),
+        map(parse_flag, options.without),
+        default=default,
+        exclude_nodump=options.exclude_nodump,
+        exclude_submounts=options.exclude_submounts,
+        exclude_file=options.exclude_file,
+        digest_bits=digest_bits(digest),
+    )
+
+
+def replay_mask(options: argparse.Namespace) -> int:
+    """Which recorded metadata `--with` and `--without` let through; no limit when neither is given."""
+    mask = 0
+    for name in options.with_:
+        mask |= parse_flag(name)
+    mask = mask or WITH_ALL
+    for name in options.without:
+        mask &= ~parse_flag(name)
+    return NO_REPLAY_LIMIT if mask == WITH_ALL else mask
+
+
+def _number(text: str) -> int | None:
+    """A number as C's strtoul reads it: decimal, 0x hexadecimal, 0 octal."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    if text[:2].lower() == "0x":
+        return int(text, 16)
+    return int(text, 8) if text.startswith("0") else int(text)
+
+
+def _boolean(text: str, option: str) -> bool:
+    lower = text.lower()
+    if lower in ("1", "yes", "y", "true", "t", "on"):
+        return True
+    if lower in ("0", "no", "n", "false", "f", "off"):
+        return False
+    raise UsageError(f"{option}={text} is neither a valid id nor yes or no")
+
+
+def id_shift(options: argparse.Namespace) -> IdShift:
+    """How `--uid-shift` and `--uid-range` shift ids (casync's defaults: 0 and 65536 once either is given)."""
+    enabled = False
+    shift, range_ = 0, 0x10000
+    if options.uid_shift is not None:
+        number = _number(options.uid_shift)
+        if number is not None and number < 1 << 32 and number not in _INVALID_IDS:
+            shift, enabled = number, True
+        else:
+            enabled = _boolean(options.uid_shift, "--uid-shift")
+    if options.uid_range is not None:
+        number = _number(options.uid_range)
+        if number is not None and 1 <= number <= 1 << 32:
+            range_, enabled = number % (1 << 32), True
+        else:
+            enabled = _boolean(options.uid_range, "--uid-range")
+    return IdShift(shift, range_, enabled) if enabled else IdShift()
+
+
+def tree_kind(options: argparse.Namespace, argument: str | None) -> Kind:
+    """What kind of tree an input argument names: by `--what`, by being a directory, or by suffix."""
+    if options.what is not None:
+        return Kind.parse(options.what)
+    if argument == "-":
+        raise UsageError("what standard input is must be said: --what=archive or --what=archive-index")
+    if argument is None:
+        return Kind.DIRECTORY
+    path = local_path(argument)
+    if os.path.isdir(path):
+        return Kind.DIRECTORY
+    kind = Kind.of_suffix(path)
+    if kind is None or not kind.is_tree:
+        raise UsageError(f"{argument}: not a directory, .catar or .caidx file; say what it is with --what")
+    return kind
+
+
+def source_for(options: argparse.Namespace, index: str | None) -> ChunkSource:
+    """The stores to read an index's chunks from."""
+    store = options.store or default_store(None if is_stream(index) else index)
+    return open_source(store, options.extra_store)
+
+
+def open_tree(options: argparse.Namespace, argument: str | None) -> Tree:
+    """Open a verb's input as a tree."""
+    kind = tree_kind(options, argument)
+    path: bytes | None
+    if kind is Kind.DIRECTORY:
+        path = local_path("." if argument is None else argument)
+    else:
+        path = None if is_stream(argument) else local_path(str(argument))
+    return Tree(
+        kind,
+        path,
+        source_for(options, argument) if kind.is_index else None,
+        feature_flags=feature_flags(options),
+        shift=id_shift(options),
+        jobs=options.jobs,
+    )
+
+
+@contextmanager
+def archive_errors(argument: str | None) -> Iterator[None]:
+    """Errors of the archive format come out naming the file."""
+    try:
+        yield
+    except CatarError as error:
+        path = None if is_stream(argument) else os.fsencode(str(argument))
+        raise wrap_errors(error, path) from error
+
+
+def write_lines(lines: Iterable[bytes]) -> None:
+    """Write lines to standard output, many at a time."""
+    out = sys.stdout.buffer
+    batch: list[bytes] = []
+    for line in lines:
+        batch.append(line)
+        if len(batch) >= 512:
+            out.write(b"".join(batch))
+            batch.clear()
+    out.write(b"".join(batch))
+    out.flush()

@@ -1,0 +1,98 @@
+"""The progress line on a terminal: bytes, share, speed, time left, chunks. Nothing in a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from casync_compat.errors import show_path
+from casync_compat.progress import Progress, ProgressCallback
+
+__all__ = ["ProgressLine", "human_size"]
+
+_QUIET = 0.5
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def human_size(count: float) -> str:
+    """A size for people: 3 significant digits, binary units."""
+    for unit in _UNITS:
+        if count < 1000 or unit == _UNITS[-1]:
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+class ProgressLine:
+    """Context manager that draws one line over and over, and leaves none behind.
+
+    :param what: verb of the work ("making")
+    :param wanted: False draws nothing
+    :param fetched: what new chunks are called
+    """
+
+    def __init__(self, what: str, *, wanted: bool = True, fetched: str = "new") -> None:
+        self._what = what
+        self._fetched = fetched
+        self._on = wanted and sys.stderr.isatty()
+        self._begin = time.monotonic()
+        self._drawn = False
+
+    @property
+    def callback(self) -> ProgressCallback | None:
+        """What a verb is to call; None when nothing is to be drawn."""
+        return self._draw if self._on else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Take the line off the screen."""
+        if self._drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._drawn = False
+
+    def _draw(self, progress: Progress) -> None:
+        elapsed = time.monotonic() - self._begin
+        if elapsed < _QUIET:
+            return
+        text = self.text(progress, elapsed, shutil.get_terminal_size().columns - 1)
+        sys.stderr.write("\r" + text + "\x1b[K")
+        sys.stderr.flush()
+        self._drawn = True
+
+    def text(self, progress: Progress, elapsed: float, width: int) -> str:
+        """The line for a moment of the run, `width` columns at most."""
+        speed = progress.done / elapsed if elapsed > 0 else 0.0
+        parts = [self._what]
+        if progress.total:
+            parts.append(f"{100 * progress.done / progress.total:.0f}%")
+            parts.append(f"{human_size(progress.done)} of {human_size(progress.total)}")
+        else:
+            parts.append(human_size(progress.done))
+        parts.append(f"{human_size(speed)}/s")
+        if progress.total and speed and progress.done < progress.total:
+            parts.append(f"{_clock((progress.total - progress.done) / speed)} left")
+        if progress.entries:
+            parts.append(f"{progress.entries} files")
+        if progress.chunks:
+            reused = progress.chunks - progress.new_chunks
+            parts.append(f"chunks: {progress.new_chunks} {self._fetched}, {reused} reused")
+        if progress.path:
+            parts.append(show_path(progress.path))
+        return "  ".join(parts)[:width]

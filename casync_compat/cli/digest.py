@@ -1,0 +1,84 @@
+"""`pycasync digest`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import stat
+
+from casync_compat.cli._common import (
+    archive_errors,
+    arguments,
+    feature_flags,
+    id_shift,
+    is_stream,
+    open_tree,
+    source_for,
+)
+from casync_compat.cli._location import local_path
+from casync_compat.cli._progress import ProgressLine
+from casync_compat.digest import ChunkId, Digest
+from casync_compat.digesting import digest_index, digest_tree_part
+from casync_compat.errors import UsageError
+from casync_compat.index import digest_of_flags
+from casync_compat.kinds import Kind
+from casync_compat.make import digest_blob, digest_tree
+from casync_compat.progress import ProgressCallback
+from casync_compat.trees import load_index
+
+
+def _kind(options: argparse.Namespace, source: str | None) -> Kind:
+    if options.what is not None:
+        return Kind.parse(options.what)
+    if source is None:
+        return Kind.DIRECTORY
+    if source == "-":
+        return Kind.BLOB
+    path = local_path(source)
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        mode = 0  # opening it will say what is wrong
+    if stat.S_ISDIR(mode):
+        return Kind.DIRECTORY
+    return Kind.of_suffix(path) or Kind.BLOB
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    source, inside = arguments(options)
+    kind = _kind(options, source)
+    if inside and kind not in (Kind.ARCHIVE, Kind.ARCHIVE_INDEX):
+        raise UsageError("a path inside is only looked up in archives")
+    with archive_errors(source), ProgressLine("digesting", wanted=not options.no_progress) as line:
+        digest, algorithm = _digest(options, kind, source, inside, line.callback)
+    if options.json:
+        print(json.dumps({"digest": str(digest), "algorithm": algorithm.value, "kind": kind.value}))
+    else:
+        print(digest)
+    return 0
+
+
+def _digest(
+    options: argparse.Namespace,
+    kind: Kind,
+    source: str | None,
+    inside: str | None,
+    progress: ProgressCallback | None,
+) -> tuple[ChunkId, Digest]:
+    if kind is Kind.DIRECTORY:
+        flags = feature_flags(options)
+        path = local_path(source or ".")
+        digest = digest_tree(path, feature_flags=flags, shift=id_shift(options), progress=progress)
+        return digest, digest_of_flags(flags)
+    if kind is Kind.BLOB:
+        algorithm = Digest.parse(options.digest)
+        return digest_blob(None if is_stream(source) else local_path(str(source)), algorithm), algorithm
+    if kind is Kind.BLOB_INDEX:
+        index = load_index(None if is_stream(source) else local_path(str(source)))
+        # casync digests blobs with SHA-512/256 whatever the index says; so the number can be compared with its.
+        algorithm = Digest.SHA512_256
+        return digest_index(index, source_for(options, source), algorithm, progress=progress), algorithm
+    with open_tree(options, source) as tree:
+        return digest_tree_part(tree, os.fsencode(inside or ""), progress=progress)

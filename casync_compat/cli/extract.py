@@ -1,0 +1,101 @@
+"""`pycasync extract`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from casync_compat.cli._common import archive_errors, arguments, id_shift, is_stream, replay_mask, source_for
+from casync_compat.cli._location import local_path
+from casync_compat.cli._progress import ProgressLine
+from casync_compat.errors import UsageError
+from casync_compat.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
+from casync_compat.fs.apply import ApplyOptions
+from casync_compat.kinds import Kind
+
+_INPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)
+
+
+def _input_kind(options: argparse.Namespace, source: str | None, output: str | None) -> Kind:
+    if options.what is not None:
+        kind: Kind | None = Kind.parse(options.what)
+    elif source is not None and source != "-":
+        kind = Kind.of_suffix(local_path(source))
+    else:
+        is_tree = output is None or (output != "-" and os.path.isdir(local_path(output)))
+        kind = Kind.ARCHIVE if is_tree else Kind.BLOB_INDEX
+    if kind not in _INPUTS:
+        name = source or "standard input"
+        raise UsageError(f"{name}: not a .catar, .caidx or .caibx file; say what it is with --what")
+    return kind
+
+
+def _extract_options(options: argparse.Namespace) -> ExtractOptions:
+    return ExtractOptions(
+        apply=ApplyOptions(
+            mask=replay_mask(options),
+            delete=options.delete,
+            punch_holes=options.punch_holes,
+            undo_immutable=options.undo_immutable,
+            shift=id_shift(options),
+        ),
+        seeds=tuple(map(local_path, options.seed)),
+        seed_output=options.seed_output,
+        reflink=options.reflink,
+        hardlink=options.hardlink,
+        jobs=options.jobs,
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    source, output, inside = arguments(options)
+    kind = _input_kind(options, source, output)
+    path = None if is_stream(source) else local_path(str(source))
+    chosen = _extract_options(options)
+    wanted = not (options.no_progress or options.verbose)
+    with archive_errors(source), ProgressLine("extracting", wanted=wanted, fetched="fetched") as line:
+
+        def warn(text: str) -> None:
+            line.clear()
+            print(f"pycasync: warning: {text}", file=sys.stderr)
+
+        def on_node(name: bytes) -> None:
+            print("Extracting", os.fsdecode(name) or "./", file=sys.stderr)
+
+        if kind is Kind.BLOB_INDEX:
+            if inside:
+                raise UsageError("a blob has no paths inside")
+            to = None if is_stream(output) else local_path(str(output))
+            result = extract_blob(
+                path, to, source_for(options, source), options=chosen, warn=warn, progress=line.callback
+            )
+        else:
+            if output == "-":
+                raise UsageError(
+                    "a tree cannot be extracted to standard output; use `pycasync cat` for one file"
+                )
+            result = extract_archive(
+                kind,
+                path,
+                local_path(output or "."),
+                source_for(options, source) if kind.is_index else None,
+                inside=os.fsencode(inside or ""),
+                options=chosen,
+                warn=warn,
+                on_node=on_node if options.verbose else None,
+                progress=line.callback,
+            )
+    if options.verbose:
+        _report(result)
+    return 0
+
+
+def _report(result: ExtractResult) -> None:
+    if result.chunks:
+        fetched = result.chunks - result.from_seeds
+        print(f"Chunk requests fulfilled from local store: {fetched}", file=sys.stderr)
+        print(f"Chunk requests fulfilled from local seed: {result.from_seeds}", file=sys.stderr)
+        print(f"Bytes used from local seed: {result.seed_bytes}B", file=sys.stderr)
+    print(f"Bytes shared with seeds through reflinks: {result.shared}B", file=sys.stderr)

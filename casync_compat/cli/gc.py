@@ -1,0 +1,33 @@
+"""`pycasync gc`."""
+
+from __future__ import annotations
+
+import argparse
+
+from casync_compat.cli._location import default_store, local_path, open_store
+from casync_compat.digest import ChunkId
+from casync_compat.gc import collect_garbage
+from casync_compat.trees import load_index
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    paths: list[str] = options.argument0
+    store = open_store(options.store or default_store(paths[0]))
+    # All indexes are read before anything is removed: one that cannot be read must not cost its chunks.
+    indexes = [load_index(local_path(path)) for path in paths]
+    dry = options.dry_run
+
+    def on_chunk(id_: ChunkId) -> None:
+        print(f"{'Would remove' if dry else 'Removing'} chunk {id_}.cacnk.")
+
+    result = collect_garbage(store, indexes, dry_run=dry, on_chunk=on_chunk if options.verbose else None)
+    if options.verbose:
+        print(f"Chunk store usage: {result.references} references, {result.chunks} chunks")
+    if dry:
+        print(f"Would remove {result.removed} chunks, {result.remaining} chunks remaining.")
+    elif options.verbose:
+        print(
+            f"Removed {result.removed} chunks, {result.directories} directories, {result.remaining} chunks remaining."
+        )
+    return 0

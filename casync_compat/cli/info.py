@@ -1,0 +1,47 @@
+"""`pycasync info`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+from casync_compat.cli._common import source_for
+from casync_compat.cli._location import default_store, local_path
+from casync_compat.cli._progress import human_size
+from casync_compat.info import IndexInfo, describe
+from casync_compat.trees import load_index
+from catar.flags import flag_names
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    path: str = options.argument0
+    index = load_index(None if path == "-" else local_path(path))
+    store = options.store or default_store(path)
+    known = options.store is not None or os.path.isdir(os.fsencode(store))
+    info = describe(index, source_for(options, path) if known else None)
+    if options.json:
+        print(json.dumps(info.to_json()))
+    else:
+        print("\n".join(_lines(info)))
+    return 0
+
+
+def _lines(info: IndexInfo) -> list[str]:
+    lines = [
+        f"digest:       {info.digest}",
+        f"features:     {' '.join(flag_names(info.feature_flags)) or 'none'} ({info.feature_flags:#x})",
+        f"chunk sizes:  {info.chunk_size_min}:{info.chunk_size_avg}:{info.chunk_size_max}",
+        f"size:         {info.size} ({human_size(info.size)})",
+        f"chunks:       {info.chunks}, {info.smallest} to {info.largest} bytes",
+        f"unique:       {info.unique}, {info.unique_size} bytes ({human_size(info.unique_size)})",
+    ]
+    if info.in_store is not None:
+        lines.append(f"in the store: {info.in_store} of {info.unique} unique chunks")
+    if info.chunks:
+        lines.append("distribution:")
+    for up_to, count in info.distribution:
+        bar = "#" * max(1, round(50 * count / info.chunks))
+        lines.append(f"  up to {human_size(up_to):>8}  {count:>8}  {bar}")
+    return lines

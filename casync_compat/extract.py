@@ -1,0 +1,378 @@
+"""Extracting: an archive to a directory, a blob index to a file, block device or standard output.
+
+    >>> extract_archive(Kind.ARCHIVE_INDEX, b"etc.caidx", b"/tmp/etc", LocalStore(b"default.castr"))
+
+Chunks come from seeds first, then from the stores; every one is checked against its id before a byte of it is written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from casync_compat.assemble import ChunkFetcher, ChunkStream
+from casync_compat.digest import Hasher
+from casync_compat.errors import CasyncError, FileError, UsageError, show_path
+from casync_compat.fs.apply import ApplyOptions, TreeWriter
+from casync_compat.fs.atomic import AtomicFile
+from casync_compat.fs.reflink import BlockSharer
+from casync_compat.fs.standard import StandardOutput
+from casync_compat.fs.write_file import PayloadWriter
+from casync_compat.index import Index, IndexChunk, digest_of_flags
+from casync_compat.kinds import Kind
+from casync_compat.progress import ProgressCallback, Reporter
+from casync_compat.seeds import BlobSeed, SeedSource, TreeSeed
+from casync_compat.store.base import ChunkSource
+from casync_compat.store.layered import Layered
+from casync_compat.trees import Tree, load_index
+from catar.encoder import Encoder
+from catar.records import Node
+
+__all__ = ["ExtractOptions", "ExtractResult", "extract_archive", "extract_blob"]
+
+_BLKGETSIZE64 = 0x80081272
+
+Warn = Callable[[str], None]
+
+
+def _no_warning(text: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractOptions:
+    """How extraction goes about it.
+
+    :ivar apply: how the tree is written
+    :ivar seeds: files (for blobs) or directories (for archives) to take unchanged data from
+    :ivar seed_output: use the output as it was as a seed too
+    :ivar reflink: share blocks with seeds where the file system can
+    :ivar hardlink: hard-link files that are the same in a seed, metadata included
+    :ivar jobs: threads that fetch and decompress, None for one a processor
+    """
+
+    apply: ApplyOptions = field(default_factory=ApplyOptions)
+    seeds: tuple[bytes, ...] = ()
+    seed_output: bool = True
+    reflink: bool = True
+    hardlink: bool = False
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractResult:
+    """What a run did.
+
+    :ivar entries: nodes written; 0 for a blob
+    :ivar size: bytes of the archive or blob that were read
+    :ivar chunks: chunks used; those `from_seeds` are among them
+    :ivar shared: bytes that share blocks with a seed
+    """
+
+    entries: int
+    size: int
+    chunks: int = 0
+    from_seeds: int = 0
+    seed_bytes: int = 0
+    shared: int = 0
+
+
+class _Counter:
+    """Keeps the progress of a run."""
+
+    def __init__(self, progress: ProgressCallback | None, total: int | None, seeds: SeedSource) -> None:
+        self.reporter = Reporter(progress)
+        self.reporter.state.total = total
+        self._seeds = seeds
+        self.chunks = 0
+
+    def on_chunk(self, chunk: IndexChunk) -> None:
+        self.chunks += 1
+        state = self.reporter.state
+        state.done = chunk.end
+        if self.reporter.due:
+            state.chunks = self.chunks
+            state.new_chunks = max(self.chunks - self._seeds.used, 0)
+            self.reporter.report()
+
+
+# Trees
+
+
+def _tree_seeds(
+    index: Index | None,
+    features: int,
+    output: bytes,
+    options: ExtractOptions,
+    seeds: SeedSource,
+    warn: Warn,
+) -> None:
+    """Read the seeds of a tree. One that was asked for must be there; the output need not."""
+    links = digest_of_flags(features) if options.hardlink else None
+    if index is None and links is None:
+        return
+
+    def read(path: bytes) -> None:
+        seeds.add(TreeSeed(path, index, features, shift=options.apply.shift, links=links, jobs=options.jobs))
+
+    for path in options.seeds:
+        if not os.path.isdir(path):
+            raise FileError(path, "use as a seed", "it is not a directory, and archives need one")
+        read(path)
+    if options.seed_output and index is not None and _has_entries(output):
+        try:
+            read(output)
+        except CasyncError as error:
+            warn(f"{show_path(output)} is not used as a seed: {error}")
+
+
+def _has_entries(path: bytes) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
+
+
+class _Links:
+    """Finds, for each file that was extracted, an identical one to link to instead.
+
+    Files are told by casync's hard link digest: over everything from the ENTRY to the end of the payload.
+    """
+
+    def __init__(self, features: int, seeds: SeedSource) -> None:
+        self._features = features
+        self._digest = digest_of_flags(features)
+        self._seeds = seeds
+        self._hasher: Hasher | None = None
+
+    def begin(self, node: Node) -> None:
+        self._hasher = None
+        if node.is_regular:
+            top = Node(**{name: getattr(node, name) for name in Node.__slots__ if name != "name"}, name=b"")
+            self._hasher = self._digest.new()
+            self._hasher.update(Encoder(self._features, any_top=True).begin(top))
+
+    def update(self, piece: memoryview) -> None:
+        if self._hasher is not None:
+            self._hasher.update(piece)
+
+    def candidate(self, node: Node, path: bytes) -> bytes | None:
+        return self._seeds.link_target(self._hasher.digest()) if self._hasher is not None else None
+
+
+class _Sharing:
+    """Shares the blocks of extracted files with the seeds that their chunks came from."""
+
+    def __init__(self, index: Index, seeds: SeedSource) -> None:
+        self.sharer = BlockSharer()
+        self._index = index
+        self._seeds = seeds
+
+    def on_payload(self, fd: int, node: Node, path: bytes) -> None:
+        if not self._seeds.used or not node.size:
+            return
+        begin, end = node.payload_offset, node.payload_offset + node.size
+        for chunk in self._index.chunks(self._index.at(begin)):
+            if chunk.start >= end:
+                break
+            for part in self._seeds.parts(chunk.id):
+                first = max(chunk.start + part.at, begin)
+                last = min(chunk.start + part.at + part.size, end)
+                if first < last:
+                    there = part.offset + first - chunk.start - part.at
+                    self.sharer.add(part.path, there, fd, first - begin, last - first)
+        self.sharer.flush()
+
+
+def extract_archive(
+    kind: Kind,
+    source: bytes | None,
+    output: bytes,
+    store: ChunkSource | None = None,
+    *,
+    inside: bytes = b"",
+    options: ExtractOptions | None = None,
+    warn: Warn = _no_warning,
+    on_node: Callable[[bytes], None] | None = None,
+    progress: ProgressCallback | None = None,
+) -> ExtractResult:
+    """Restore an archive, or one node of it, to a directory.
+
+    :param kind: `ARCHIVE` or `ARCHIVE_INDEX`
+    :param source: the archive or index file; None for standard input
+    :param output: the directory; made when it is missing, updated in place when it is there
+    :param store: where an index's chunks are
+    :param inside: path in the archive: that node alone is restored, as `output`/NAME
+    :param warn: called with each warning, one line
+    :param on_node: called with the path of each node when it begins
+    :raises CasyncError: or `catar.CatarError`; what was complete until then stays, nothing half-written does
+    """
+    options = options or ExtractOptions()
+    index = load_index(source) if kind is Kind.ARCHIVE_INDEX else None
+    with ExitStack() as stack:
+        seeds = stack.enter_context(SeedSource())
+        if index is not None:
+            _tree_seeds(index, index.feature_flags, output, options, seeds, warn)
+            if store is None:
+                raise UsageError("an index needs a chunk store")
+            store = Layered(seeds, store) if seeds.seeds else store
+        tree = stack.enter_context(Tree(kind, source, store, index=index, jobs=options.jobs))
+        counter = _Counter(progress, tree.size, seeds)
+        stream = tree.stream(inside, on_chunk=counter.on_chunk)
+        sharing = _Sharing(index, seeds) if index is not None and options.reflink and seeds.seeds else None
+        links: _Links | None = None
+        writer: TreeWriter | None = None
+        entries = 0
+        try:
+            for step in stream:
+                if writer is None:
+                    features = stream.feature_flags
+                    if options.hardlink:
+                        if index is None:
+                            _tree_seeds(None, features, output, options, seeds, warn)
+                        links = _Links(features, seeds)
+                    writer = TreeWriter(
+                        output,
+                        features,
+                        options.apply,
+                        warn=warn,
+                        name=inside.strip(b"/").rpartition(b"/")[2] or None,
+                        on_payload=sharing.on_payload if sharing is not None else None,
+                        link_candidate=links.candidate if links is not None else None,
+                    )
+                if type(step) is Node:
+                    entries += 1
+                    if on_node is not None:
+                        on_node(stream.path)
+                    if links is not None:
+                        links.begin(step)
+                writer.feed(step, stream.path)
+                if type(step) is Node and step.size:
+                    for piece in stream.payload():
+                        if links is not None:
+                            links.update(piece)
+                        writer.write(piece)
+                        if index is None and counter.reporter.due:
+                            counter.reporter.state.done = step.payload_offset
+                            counter.reporter.report()
+                counter.reporter.state.entries = entries
+                counter.reporter.state.path = stream.path
+            if writer is not None:
+                writer.finish()
+        except BaseException:
+            if writer is not None:
+                writer.abort()
+            raise
+        shared = sharing.sharer.shared if sharing is not None else 0
+        return ExtractResult(entries, tree.size or 0, counter.chunks, seeds.used, seeds.used_bytes, shared)
+
+
+# Blobs
+
+
+def _device_size(fd: int) -> int:
+    return int.from_bytes(fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8)), sys.byteorder)
+
+
+def extract_blob(
+    source: bytes | None,
+    output: bytes | None,
+    store: ChunkSource,
+    *,
+    options: ExtractOptions | None = None,
+    warn: Warn = _no_warning,
+    progress: ProgressCallback | None = None,
+) -> ExtractResult:
+    """Restore a blob from its index.
+
+    :param source: the index file; None for standard input
+    :param output: a file, which is replaced as a whole once the new one is complete, or a block device, which is
+        written in place; None for standard output, which may be a pipe
+    :raises CasyncError: an existing file is then as it was
+    """
+    options = options or ExtractOptions()
+    index = load_index(source)
+    with ExitStack() as stack:
+        seeds = stack.enter_context(SeedSource())
+        _blob_seeds(index, output, options, seeds, warn)
+        fetcher = ChunkFetcher(index, Layered(seeds, store) if seeds.seeds else store)
+        counter = _Counter(progress, index.size, seeds)
+        sharer = BlockSharer() if options.reflink and seeds.seeds else None
+        out = _open_output(stack, output)
+        regular = stat.S_ISREG(os.fstat(out.fd).st_mode) and output is not None
+        if output is not None and not regular:
+            _check_room(out.fd, output, index.size)
+        stream = stack.enter_context(ChunkStream(fetcher, jobs=options.jobs, on_chunk=counter.on_chunk))
+        if regular:
+            _write_file(out, stream, index, options.apply.punch_holes, seeds, sharer)
+        else:
+            while data := stream.read():
+                out.write(data)
+            if output is not None and stat.S_ISBLK(os.fstat(out.fd).st_mode):
+                os.fsync(out.fd)
+        shared = sharer.shared if sharer is not None else 0
+        return ExtractResult(0, index.size, counter.chunks, seeds.used, seeds.used_bytes, shared)
+
+
+def _open_output(stack: ExitStack, output: bytes | None) -> AtomicFile | StandardOutput:
+    if output is None:
+        return stack.enter_context(StandardOutput())
+    return stack.enter_context(AtomicFile(output))
+
+
+def _blob_seeds(
+    index: Index, output: bytes | None, options: ExtractOptions, seeds: SeedSource, warn: Warn
+) -> None:
+    for path in options.seeds:
+        seeds.add(BlobSeed(path, index, jobs=options.jobs))
+    if options.seed_output and output is not None and _holds_data(output):
+        try:
+            seeds.add(BlobSeed(output, index, jobs=options.jobs))
+        except CasyncError as error:
+            warn(f"{show_path(output)} is not used as a seed: {error}")
+
+
+def _holds_data(path: bytes) -> bool:
+    try:
+        st = os.stat(path)
+    except OSError:
+        return False
+    return (stat.S_ISREG(st.st_mode) and st.st_size > 0) or stat.S_ISBLK(st.st_mode)
+
+
+def _check_room(fd: int, output: bytes, size: int) -> None:
+    if stat.S_ISBLK(os.fstat(fd).st_mode):
+        there = _device_size(fd)
+        if there < size:
+            raise FileError(output, "write", f"the device has {there} bytes, the blob {size}")
+
+
+def _write_file(
+    out: AtomicFile | StandardOutput,
+    stream: ChunkStream,
+    index: Index,
+    punch_holes: bool,
+    seeds: SeedSource,
+    sharer: BlockSharer | None,
+) -> None:
+    offset = 0
+    chunks = iter(index)
+    payload = PayloadWriter(out.fd, index.size, punch_holes)
+    try:
+        while data := stream.read():
+            payload.write(memoryview(data))
+            if sharer is not None:
+                for part in seeds.parts(next(chunks).id):
+                    sharer.add(part.path, part.offset, out.fd, offset + part.at, part.size)
+            offset += len(data)
+        payload.finish()
+        if sharer is not None:
+            sharer.flush()
+    except OSError as error:
+        raise FileError(out.path, "write", error) from error

@@ -1,0 +1,86 @@
+"""Removing chunks that no index refers to.
+
+Only the given indexes count: a chunk that another index needs is removed like any other, so name them all. Temporary
+files that a crashed run left behind go too, once they are a day old and surely nobody's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from casync_compat.digest import ChunkId
+from casync_compat.index import Index
+from casync_compat.store.local import LocalStore
+
+__all__ = ["GcResult", "collect_garbage"]
+
+_STALE = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class GcResult:
+    """What a run removed, or would remove.
+
+    :ivar references: chunks that the indexes name, counted once each
+    :ivar chunks: chunks in the store before
+    :ivar removed: of these, those that no index names
+    :ivar directories: sub directories that became empty and are gone
+    :ivar freed: bytes on disk; 0 in a dry run
+    """
+
+    references: int
+    chunks: int
+    removed: int
+    directories: int
+    freed: int
+
+    @property
+    def remaining(self) -> int:
+        return self.chunks - self.removed
+
+
+def _directory(store: LocalStore, id_: ChunkId) -> bytes:
+    return os.path.join(store.path, id_.hex()[:4].encode("ascii"))
+
+
+def collect_garbage(
+    store: LocalStore,
+    indexes: Iterable[Index],
+    *,
+    dry_run: bool = False,
+    on_chunk: Callable[[ChunkId], None] | None = None,
+) -> GcResult:
+    """Remove from a store every chunk that is in none of the indexes.
+
+    :param on_chunk: called with each chunk before it is removed, also in a dry run
+    :raises FileError: when the store cannot be read or changed; what was removed until then stays removed
+    """
+    needed: set[bytes] = set()
+    for index in indexes:
+        needed.update(index.ids())
+    chunks = removed = directories = freed = 0
+    for id_ in store.ids():
+        chunks += 1
+        if id_ in needed:
+            continue
+        removed += 1
+        if on_chunk is not None:
+            on_chunk(id_)
+        if not dry_run:
+            freed += store.remove(id_)
+            directories += not os.path.isdir(_directory(store, id_))
+    if not dry_run:
+        _remove_stale(store)
+    return GcResult(len(needed), chunks, removed, directories, freed)
+
+
+def _remove_stale(store: LocalStore) -> None:
+    limit = time.time() - _STALE
+    for path in store.stale_temps():
+        with suppress(OSError):  # somebody else may have been quicker
+            if os.lstat(path).st_mtime < limit:
+                os.unlink(path)

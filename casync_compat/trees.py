@@ -1,0 +1,169 @@
+"""Whatever holds a tree - directory, archive, index over a store - opened as one stream of nodes, or by path.
+
+    >>> with Tree(Kind.ARCHIVE_INDEX, b"etc.caidx", store) as tree:
+    ...     for step in tree.stream(): ...
+
+It hides where bytes come from; what is done with the nodes is for the verbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from casync_compat.assemble import ChunkFetcher, ChunkStream, IndexReader
+from casync_compat.errors import CasyncError, FormatError, UsageError, show_path
+from casync_compat.fs.owners import IdShift
+from casync_compat.fs.readers import FileReader, StreamSource, read_whole
+from casync_compat.fs.scan import Scanner
+from casync_compat.index import Index, IndexChunk
+from casync_compat.kinds import Kind
+from casync_compat.store.base import ChunkSource
+from catar.archive import Archive, Located, RangeSource
+from catar.decoder import Decoder
+from catar.errors import CatarError
+from catar.errors import FormatError as CatarFormatError
+from catar.flags import DEFAULT
+from catar.walker import ByteSource, TreeStream, Walker
+
+__all__ = ["MAX_INDEX_SIZE", "Tree", "load_index", "wrap_errors"]
+
+MAX_INDEX_SIZE = 1 << 30
+"""Largest index file that is read, in bytes: 26 million chunks."""
+
+_PIECE = 256 << 10
+
+
+def load_index(path: bytes | None) -> Index:
+    """Read an index file, or standard input when `path` is None.
+
+    :raises FileError: when it cannot be read
+    :raises FormatError: when it is no index
+    """
+    return Index.parse(read_whole(path, MAX_INDEX_SIZE), path or b"standard input")
+
+
+def wrap_errors(error: CatarError, path: bytes | None) -> CasyncError:
+    """An error of the archive format as one that names the file."""
+    name = path or b"standard input"
+    if isinstance(error, CatarFormatError):
+        return FormatError(error.reason, name, error.offset)
+    return UsageError(f"{show_path(name)}: {error}")
+
+
+class Tree:
+    """An open tree. Use it as a context manager.
+
+    :ivar kind: what it is
+    :ivar path: the file or directory, None for standard input
+    :ivar index: of an archive index, else None
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        path: bytes | None,
+        source: ChunkSource | None = None,
+        *,
+        index: Index | None = None,
+        feature_flags: int = DEFAULT,
+        shift: IdShift | None = None,
+        jobs: int | None = None,
+    ) -> None:
+        if not kind.is_tree:
+            raise UsageError(f"a {kind.value} has no files in it")
+        self.kind = kind
+        self.path = path
+        self.index: Index | None = None
+        self._flags = feature_flags
+        self._shift = shift
+        self._jobs = jobs
+        self._stack = ExitStack()
+        self._file: FileReader | None = None
+        self._fetcher: ChunkFetcher | None = None
+        if kind is Kind.ARCHIVE and path is not None:
+            self._file = self._stack.enter_context(FileReader(path))
+        elif kind is Kind.ARCHIVE_INDEX:
+            if source is None:
+                raise UsageError("an index needs a chunk store")
+            self.index = index or load_index(path)
+            self._fetcher = ChunkFetcher(self.index, source)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of files and threads."""
+        self._stack.close()
+
+    @property
+    def size(self) -> int | None:
+        """Size of the archive in bytes, None when it is not known beforehand."""
+        if self.index is not None:
+            return self.index.size
+        if self._file is not None and self._file.seekable:
+            return self._file.size
+        return None
+
+    def archive(self) -> Archive:
+        """The tree by path.
+
+        :raises UsageError: when it cannot be read at any offset
+        """
+        if self._fetcher is not None:
+            return Archive(IndexReader(self._fetcher), self._fetcher.index.feature_flags)
+        if self._file is not None and self._file.seekable:
+            return Archive(self._file)
+        raise UsageError("looking up a path needs an archive file or an index, not a stream")
+
+    def locate(self, path: bytes) -> Located:
+        """Where a node is. :raises CatarError: `NotFound` when there is none"""
+        return self.archive().locate(path)
+
+    def stream(
+        self, path: bytes = b"", *, on_chunk: Callable[[IndexChunk], None] | None = None
+    ) -> TreeStream:
+        """The nodes of the whole tree, or from `path` inwards.
+
+        :param on_chunk: called for each chunk that was read
+        :raises UsageError: when `path` cannot be looked up in this kind of tree
+        """
+        if self.kind is Kind.DIRECTORY:
+            if path.strip(b"/"):
+                raise UsageError(
+                    "a path inside is only looked up in archives; name the directory itself instead"
+                )
+            scanner = Scanner(self.path or b".", self._flags, shift=self._shift)
+            return self._stack.enter_context(scanner)
+        where = self.locate(path) if path.strip(b"/") else None
+        return Walker(
+            self.bytes(where, on_chunk), self.decoder(where), top=where.path if where is not None else b""
+        )
+
+    def decoder(self, where: Located | None = None) -> Decoder:
+        """A decoder for `bytes(where)`."""
+        flags = self.index.feature_flags if self.index is not None else None
+        offset = where.entry if where is not None else 0
+        return Decoder(flags, offset=offset, any_top=offset > 0)
+
+    def bytes(
+        self, where: Located | None = None, on_chunk: Callable[[IndexChunk], None] | None = None
+    ) -> ByteSource:
+        """The archive's bytes, or those of one located node, as a stream."""
+        if self._fetcher is not None:
+            start, end = (where.entry, where.end) if where is not None else (0, None)
+            stream = ChunkStream(self._fetcher, start=start, end=end, jobs=self._jobs, on_chunk=on_chunk)
+            return self._stack.enter_context(stream)
+        if self._file is None:
+            return StreamSource(0, b"standard input")
+        if not self._file.seekable:
+            return StreamSource(self._file.fd, self._file.path)
+        start, end = (where.entry, where.end) if where is not None else (0, self._file.size)
+        return RangeSource(self._file, start, end, _PIECE)
