@@ -1,0 +1,1 @@
+"""The file system room: trees to nodes (`scan`) and nodes to trees (`apply`)."""

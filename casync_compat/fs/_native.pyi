@@ -1,0 +1,3 @@
+def read_files(
+    directory_fd: int, names: list[bytes], wanted: int, room: bytearray | memoryview, /
+) -> list[tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, int, int]]: ...

@@ -1,0 +1,88 @@
+"""POSIX ACLs as the kernel stores them: the value of the `system.posix_acl_access` and `_default` attributes.
+
+    le32 version (2), then for each entry: le16 tag, le16 permissions, le32 id
+
+Reading and writing that value costs one system call; libacl adds a conversion both ways. This module does not touch
+files and does not know what the entries mean for a mode (see `casync_compat.fs.restore`).
+
+    >>> build([AclItem(USER_OBJ, 6), AclItem(GROUP_OBJ, 4), AclItem(OTHER, 4)]).hex()[:8]
+    '02000000'
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple
+
+__all__ = [
+    "ACCESS",
+    "DEFAULT",
+    "GROUP",
+    "GROUP_OBJ",
+    "MASK",
+    "NO_ID",
+    "OTHER",
+    "USER",
+    "USER_OBJ",
+    "AclItem",
+    "build",
+    "parse",
+]
+
+ACCESS = b"system.posix_acl_access"
+DEFAULT = b"system.posix_acl_default"
+
+# linux/posix_acl.h and linux/posix_acl_xattr.h
+USER_OBJ = 0x01
+USER = 0x02
+GROUP_OBJ = 0x04
+GROUP = 0x08
+MASK = 0x10
+OTHER = 0x20
+NO_ID = 0xFFFFFFFF
+"""The id field of entries that name nobody."""
+
+_VERSION = b"\x02\x00\x00\x00"
+_ENTRY = struct.Struct("<HHI")
+_TAGS = frozenset({USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER})
+
+
+class AclItem(NamedTuple):
+    """One entry of an ACL.
+
+    :ivar tag: `USER_OBJ` .. `OTHER`
+    :ivar perm: 4 read, 2 write, 1 execute
+    :ivar id: user or group id of `USER` and `GROUP` entries, `NO_ID` for the rest
+    """
+
+    tag: int
+    perm: int
+    id: int = NO_ID
+
+
+def parse(raw: bytes) -> list[AclItem]:
+    """The entries of an attribute value, in its order.
+
+    :raises ValueError: when it is not version 2, has an unknown tag or is cut short
+    """
+    if raw[:4] != _VERSION:
+        raise ValueError(f"ACL of unknown version {raw[:4].hex()}")
+    if (len(raw) - 4) % _ENTRY.size:
+        raise ValueError(f"ACL of {len(raw)} bytes is cut short")
+    items = [AclItem(*fields) for fields in _ENTRY.iter_unpack(memoryview(raw)[4:])]
+    for item in items:
+        if item.tag not in _TAGS or item.perm > 7:
+            raise ValueError(f"ACL entry with tag {item.tag:#x} and permissions {item.perm:#x} is not valid")
+    return items
+
+
+def build(items: Iterable[AclItem]) -> bytes:
+    """The attribute value of these entries, put into the order that the kernel wants.
+
+    :raises ValueError: for a field that does not fit
+    """
+    try:
+        return _VERSION + b"".join(_ENTRY.pack(*item) for item in sorted(items, key=lambda i: (i.tag, i.id)))
+    except struct.error as error:
+        raise ValueError(f"ACL entry out of range: {error}") from None

@@ -1,0 +1,123 @@
+"""A file that appears whole or not at all: temporary name, sync, rename, sync of the directory.
+
+    >>> with AtomicFile(b"x.caidx", mode=0o644) as out:
+    ...     out.write(data)
+
+The temporary name is casync's (`.#` + name + 16 hex digits, shortened to fit). What is no regular file (a device, a
+fifo) is never replaced but written to directly. A symlink is followed, so that what it points to is replaced.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from casync_compat.errors import FileError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["AtomicFile", "temporary_name"]
+
+_NAME_MAX = 255
+
+
+def temporary_name(name: bytes) -> bytes:
+    """A fresh hidden name beside `name`, never longer than a file name may be."""
+    suffix = os.urandom(8).hex().encode("ascii")
+    return b".#" + name[: _NAME_MAX - 2 - len(suffix)] + suffix
+
+
+class AtomicFile:
+    """Context manager around a file that is being written.
+
+    :param path: where it shall appear
+    :param mode: permissions before the umask; an existing file keeps its own
+    :raises FileError: naming `path`, from every method
+
+    Leaving the block normally makes it durable and visible; leaving it by an exception leaves nothing behind.
+    """
+
+    def __init__(self, path: bytes, mode: int = 0o666) -> None:
+        self.path = path
+        self.fd = -1
+        self._mode = mode
+        self._final = b""
+        self._temporary: bytes | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except OSError as error:
+            raise FileError(self.path, "create", error) from error
+        return self
+
+    def _open(self) -> None:
+        self._final = os.path.realpath(self.path)
+        try:
+            existing = os.stat(self._final)
+        except FileNotFoundError:
+            existing = None
+        if existing is not None and stat.S_ISDIR(existing.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if existing is not None and not stat.S_ISREG(existing.st_mode):
+            self.fd = os.open(self._final, os.O_WRONLY | os.O_CLOEXEC)
+            return
+        directory, name = os.path.split(self._final)
+        temporary = os.path.join(directory, temporary_name(name))
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.fd = os.open(temporary, flags, self._mode)
+        self._temporary = temporary
+        if existing is not None:
+            with suppress(OSError):
+                os.fchown(self.fd, existing.st_uid, existing.st_gid)
+            with suppress(OSError):
+                os.fchmod(self.fd, stat.S_IMODE(existing.st_mode))
+
+    def write(self, data: ReadableBuffer) -> None:
+        """Append all of `data`."""
+        view = memoryview(data).cast("B")
+        try:
+            while view:
+                view = view[os.write(self.fd, view) :]
+        except OSError as error:
+            raise FileError(self.path, "write", error) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        fd, self.fd = self.fd, -1
+        if kind is None:
+            try:
+                self._publish(fd)
+            except OSError as problem:
+                self._discard(fd)
+                raise FileError(self.path, "write", problem) from problem
+        else:
+            self._discard(fd)
+
+    def _publish(self, fd: int) -> None:
+        if self._temporary is None:
+            os.close(fd)
+            return
+        os.fsync(fd)
+        os.rename(self._temporary, self._final)
+        self._temporary = None
+        os.close(fd)
+        directory = os.open(os.path.dirname(self._final), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _discard(self, fd: int) -> None:
+        with suppress(OSError):
+            os.close(fd)
+        if self._temporary is not None:
+            with suppress(OSError):
+                os.unlink(self._temporary)
+            self._temporary = None

@@ -1,0 +1,146 @@
+"""A regular file, block device or stream that is read from front to back.
+
+A block device that holds a file system is read up to the size in its superblock, as casync does (`src/casync-tool.c`,
+`src/util.c`), so that an image and the larger partition it was written to give the same index.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import struct
+import sys
+from types import TracebackType
+from typing import Self
+
+from casync_compat.errors import FileError
+
+__all__ = ["BlobInput", "file_system_size"]
+
+_BLKGETSIZE64 = 0x80081272
+_PROBE = 4096
+
+
+def _u16(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 2], "little")
+
+
+def _u32(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little")
+
+
+def file_system_size(head: bytes) -> int | None:
+    """Size in bytes of the file system that a device's first 4096 bytes describe; None when they describe none.
+
+    Knows what casync knows: squashfs, Android boot images, FAT and ext2/3/4.
+    """
+    if len(head) < _PROBE:
+        return None
+    if head[:4] == b"hsqs":
+        (used,) = struct.unpack_from("<Q", head, 40)
+        return int(used + 4095) // 4096 * 4096
+    if head[:8] == b"ANDROID!":
+        return _android_size(head)
+    if head[510:512] == b"\x55\xaa":
+        size = _fat_size(head)
+        if size:
+            return size
+    if head[1080:1082] == b"\x53\xef":
+        blocks, log_block = _u32(head, 1028), _u32(head, 1048)
+        if blocks and log_block <= 6:
+            return blocks * (1024 << log_block)
+    return None
+
+
+def _android_size(head: bytes) -> int | None:
+    kernel, ramdisk, second, page = (_u32(head, at) for at in (8, 16, 24, 36))
+    if page < 512 or page & (page - 1):
+        return None
+
+    def pages(size: int) -> int:
+        return (size + page - 1) // page
+
+    return (1 + pages(kernel) + pages(ramdisk) + pages(second)) * page
+
+
+def _fat_size(head: bytes) -> int | None:
+    sector = _u16(head, 11)
+    if not sector or sector & (sector - 1):
+        return None
+    sectors = _u16(head, 19) or _u32(head, 32)
+    return sectors * sector or None
+
+
+class BlobInput:
+    """Context manager around the input.
+
+    :param path: the file; None for standard input
+    :raises FileError: from every method, naming the file
+
+    :ivar size: in bytes, None for a pipe
+    :ivar mode: its `st_mode`
+    """
+
+    def __init__(self, path: bytes | None) -> None:
+        self.path = b"standard input" if path is None else path
+        self.size: int | None = None
+        self.mode = 0
+        self._fd = -1
+        self._standard = path is None
+        self._left: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except OSError as error:
+            self._close()
+            raise FileError(self.path, "open", error) from error
+        return self
+
+    def _open(self) -> None:
+        self._fd = 0 if self._standard else os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        st = os.fstat(self._fd)
+        self.mode = st.st_mode
+        if stat.S_ISDIR(st.st_mode):
+            self._close()
+            raise FileError(self.path, "read", "it is a directory; a tree makes a .caidx or .catar")
+        if stat.S_ISREG(st.st_mode):
+            at = os.lseek(self._fd, 0, os.SEEK_CUR) if self._standard else 0
+            self.size = max(st.st_size - at, 0)
+        elif stat.S_ISBLK(st.st_mode):
+            self.size = self._device_size()
+        self._left = self.size
+
+    def _device_size(self) -> int:
+        raw = fcntl.ioctl(self._fd, _BLKGETSIZE64, bytes(8))
+        size = int.from_bytes(raw, sys.byteorder)
+        described = file_system_size(os.pread(self._fd, _PROBE, 0))
+        return min(size, described) if described else size
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Read the next bytes into `buffer`; 0 at the end."""
+        want = len(buffer) if self._left is None else min(len(buffer), self._left)
+        if not want:
+            return 0
+        try:
+            count = os.readv(self._fd, [buffer[:want]])
+        except OSError as error:
+            raise FileError(self.path, "read", error) from error
+        if self._left is not None:
+            if not count:
+                raise FileError(
+                    self.path, "read", f"it shrank by {self._left} bytes while being read; try again"
+                )
+            self._left -= count
+        return count
+
+    def _close(self) -> None:
+        if self._fd > 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()

@@ -1,0 +1,106 @@
+"""`.caexclude` files: which children of a directory stay out of the archive.
+
+Pure: rules in, decisions out; `scan` reads the files. Syntax and matching are casync's (`src/camatch.c`), observed with
+casync 2: a rule with a slash anywhere is anchored where its file stands, one without travels down; any matching `!`
+rule wins whatever the order; a leading period is only matched literally.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from casync_compat.errors import FormatError
+from casync_compat.fs.glob import translate
+
+__all__ = ["MAX_FILE_SIZE", "Rule", "decide", "parse_rules"]
+
+MAX_FILE_SIZE = 64 * 1024
+"""Largest `.caexclude` file that is read, in bytes (casync fails beyond it with ENOBUFS)."""
+
+
+class _Kind(Enum):
+    POSITIVE = "exclude"
+    NEGATIVE = "keep"
+    INNER = "directory on the way to a rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One component of a rule.
+
+    :ivar glob: the component as written
+    :ivar anchored: applies to children of this directory only
+    :ivar dir_only: applies to directories only
+    :ivar inner: rules for the children of directories that match, when this is not the last component
+    """
+
+    glob: bytes
+    kind: _Kind
+    anchored: bool
+    dir_only: bool
+    inner: tuple[Rule, ...] = ()
+    pattern: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pattern", translate(self.glob))
+
+
+def _parse_line(line: bytes) -> Rule | None:
+    """One rule; None when the line names no valid path."""
+    negative = line.startswith(b"!")
+    if negative:
+        line = line[1:]
+    anchored = b"/" in line
+    dir_only = line.endswith(b"/")
+    components = [part for part in line.split(b"/") if part]
+    if not components or any(part in (b".", b"..") for part in components):
+        return None
+    kind = _Kind.NEGATIVE if negative else _Kind.POSITIVE
+    rule = Rule(components[-1], kind, anchored, dir_only)
+    for component in reversed(components[:-1]):
+        rule = Rule(component, _Kind.INNER, anchored, True, (rule,))
+    return rule
+
+
+def parse_rules(data: bytes, path: bytes) -> list[Rule]:
+    """The rules of a `.caexclude` file.
+
+    :param path: the file, for messages
+    :raises FormatError: for a line that is no rule (`/`, `!`, `a/../b`), with its offset
+    """
+    rules = []
+    at = 0
+    for raw in re.split(rb"[\n\0]", data):
+        line = raw.strip(b" \t")
+        if line and not line.startswith(b"#"):
+            rule = _parse_line(line)
+            if rule is None:
+                text = line.decode("utf-8", "backslashreplace")
+                raise FormatError(f"exclude rule {text!r} names no path", path, at)
+            rules.append(rule)
+        at += len(raw) + 1
+    return rules
+
+
+def decide(rules: Sequence[Rule], name: bytes, is_dir: bool) -> tuple[bool, list[Rule]]:
+    """Whether a child is excluded, and the rules that its own children inherit.
+
+    :param is_dir: of the child itself; a symlink to a directory is none
+    """
+    below: list[Rule] = []
+    excluded = kept = False
+    for rule in rules:
+        if is_dir and not rule.anchored:
+            below.append(rule)
+        if (rule.dir_only and not is_dir) or not rule.pattern.match(name):
+            continue
+        if rule.kind is _Kind.NEGATIVE:
+            kept = True
+        elif rule.kind is _Kind.POSITIVE:
+            excluded = True
+        else:
+            below += rule.inner
+    return excluded and not kept, below

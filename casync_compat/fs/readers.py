@@ -1,0 +1,132 @@
+"""Archive files on disk, and streams of archive bytes, as sources for a decoder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from types import TracebackType
+from typing import Self
+
+from casync_compat.errors import FileError, FormatError
+
+__all__ = ["FileReader", "StreamSource", "read_whole"]
+
+_PIECE = 256 << 10
+
+
+class FileReader:
+    """A regular file or block device at any offset (a `catar.archive.RandomAccess`).
+
+    :param path: the file
+    :raises FileError: when it cannot be opened or read
+    """
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        self.fd = -1
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+            self._stat = os.fstat(self.fd)
+            os.set_blocking(self.fd, True)  # only the open must not wait
+            self._size = os.lseek(self.fd, 0, os.SEEK_END) if self.seekable else 0
+        except OSError as error:
+            self.close()
+            raise FileError(path, "open", error) from error
+        if stat.S_ISDIR(self._stat.st_mode):
+            self.close()
+            raise FileError(path, "read", "it is a directory")
+
+    @property
+    def seekable(self) -> bool:
+        """Whether it has a size and can be read at any offset."""
+        return stat.S_ISREG(self._stat.st_mode) or stat.S_ISBLK(self._stat.st_mode)
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return self._size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes from `offset` on, `size` of them or as many as there are."""
+        try:
+            data = os.pread(self.fd, size, offset)
+            while len(data) < size and (more := os.pread(self.fd, size - len(data), offset + len(data))):
+                data += more
+        except OSError as error:
+            raise FileError(self.path, "read", error) from error
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class StreamSource:
+    """A descriptor read front to back, a pipe or not (a `catar.walker.ByteSource`).
+
+    :param fd: stays the caller's
+    :param name: what messages call it
+    """
+
+    def __init__(self, fd: int, name: bytes) -> None:
+        self._fd = fd
+        self._name = name
+
+    def read(self) -> bytes:
+        """The next piece; empty at the end. :raises FileError: when it cannot be read"""
+        try:
+            return os.read(self._fd, _PIECE)
+        except OSError as error:
+            raise FileError(self._name, "read", error) from error
+
+    def skip(self, count: int) -> None:
+        """Pass over `count` bytes: by seeking where that works, else by reading them."""
+        try:
+            os.lseek(self._fd, count, os.SEEK_CUR)
+            return
+        except OSError:
+            pass
+        while count > 0:
+            try:
+                data = os.read(self._fd, min(count, _PIECE))
+            except OSError as error:
+                raise FileError(self._name, "read", error) from error
+            if not data:
+                return
+            count -= len(data)
+
+
+def read_whole(path: bytes | None, limit: int) -> bytes:
+    """All of a small file, or of standard input when `path` is None.
+
+    :param limit: most bytes it may have
+    :raises FileError: when it cannot be read
+    :raises FormatError: when it is larger
+    """
+    name = b"standard input" if path is None else path
+    try:
+        fd = 0 if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            parts = []
+            size = 0
+            while piece := os.read(fd, 1 << 20):
+                parts.append(piece)
+                size += len(piece)
+                if size > limit:
+                    raise FormatError(f"larger than {limit} bytes, the most this kind of file may have", name)
+        finally:
+            if fd:
+                os.close(fd)
+    except OSError as error:
+        raise FileError(name, "read", error) from error
+    return b"".join(parts)

@@ -1,0 +1,96 @@
+"""Sharing blocks between files that hold the same bytes (reflinks), on file systems that can (btrfs, xfs).
+
+Data is written first and shared afterwards with FIDEDUPERANGE, which compares both sides in the kernel and shares only
+what is equal. Unlike cloning (FICLONERANGE, which casync uses) it cannot put bytes into the target that were never
+verified, however the seed changes meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+__all__ = ["BlockSharer"]
+
+_FIDEDUPERANGE = 0xC0189436
+_HEAD = struct.Struct("=QQHHI")
+_INFO = struct.Struct("=qQQiI")
+_BLOCK = 4096
+_MOST = 16 << 20
+_UNABLE = frozenset(
+    {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES}
+)
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class BlockSharer:
+    """Shares ranges of files with ranges of others; stops trying on file systems that refuse.
+
+    :ivar shared: bytes shared so far
+    """
+
+    def __init__(self) -> None:
+        self.shared = 0
+        self._refused: set[tuple[int, int]] = set()
+        self._run: tuple[bytes, int, int, int, int] | None = None
+
+    def add(self, source: bytes, source_offset: int, target_fd: int, offset: int, size: int) -> None:
+        """Note that a range of a file was written with bytes from a range of `source`. Ranges that touch are joined."""
+        run = self._run
+        if run is not None:
+            path, source_at, fd, at, length = run
+            if (
+                path == source
+                and fd == target_fd
+                and source_at + length == source_offset
+                and at + length == offset
+            ):
+                self._run = (path, source_at, fd, at, length + size)
+                return
+            self.flush()
+        if (source_offset - offset) % _BLOCK == 0:
+            self._run = (source, source_offset, target_fd, offset, size)
+
+    def flush(self) -> None:
+        """Share what was noted. Call it before the target is closed."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        source, source_offset, fd, offset, size = run
+        skip = -offset % _BLOCK
+        size = (size - skip) // _BLOCK * _BLOCK
+        if size <= 0:
+            return
+        try:
+            source_fd = os.open(source, _OPEN)
+        except OSError:
+            return
+        try:
+            self._share(source_fd, source_offset + skip, fd, offset + skip, size)
+        finally:
+            os.close(source_fd)
+
+    def _share(self, source_fd: int, source_offset: int, fd: int, offset: int, size: int) -> None:
+        devices = (os.fstat(source_fd).st_dev, os.fstat(fd).st_dev)
+        if devices in self._refused:
+            return
+        while size > 0:
+            length = min(size, _MOST)
+            request = bytearray(_HEAD.pack(source_offset, length, 1, 0, 0) + _INFO.pack(fd, offset, 0, 0, 0))
+            try:
+                fcntl.ioctl(source_fd, _FIDEDUPERANGE, request)
+            except OSError as error:
+                if error.errno in _UNABLE:
+                    self._refused.add(devices)
+                return
+            _, _, done, status, _ = _INFO.unpack_from(request, _HEAD.size)
+            if status < 0 and -status in _UNABLE:
+                self._refused.add(devices)
+            if status != 0 or done <= 0:
+                return
+            self.shared += done
+            source_offset += done
+            offset += done
+            size -= done

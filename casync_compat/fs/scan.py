@@ -1,0 +1,414 @@
+"""A directory as a stream of nodes: what `casync make` sees of a tree, in the order it stores it.
+
+    >>> scanner = Scanner(b"/etc", flags.DEFAULT)
+    >>> for step in scanner:
+    ...     if isinstance(step, Node): print(scanner.path, step.size)
+
+Every file is opened once, relative to its directory's descriptor, without following symlinks; its type and metadata
+are those of the descriptor that its contents are read from. Errors name the file. A regular file that changes while
+it is read is an error, never a corrupt archive.
+
+Runs of small regular files are opened, inspected and read in one call of the native reader (`_native.c`, twin
+`_python.py`); everything else, and every file in a directory with exclude rules, goes one by one.
+
+It does not write archives: `catar.Encoder` does, fed by `casync_compat.make`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+from casync_compat.errors import FileError
+from casync_compat.fs.exclude import MAX_FILE_SIZE, Rule, decide, parse_rules
+from casync_compat.fs.inspect import FileSystem, Inspector, RawFile
+from casync_compat.fs.owners import IdShift
+from catar.flags import FeatureFlags
+from catar.grammar import MAX_DEPTH
+from catar.records import DirectoryEnd, Node
+
+try:
+    from casync_compat.fs._native import read_files
+except ImportError:  # built without a C compiler
+    from casync_compat.fs._python import read_files
+
+__all__ = ["Scanner"]
+
+F = FeatureFlags
+_EXCLUDE_NAME = b".caexclude"
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_OPEN_DIR = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+_BUFFER = 256 * 1024
+_ROOM = 1 << 20
+_RUN = 128
+_DIR, _REG, _OTHER = b"\0d", b"\0f", b"\0o"
+
+
+def _listing(fd: int) -> list[bytes]:
+    """The names in a directory, sorted downwards as bytes, each with a NUL and a letter for its type.
+
+    One bytes object a name, so that a directory of a million names stays small; NUL sorts before every other byte.
+    """
+    out = []
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                mark = _DIR
+            elif entry.is_file(follow_symlinks=False):
+                mark = _REG
+            else:
+                mark = _OTHER
+            out.append(os.fsencode(entry.name) + mark)
+    out.sort(reverse=True)
+    return out
+
+
+def _mount_id(fd: int) -> int:
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
+        for line in info:
+            if line.startswith(b"mnt_id:"):
+                return int(line[7:])
+    return -1
+
+
+class _Directory:
+    """An open directory and what is still to be visited in it.
+
+    :ivar in_runs: whether its regular files may be read in runs
+    """
+
+    __slots__ = ("fd", "fs", "in_runs", "mount", "names", "path", "rules")
+
+    def __init__(self, fd: int, path: bytes, fs: FileSystem, rules: list[Rule], mount: int) -> None:
+        self.fd = fd
+        self.path = path
+        self.fs = fs
+        self.rules = rules
+        self.mount = mount
+        self.names: list[bytes] = []
+        self.in_runs = False
+
+
+class Scanner:
+    """A `TreeStream` over a directory.
+
+    :param root: the directory; may itself be a symlink to one
+    :param feature_flags: what to record, normalised
+    :param shift: how owner ids are stored
+    :param skip: `(device, inode)` of files that are not to be archived: the output, when it lies in the tree
+    :param contents: False when no payload will be asked for, so that nothing is read in advance
+    :raises FileError: from iteration, naming the file that could not be archived
+
+    Close it, or use it as a context manager: it holds descriptors.
+    """
+
+    def __init__(
+        self,
+        root: bytes,
+        feature_flags: int,
+        *,
+        shift: IdShift | None = None,
+        skip: Iterable[tuple[int, int]] = (),
+        contents: bool = True,
+    ) -> None:
+        self.root = root
+        self.path = b""
+        self._features = int(feature_flags)
+        self._inspector = Inspector(self._features, shift or IdShift())
+        self._skip = frozenset(skip)
+        self._stack: list[_Directory] = []
+        self._fd = -1
+        self._left = 0
+        self._before: tuple[int, int] | None = (
+            None  # size and time that the current file must still have at its end
+        )
+        self._contents = contents
+        self._run: deque[RawFile] = deque()
+        self._room = memoryview(bytearray(_ROOM if contents else 0))
+        self._ready: memoryview | None = None
+        self._submounts = not feature_flags & F.EXCLUDE_SUBMOUNTS
+        self._exclude_files = bool(feature_flags & F.EXCLUDE_FILE)
+        self._nodump = bool(feature_flags & F.EXCLUDE_NODUMP)
+
+    @property
+    def feature_flags(self) -> int:
+        """The flag word that nodes are recorded with."""
+        return self._features
+
+    @property
+    def full_path(self) -> bytes:
+        """Path of the current node, from where the process stands."""
+        return os.path.join(self.root, self.path) if self.path else self.root
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        self._close_file()
+        while self._run:
+            fd = self._run.popleft()[0]
+            if fd >= 0:
+                os.close(fd)
+        while self._stack:
+            os.close(self._stack.pop().fd)
+
+    def _close_file(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+        self._left = 0
+        self._ready = None
+
+    # Iteration
+
+    def __iter__(self) -> Iterator[Node | DirectoryEnd]:
+        try:
+            yield from self._iterate()
+        except OSError as error:
+            raise FileError(self.full_path, "archive", error) from error
+        except ValueError as error:
+            raise FileError(self.full_path, "archive", str(error)) from error
+        finally:
+            self.close()
+
+    def _iterate(self) -> Iterator[Node | DirectoryEnd]:
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        st = os.fstat(fd)
+        fs = self._inspector.file_system(fd, st.st_dev)
+        node = self._inspector.node(b"", fd, st, fs)
+        self._enter(fd, b"", fs, [])
+        yield node
+        stack = self._stack
+        while stack:
+            directory = stack[-1]
+            if not directory.names:
+                self.path = directory.path
+                stack.pop()
+                os.close(directory.fd)
+                yield DirectoryEnd(0, 0, 0)
+                continue
+            marked = directory.names.pop()
+            name = marked[:-2]
+            self.path = directory.path + b"/" + name if directory.path else name
+            mark = marked[-2:]
+            if directory.in_runs and mark == _REG:
+                child = self._visit_in_run(directory, name)
+            else:
+                child = self._visit(directory, name, mark)
+            if child is not None:
+                yield child
+                if self._fd >= 0:
+                    self._finish_file()
+                self._ready = None
+                self._left = 0
+
+    def _enter(self, fd: int, path: bytes, fs: FileSystem, rules: list[Rule]) -> None:
+        if len(self._stack) >= MAX_DEPTH:
+            os.close(fd)
+            raise FileError(
+                self.full_path, "archive", f"directories nest deeper than {MAX_DEPTH} levels, casync's limit"
+            )
+        directory = _Directory(fd, path, fs, rules, -1 if self._submounts else _mount_id(fd))
+        self._stack.append(directory)
+        if fs.is_virtual:
+            return
+        directory.names = _listing(fd)
+        if self._exclude_files and any(
+            _EXCLUDE_NAME + mark in directory.names for mark in (_REG, _OTHER, _DIR)
+        ):
+            directory.rules = rules + self._read_rules(fd, path)
+        directory.in_runs = (
+            self._contents and self._submounts and not directory.rules and self._inspector.reads_raw(fs)
+        )
+
+    def _read_rules(self, directory_fd: int, path: bytes) -> list[Rule]:
+        full = os.path.join(self.root, path, _EXCLUDE_NAME)
+        try:
+            # A symlink is followed, as casync does; a fifo must not block.
+            fd = os.open(
+                _EXCLUDE_NAME,
+                os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC,
+                dir_fd=directory_fd,
+            )
+            with open(fd, "rb", buffering=0) as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise FileError(full, "read exclude rules", "not a regular file")
+                data = b""
+                while len(data) <= MAX_FILE_SIZE and (piece := file.read(MAX_FILE_SIZE + 1 - len(data))):
+                    data += piece
+        except OSError as error:
+            raise FileError(full, "read exclude rules", error) from error
+        if len(data) > MAX_FILE_SIZE:
+            raise FileError(full, "read exclude rules", f"larger than {MAX_FILE_SIZE} bytes")
+        return parse_rules(data, full)
+
+    # One child
+
+    def _visit(self, parent: _Directory, name: bytes, mark: bytes) -> Node | None:
+        rules = parent.rules
+        inherited: list[Rule] = []
+        if mark is _OTHER or mark == _OTHER:
+            return self._visit_special(parent, name, rules)
+        is_dir = mark == _DIR
+        try:
+            fd = os.open(name, _OPEN_DIR if is_dir else _OPEN_FILE, dir_fd=parent.fd)
+        except OSError as error:
+            # Only a file that would be archived may stop the run.
+            if rules and decide(rules, name, is_dir)[0]:
+                return None
+            raise FileError(self.full_path, "open", error) from error
+        keep = False
+        try:
+            st = os.fstat(fd)
+            if stat.S_IFMT(st.st_mode) != (stat.S_IFDIR if is_dir else stat.S_IFREG):
+                raise FileError(self.full_path, "archive", "it changed its type while being read")
+            fs = parent.fs
+            if st.st_dev != fs.device:
+                fs = self._inspector.file_system(fd, st.st_dev)
+            node = self._inspector.node(name, fd, st, fs)
+            if self._nodump and self._inspector.nodump:
+                return None
+            if not self._submounts and _mount_id(fd) != parent.mount:
+                return None
+            if rules:
+                excluded, inherited = decide(rules, name, is_dir)
+                if excluded:
+                    return None
+            if self._skip and (st.st_dev, st.st_ino) in self._skip:
+                return None
+            keep = True
+        finally:
+            if not keep:
+                os.close(fd)
+        if is_dir:
+            self._enter(fd, self.path, fs, inherited)
+        else:
+            self._fd = fd
+            self._left = node.size
+            self._before = (st.st_size, st.st_mtime_ns)
+        return node
+
+    def _visit_in_run(self, parent: _Directory, name: bytes) -> Node | None:
+        if not self._run:
+            names = [name]
+            for marked in reversed(parent.names[1 - _RUN :]):
+                if marked[-2:] != _REG:
+                    break
+                names.append(marked[:-2])
+            wanted = self._inspector.raw_wanted(parent.fs)
+            self._run.extend(read_files(parent.fd, names, wanted, self._room))
+        raw = self._run.popleft()
+        fd, error, mode, _, _, size, mtime, device, inode, _, _, listed, offset, count, stable = raw
+        keep = False
+        try:
+            if error:
+                raise FileError(self.full_path, "read", OSError(error, os.strerror(error)))
+            if mode & 0o170000 != stat.S_IFREG:
+                raise FileError(self.full_path, "archive", "it changed its type while being read")
+            if device != parent.fs.device:  # something is mounted on it
+                return self._visit(parent, name, _REG)
+            node = self._inspector.regular(name, raw)
+            if self._nodump and self._inspector.nodump:
+                return None
+            if self._skip and (device, inode) in self._skip:
+                return None
+            if listed:
+                self._inspector.attributes(node, fd, parent.fs, is_dir=False)
+            self._left = size
+            if count == size:
+                if not stable:
+                    raise FileError(self.full_path, "archive", "it changed while being read; try again")
+                self._ready = self._room[offset : offset + size]
+            elif fd >= 0:
+                self._fd = fd
+                self._before = (size, mtime)
+                keep = True
+            else:
+                raise self._shrank(size - count)
+        finally:
+            if fd >= 0 and not keep:
+                os.close(fd)
+        return node
+
+    def _visit_special(self, parent: _Directory, name: bytes, rules: list[Rule]) -> Node | None:
+        st = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+        kind = stat.S_IFMT(st.st_mode)
+        if kind in (stat.S_IFREG, stat.S_IFDIR):
+            # The file system did not say what it is, or it was replaced since the directory was read.
+            return self._visit(parent, name, _DIR if kind == stat.S_IFDIR else _REG)
+        if not self._inspector.stores(kind):
+            return None
+        if not self._submounts:
+            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
+            try:
+                if _mount_id(fd) != parent.mount:
+                    return None
+            finally:
+                os.close(fd)
+        if rules and decide(rules, name, False)[0]:
+            return None
+        target = os.readlink(name, dir_fd=parent.fd) if kind == stat.S_IFLNK else None
+        return self._inspector.special(name, parent.fd, st, target)
+
+    # Contents
+
+    def take_ready(self) -> memoryview | None:
+        """The whole payload of the current file, when it is in memory already; valid until the next node."""
+        ready = self._ready
+        if ready is not None:
+            self._ready = None
+            self._left = 0
+        return ready
+
+    def _shrank(self, by: int) -> FileError:
+        return FileError(self.full_path, "read", f"it shrank by {by} bytes while being read; try again")
+
+    def payload_into(self, buffer: memoryview) -> int:
+        """Read the next bytes of the current file into `buffer`.
+
+        :returns: their number; 0 when the file is complete
+        :raises FileError: when it cannot be read, or turns out shorter than it was
+        """
+        if not self._left:
+            return 0
+        want = min(len(buffer), self._left)
+        if self._ready is not None:
+            buffer[:want] = self._ready[:want]
+            self._ready = self._ready[want:]
+            self._left -= want
+            return want
+        try:
+            count = os.readv(self._fd, [buffer[:want]])
+        except OSError as error:
+            raise FileError(self.full_path, "read", error) from error
+        if not count:
+            raise self._shrank(self._left)
+        self._left -= count
+        return count
+
+    def payload(self) -> Iterator[memoryview]:
+        """The pieces of the current file; each is valid until the next is asked for."""
+        if not self._left:
+            return
+        buffer = memoryview(bytearray(min(_BUFFER, self._left)))
+        while count := self.payload_into(buffer):
+            yield buffer[:count]
+
+    def _finish_file(self) -> None:
+        """Close the current file; when it was read to its end, be sure that it did not change meanwhile."""
+        before, complete = self._before, not self._left
+        if complete and before is not None and before[0]:
+            after = os.fstat(self._fd)
+            if (after.st_size, after.st_mtime_ns) != before:
+                raise FileError(self.full_path, "archive", "it changed while being read; try again")
+        self._close_file()
