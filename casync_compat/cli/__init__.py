@@ -29,9 +29,9 @@ def _catch_signals() -> None:
 
 
 def _version() -> str:
-    from importlib.metadata import version
+    from casync_compat import __version__
 
-    return version("pycasync")
+    return __version__
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -109,12 +109,14 @@ def _run(words: list[str]) -> int:
         return int(done.code or 0)
     if options.verbose is False and _args.environment_flag("CASYNC_VERBOSE"):
         options.verbose = True
+    options.verb = name
     module = import_module(f"casync_compat.cli.{_MODULES.get(name, name)}")
     status: int = module.run(options)
     return status
 
 
 _MODULES = {"list": "listing", "mtree": "listing"}
+"""Verbs whose module has another name."""
 
 
 def _special_help(words: list[str]) -> bool:

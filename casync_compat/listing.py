@@ -1,0 +1,164 @@
+"""Listing trees: one line a node, as `casync list` and `casync mtree` print them, or as JSON.
+
+    >>> with Tree(Kind.ARCHIVE, b"etc.catar") as tree:
+    ...     for line in list_lines(tree.stream()):
+    ...         sys.stdout.buffer.write(line)
+
+Nothing is opened or written here: nodes come from a `TreeStream`, lines go to the caller. Lines are casync 2's byte for
+byte, with one exception: the digest keyword of mtree names the algorithm that made the digest. (casync takes the
+keyword from its own `--digest` option, and mislabels when the archive was made with another.)
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+
+from casync_compat.digest import Digest
+from casync_compat.index import digest_of_flags
+from casync_compat.stat import NodeView
+from casync_compat.textform import KIND_WORDS, escape, ls_mode, owner_name, shown_path
+from catar.flags import NO_REPLAY_LIMIT, FeatureFlags, replayed, time_granularity
+from catar.records import Node
+from catar.walker import TreeStream
+
+__all__ = ["json_lines", "list_lines", "mtree_lines"]
+
+F = FeatureFlags
+
+_REG, _DIR, _LNK = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK
+_SECOND = 1_000_000_000
+
+_MTREE_FLAGS: tuple[tuple[int, bytes], ...] = (
+    (int(F.FLAG_HIDDEN), b"hidden"),
+    (int(F.FLAG_SYSTEM), b"system"),
+    (int(F.FLAG_ARCHIVE), b"archive"),
+    (int(F.FLAG_APPEND), b"sappend"),
+    (int(F.FLAG_NODUMP), b"nodump"),
+    (int(F.FLAG_IMMUTABLE), b"simmutable"),
+)
+_MTREE_FLAG_BITS = sum(bit for bit, _ in _MTREE_FLAGS)
+
+_DIGEST_KEYWORDS = {
+    Digest.SHA512_256: b"sha512256digest",
+    Digest.SHA256: b"sha256digest",
+    Digest.BLAKE3: b"blake3digest",
+}
+
+
+def _nodes(stream: TreeStream, recursive: bool) -> Iterator[Node]:
+    """The nodes of a stream; when not `recursive`, the top node and its direct children."""
+    depth = 0
+    for step in stream:
+        if type(step) is not Node:
+            depth -= 1
+            continue
+        if recursive or depth <= 1:
+            yield step
+        if step.mode & 0o170000 == _DIR:
+            depth += 1
+
+
+def list_lines(stream: TreeStream, *, recursive: bool = True) -> Iterator[bytes]:
+    """`MODE PATH`, one line a node, with its newline. Payloads are not read.
+
+    :param recursive: False for the top node and its direct children only (what lies deeper is passed over)
+    """
+    for node in _nodes(stream, recursive):
+        yield b"%b %b\n" % (ls_mode(node.mode), shown_path(stream.path))
+
+
+def json_lines(stream: TreeStream, *, recursive: bool = True, mask: int = NO_REPLAY_LIMIT) -> Iterator[bytes]:
+    """One JSON object a node and line, see `casync_compat.stat.NodeView`. Payloads are not read.
+
+    :param mask: feature flags that limit what is shown, as `replayed` takes them
+    """
+    view: NodeView | None = None
+    for node in _nodes(stream, recursive):
+        view = view or NodeView(stream.feature_flags, mask)
+        yield view.json_line(node, stream.path)
+
+
+def mtree_lines(
+    stream: TreeStream,
+    *,
+    mask: int = NO_REPLAY_LIMIT,
+    shifted: bool = False,
+    digest_label: Digest | None = None,
+) -> Iterator[bytes]:
+    """The tree as an mtree(5) manifest without `/set` lines: full paths, one line a node, with its newline.
+
+    Every payload is read and hashed with the archive's digest.
+
+    :param mask: feature flags that limit what is shown, as `replayed` takes them; bits not normalised
+    :param shifted: whether an id shift other than 0 is in force: owner 0 then has no name
+    :param digest_label: names another digest than the one that is made, as casync may do; None for the right one
+    """
+    form: _Mtree | None = None
+    for step in stream:
+        if type(step) is Node:
+            # A walker knows the archive's flags once the first node was read.
+            form = form or _Mtree(stream.feature_flags, mask, shifted, digest_label)
+            yield form.line(step, stream)
+
+
+class _Mtree:
+    """Writes mtree lines for the nodes of one archive."""
+
+    def __init__(self, feature_flags: int, mask: int, shifted: bool, digest_label: Digest | None) -> None:
+        shown = replayed(feature_flags, mask)
+        self._ids = bool(shown & (F.UIDS_16BIT | F.UIDS_32BIT))
+        self._names = bool(shown & F.USER_NAMES)
+        self._shifted = shifted
+        self._time = bool(time_granularity(shown))
+        self._digest = digest_of_flags(feature_flags)
+        self._keyword = _DIGEST_KEYWORDS[digest_label or self._digest]
+        # The archive says which flags are listed, the mask only which of them count as set. (casync 2)
+        self._listed = tuple((bit, name) for bit, name in _MTREE_FLAGS if feature_flags & bit)
+        self._settable = shown & _MTREE_FLAG_BITS
+        self._flag_words: dict[int, bytes] = {}
+
+    def line(self, node: Node, stream: TreeStream) -> bytes:
+        """The line of the stream's current node. Reads its payload."""
+        kind = node.mode & 0o170000
+        out = [
+            b"%b type=%b mode=%04o" % (shown_path(stream.path), KIND_WORDS[kind], node.mode & 0o7777),
+        ]
+        if kind == _REG:
+            out.append(b"size=%d" % node.size)
+        elif node.target is not None:
+            out.append(b"link=" + escape(node.target))
+        elif node.device is not None:
+            out.append(b"device=linux,%d,%d" % node.device)
+        if self._ids:
+            out.append(b"uid=%d gid=%d" % (node.uid, node.gid))
+        if self._names:
+            self._add_names(node, out)
+        if self._listed:
+            out.append(self._flags(node.flags if kind in (_REG, _DIR) else None))
+        if self._time:
+            out.append(b"time=%d.%09d" % divmod(node.mtime, _SECOND))
+        if kind == _REG:
+            hasher = self._digest.new()
+            for piece in stream.payload():
+                hasher.update(piece)
+            out.append(b"%b=%b" % (self._keyword, hasher.hexdigest().encode()))
+        return b" ".join(out) + b"\n"
+
+    def _add_names(self, node: Node, out: list[bytes]) -> None:
+        # Escaped, since our decoder lets more names pass than casync's, a line feed among them.
+        user = owner_name(node.uid, node.user, shifted=self._shifted)
+        group = owner_name(node.gid, node.group, shifted=self._shifted)
+        if user is not None:
+            out.append(b"uname=" + escape(user))
+        if group is not None:
+            out.append(b"gname=" + escape(group))
+
+    def _flags(self, flags: int | None) -> bytes:
+        """:param flags: None for a node that cannot have any: casync shows all of them as set"""
+        key = -1 if flags is None else flags & self._settable
+        words = self._flag_words.get(key)
+        if words is None:
+            words = b"flags=" + b",".join(name if key & bit else b"no" + name for bit, name in self._listed)
+            self._flag_words[key] = words
+        return words
