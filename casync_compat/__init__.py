@@ -62,6 +62,8 @@ __all__ = [
     "UsageError",
 ]
 
+__version__ = "0.1.0"
+
 _ERRORS = "CasyncError ChunkCorrupt ChunkMissing FileError FormatError StoreError UsageError"
 _HOMES = {
     "api": "ArchiveTree",

@@ -104,7 +104,10 @@ class Index:
         ends = self.ends
         if not len(ends):
             return
-        sizes = array("q", map(sub, ends, chain((0,), ends))) if ends[-1] < 1 << 63 else None
+        try:
+            sizes = array("q", map(sub, ends, chain((0,), ends)))
+        except OverflowError:
+            sizes = None
         if sizes is not None and min(sizes) > 0 and max(sizes) <= self.sizes.max:
             return
         start = 0
@@ -197,9 +200,12 @@ class IndexBuilder:
 
     :param feature_flags: normalised
     :param sizes: chunk sizes for the header
+    :raises UsageError: for flags that no reader would take
     """
 
     def __init__(self, feature_flags: int, sizes: ChunkSizes) -> None:
+        if not is_normalised(feature_flags):
+            raise UsageError(f"feature flags {feature_flags:#x} are unknown or contradict one another")
         self.feature_flags = int(feature_flags)
         self.sizes = sizes
         self.size = 0

@@ -105,12 +105,17 @@ def _encode(scanner: Scanner, sink: Sink, reporter: Reporter, counts: ChunkCount
             raise FileError(scanner.full_path, "archive", str(error)) from error
         entries += 1
         if step.size:
-            while count := scanner.payload_into(sink.room()):
-                sink.advance(count)
-                advance(count)
-                if reporter.due:
-                    _report(reporter, sink, entries, scanner.path, counts)
-        elif reporter.due:
+            ready = scanner.take_ready()
+            if ready is not None:
+                sink.write(ready)
+                advance(len(ready))
+            else:
+                while count := scanner.payload_into(sink.room()):
+                    sink.advance(count)
+                    advance(count)
+                    if reporter.due:
+                        _report(reporter, sink, entries, scanner.path, counts)
+        if reporter.due:
             _report(reporter, sink, entries, scanner.path, counts)
     return entries
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from catar import schema
 from catar.flags import NODE_FLAGS, SUBVOLUME_BITS, FeatureFlags, time_granularity
@@ -95,7 +96,7 @@ NODE_FEATURES: Mapping[int, int] = {
 }
 """The feature flag without which nodes of a file type are not archived."""
 
-_UID_BITS = int(F.UIDS_16BIT | F.UIDS_32BIT)
+_NSEC_TIME = int(F.NSEC_TIME)
 
 
 def check_name(name: bytes) -> str | None:
@@ -107,6 +108,7 @@ def check_name(name: bytes) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def _check_mode(mode: int, features: int) -> str | None:
     if mode & ~0o177777:
         return f"mode {mode:#o} has unknown bits"
@@ -127,6 +129,7 @@ def _check_mode(mode: int, features: int) -> str | None:
     return f"mode {mode:#o} in an archive that records no permissions"
 
 
+@lru_cache(maxsize=1024)
 def _check_id(value: int, features: int, what: str) -> str | None:
     if features & F.UIDS_32BIT:
         bad = value >= 0xFFFFFFFF or value == 0xFFFF
@@ -153,8 +156,10 @@ def check_entry(mode: int, flags: int, uid: int, gid: int, mtime: int, features:
         if reason:
             return reason
     # casync's decoder wants multiples of 1 ms for microsecond times and refuses -1 ns, both of which it writes.
+    if features & _NSEC_TIME:
+        return None
     granularity = time_granularity(features)
-    if granularity != 1 and (mtime % granularity if granularity else mtime):
+    if mtime % granularity if granularity else mtime:
         return f"time {mtime} is finer than the archive's feature flags"
     return None
 
