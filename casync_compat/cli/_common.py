@@ -28,6 +28,7 @@ __all__ = [
     "is_stream",
     "open_tree",
     "replay_mask",
+    "shifts",
     "source_for",
     "tree_kind",
     "write_lines",
@@ -112,6 +113,12 @@ def id_shift(options: argparse.Namespace) -> IdShift:
         else:
             enabled = _boolean(options.uid_range, "--uid-range")
     return IdShift(shift, range_, enabled) if enabled else IdShift()
+
+
+def shifts(options: argparse.Namespace) -> bool:
+    """Whether ids are shifted by anything but 0."""
+    shift = id_shift(options)
+    return shift.enabled and shift.shift != 0
 
 
 def tree_kind(options: argparse.Namespace, argument: str | None) -> Kind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._common import archive_errors, arguments, open_tree, replay_mask, write_lines
+from casync_compat.cli._common import archive_errors, arguments, open_tree, replay_mask, shifts, write_lines
 from casync_compat.listing import json_lines, list_lines, mtree_lines
 
 
@@ -16,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
     with archive_errors(source), open_tree(options, source) as tree:
         stream = tree.stream(os.fsencode(inside or ""))
         if options.verb == "mtree":
-            write_lines(mtree_lines(stream, mask=mask))
+            write_lines(mtree_lines(stream, mask=mask, shifted=shifts(options)))
         elif options.json:
             write_lines(json_lines(stream, recursive=options.recursive, mask=mask))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._common import archive_errors, arguments, open_tree, replay_mask, write_lines
+from casync_compat.cli._common import archive_errors, arguments, open_tree, replay_mask, shifts, write_lines
 from casync_compat.kinds import Kind
 from casync_compat.stat import read_stat, stat_json, stat_lines
 
@@ -19,5 +19,6 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             write_lines([stat_json(about, mask=mask)])
         else:
-            write_lines(stat_lines(about, mask=mask, scanned=tree.kind is Kind.DIRECTORY))
+            scanned = tree.kind is Kind.DIRECTORY
+            write_lines(stat_lines(about, mask=mask, scanned=scanned, shifted=shifts(options)))
     return 0
