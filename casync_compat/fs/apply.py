@@ -1,0 +1,267 @@
+"""A stream of nodes becomes a tree: what `casync extract` does to a directory.
+
+    >>> writer = TreeWriter(b"/target", flags, ApplyOptions(), warn=print)
+    >>> apply_tree(walker, writer)
+
+Nothing outside the target is touched, whatever the archive says and whatever lies in the target already: every entry is
+reached by its single name from a descriptor of its directory, and no symlink is followed but the target itself. A file
+appears under its name once it is complete; what stood there before is there until then, and a directory that becomes
+something else, or the reverse, is removed last. Nothing is fsynced.
+
+Semantics are casync 2's (`src/cadecoder.c`) but for what `casync_compat.fs.restore` lists. One writer writes one tree,
+in one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace as changed
+
+from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
+from casync_compat.fs import inode_flags
+from casync_compat.fs.placing import Placer
+from casync_compat.fs.regular import FileWriter, LinkHook, PayloadHook
+from casync_compat.fs.remove import TempNames, remove
+from casync_compat.fs.restore import ApplyOptions, Restorer
+from casync_compat.fs.special import SpecialWriter
+from casync_compat.fs.target import Directory, enter, open_target
+from catar.flags import FeatureFlags
+from catar.grammar import MAX_DEPTH, NODE_FEATURES, check_name
+from catar.records import DirectoryEnd, Node
+from catar.walker import TreeStream
+
+__all__ = ["ApplyOptions", "TreeWriter", "apply_tree"]
+
+F = FeatureFlags
+_SUBVOLUME, _SUBVOLUME_RO = int(F.SUBVOLUME), int(F.SUBVOLUME_RO)
+_REG, _DIR = stat.S_IFREG, stat.S_IFDIR
+
+
+class TreeWriter:
+    """Writes a tree below `target`.
+
+    :param target: the directory that becomes the top node; created (one level) when missing, may be a symlink to one
+    :param feature_flags: the archive's; None lets `begin` say them later
+    :param warn: takes one line of text for the user
+    :param name: write the top node, which may then be of any type, as this entry of `target` instead
+    :param on_payload: called with the descriptor, the node and its archive path when a file's payload is complete,
+        before its metadata is restored; to share extents with another file, for example
+    :param link_candidate: called with the node and its archive path likewise; may return the absolute path of an
+        identical file, metadata included, which is then hard-linked in place of the copy unless it turns out to differ
+
+    Every method raises `FileError` naming the file in the target, and `FormatError` for steps that make no tree. After
+    any error, call `abort`.
+    """
+
+    def __init__(
+        self,
+        target: bytes,
+        feature_flags: int | None,
+        options: ApplyOptions | None = None,
+        *,
+        warn: Callable[[str], None],
+        name: bytes | None = None,
+        on_payload: PayloadHook | None = None,
+        link_candidate: LinkHook | None = None,
+    ) -> None:
+        reason = check_name(name) if name is not None else None
+        if reason:
+            raise UsageError(reason)
+        self.target = target
+        self._options = options or ApplyOptions()
+        self._warn = warn
+        self._name = name
+        self._hooks = (on_payload, link_candidate)
+        self._temp = TempNames()
+        self._stack: list[Directory] = []
+        self._started = False
+        self._restorer: Restorer
+        self._placer: Placer
+        self._files: FileWriter
+        self._specials: SpecialWriter
+        self.begun = False
+        """Whether the feature flags are known."""
+        if feature_flags is not None:
+            self.begin(feature_flags)
+
+    def begin(self, feature_flags: int) -> None:
+        """Say the archive's feature flags, before the first node."""
+        self._restorer = Restorer(feature_flags, self._options, self._warn)
+        self._placer = Placer(self._restorer, self._options, self._temp)
+        self._files = FileWriter(self._placer, *self._hooks)
+        self._specials = SpecialWriter(self._placer)
+        self.begun = True
+
+    # Input
+
+    @property
+    def wants_payload(self) -> bool:
+        """Whether `write` is to be called next."""
+        return self._files.busy
+
+    @property
+    def _is_complete(self) -> bool:
+        open_at_end = 0 if self._name is None else 1
+        return self._started and not self._files.busy and len(self._stack) == open_at_end
+
+    def feed(self, step: Node | DirectoryEnd, path: bytes) -> None:
+        """Take the next node, or the end of the innermost directory.
+
+        :param path: the node's path in the archive, for the hooks
+        """
+        if self._files.busy:
+            self._files.finish()  # complains, because the payload is not complete
+        stack = self._stack
+        if self._started and self._is_complete:
+            raise FormatError("something follows the end of the tree", self.target)
+        if type(step) is not Node:
+            self._leave()
+        elif stack:
+            parent = stack[-1]
+            if parent.names is not None:
+                parent.names.add(step.name)
+            self._child(parent, step, path)
+        else:
+            self._top(step, path)
+
+    def write(self, view: memoryview) -> None:
+        """Take the next bytes of the current regular file."""
+        if not self._files.busy:
+            raise FormatError("payload of something that has none", self.target)
+        self._files.write(view)
+
+    def finish(self) -> None:
+        """Check that the tree is complete, and warn about what could not be restored.
+
+        :raises FormatError: when it is not complete
+        """
+        if not self._is_complete:
+            raise FormatError("the tree ends in the middle of a directory or file", self.target)
+        self._close()
+        self._restorer.finish()
+
+    def abort(self) -> None:
+        """Remove what is under way and close everything; what is complete stays. Never raises, may be repeated."""
+        if self.begun:
+            self._files.abort()
+            self._specials.abort()
+        self._close()
+
+    def _close(self) -> None:
+        while self._stack:
+            directory = self._stack.pop()
+            with suppress(OSError):
+                directory.leave_alone()
+            with suppress(OSError):
+                os.close(directory.fd)
+            if directory.temp is not None:
+                with suppress(CasyncError):
+                    remove(self._stack[-1].fd, directory.temp, directory.path, temp=self._temp)
+
+    def _failure(self, path: bytes, error: OSError | ValueError) -> FileError:
+        """What the kernel refused, with the file and the operation named."""
+        return self._restorer.left_out.failure(path, error)
+
+    # Nodes
+
+    def _top(self, node: Node, path: bytes) -> None:
+        if self._name is None and not node.is_dir:
+            raise UsageError("only a directory can be written as the target itself")
+        itself = node if self._name is None else None
+        try:
+            directory = open_target(
+                self.target, itself, self._restorer, undo_immutable=self._options.undo_immutable
+            )
+        except (OSError, ValueError) as error:
+            raise self._failure(self.target, error) from error
+        self._started = True
+        self._push(directory)
+        if self._name is not None:
+            self._child(directory, changed(node, name=self._name), path)
+
+    def _push(self, directory: Directory) -> None:
+        self._stack.append(directory)
+        if self._options.delete and not directory.fresh and directory.node is not None:
+            directory.names = set()
+
+    def _child(self, parent: Directory, node: Node, path: bytes) -> None:
+        kind = node.mode & 0o170000
+        if kind == _REG:
+            self._files.start(parent, node, path)
+            return
+        needs = NODE_FEATURES[kind]
+        if needs and not self._restorer.features & needs:
+            return
+        try:
+            if kind == _DIR:
+                self._enter(parent, node)
+            else:
+                self._specials.make(parent, node)
+        except (OSError, ValueError) as error:
+            raise self._failure(os.path.join(parent.path, node.name), error) from error
+
+    def _enter(self, parent: Directory, node: Node) -> None:
+        if len(self._stack) >= MAX_DEPTH + (self._name is not None):
+            raise ValueError(f"directories nest deeper than {MAX_DEPTH} levels")
+        undo = self._options.undo_immutable
+        self._push(enter(parent, node, self._restorer, self._temp, undo_immutable=undo))
+
+    def _leave(self) -> None:
+        directory = self._stack[-1] if self._stack else None
+        if directory is None or directory.node is None:
+            raise FormatError("a directory ends that never began", self.target)
+        try:
+            if directory.names is not None:
+                self._delete_others(directory, directory.names)
+            self._complete(directory, directory.node)
+        except (OSError, ValueError) as error:
+            raise self._failure(directory.path, error) from error
+        self._stack.pop()
+        os.close(directory.fd)
+
+    def _complete(self, directory: Directory, node: Node) -> None:
+        """Restore a directory's metadata and put it into its place."""
+        restorer, placer = self._restorer, self._placer
+        restorer.metadata(directory.inode(), node)
+        directory.made_writable = False
+        if directory.temp is not None:
+            placer.put(self._stack[-2], directory.temp, directory.name)
+            directory.temp = None
+        restorer.flags(directory.fd, node, directory.flags, placer.has_fat(directory))
+        if node.flags & _SUBVOLUME and restorer.features & _SUBVOLUME_RO:
+            placer.doing("make read-only", "--without=subvolume-ro")
+            inode_flags.set_subvolume_read_only(directory.fd, bool(node.flags & _SUBVOLUME_RO))
+
+    def _delete_others(self, directory: Directory, names: set[bytes]) -> None:
+        """Remove what is in a directory but not in the archive."""
+        self._placer.doing("read directory")
+        undo = self._options.undo_immutable
+        for entry in os.listdir(directory.fd):
+            name = os.fsencode(entry)
+            if name not in names:
+                path = os.path.join(directory.path, name)
+                remove(directory.fd, name, path, undo_immutable=undo, temp=self._temp)
+
+
+def apply_tree(stream: TreeStream, writer: TreeWriter) -> None:
+    """Write a whole stream; when that fails, for whatever reason, nothing is left under way.
+
+    :raises FileError: naming the file in the target, and whatever the stream raises
+    """
+    try:
+        for step in stream:
+            if not writer.begun:
+                writer.begin(stream.feature_flags)
+            writer.feed(step, stream.path)
+            if writer.wants_payload:
+                for piece in stream.payload():
+                    writer.write(piece)
+        if not writer.begun:
+            raise FormatError("the tree is empty", writer.target)
+        writer.finish()
+    except BaseException:
+        writer.abort()
+        raise

@@ -1,0 +1,171 @@
+"""Writes what inodes carry beside their `stat` fields: ACLs, extended attributes, file capabilities, SELinux labels.
+
+`item` is an open descriptor or a path under /proc/self/fd, which stands for an inode that cannot be opened. An inode
+that was just created needs no reading first, so callers say which are `fresh`.
+
+It does not decide what is restored, beyond the replayed feature flags. XATTR records outside of `user.` and `trusted.`
+are not restored: casync writes none, and those of other programs would bypass `--without=fcaps` and `--without=acl`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Container
+
+import xattr
+
+from casync_compat.fs import acl
+from casync_compat.fs.left_out import LeftOut
+from catar.flags import FeatureFlags
+from catar.records import AclDefault, AclEntry, Node
+
+__all__ = ["ExtendedWriter"]
+
+F = FeatureFlags
+_FCAPS = b"security.capability"
+_SELINUX = b"security.selinux"
+_RESTORED = (b"user.", b"trusted.")
+_ABSENT = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+class ExtendedWriter:
+    """Restores extended metadata for one set of replayed flags.
+
+    :param features: replayed feature flags
+    :param acl_id: the id on disk of an ACL entry, -1 when it has none here; the second argument says group
+    :param left_out: takes what an unprivileged user may not do
+    :param warn_once: told about attributes that are not restored
+    """
+
+    def __init__(
+        self,
+        features: int,
+        acl_id: Callable[[AclEntry, bool], int],
+        left_out: LeftOut,
+        warn_once: Callable[[str], None],
+    ) -> None:
+        self.wants_xattrs = bool(features & F.XATTRS)
+        self.wants_acl = bool(features & F.ACL)
+        self.wants_fcaps = bool(features & F.FCAPS)
+        self.wants_selinux = bool(features & F.SELINUX)
+        self.wants_any = bool(features & (F.XATTRS | F.ACL | F.SELINUX))
+        self._acl_id = acl_id
+        self._left_out = left_out
+        self._warn_once = warn_once
+
+    def listed(self, item: int | bytes) -> list[bytes]:
+        """Names of the attributes that an existing inode has; none where the file system has none."""
+        try:
+            return xattr.list(item)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return []
+            raise
+
+    def _set(self, item: int | bytes, name: bytes, value: bytes, category: str) -> None:
+        try:
+            xattr.set(item, name, value)
+        except OSError as error:
+            self._left_out.skip(category, error)
+
+    def _remove(self, item: int | bytes, name: bytes, category: str) -> None:
+        try:
+            xattr.remove(item, name)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                self._left_out.skip(category, error)
+
+    # ACLs
+
+    def clear_acls(self, item: int | bytes, names: Container[bytes]) -> None:
+        """Remove both ACLs from an inode that has them by inheritance or from an earlier time."""
+        self._left_out.op, self._left_out.option = "remove ACL of", "--without=acl"
+        for name in (acl.ACCESS, acl.DEFAULT):
+            if name in names:
+                self._remove(item, name, "ACLs")
+
+    def acls(self, item: int | bytes, node: Node) -> None:
+        """Set the ACLs that an archive records; the mode must have been set before."""
+        self._left_out.op, self._left_out.option = "set ACL of", "--without=acl"
+        if node.acl_group_obj is not None:
+            mode = node.mode
+            base = AclDefault(mode >> 6 & 7, node.acl_group_obj, mode & 7, mode >> 3 & 7)
+            value = self._acl_value(base, node.acl_users, node.acl_groups)
+            self._set(item, acl.ACCESS, value, "ACLs")
+        if node.acl_default is not None:
+            value = self._acl_value(node.acl_default, node.acl_default_users, node.acl_default_groups)
+            self._set(item, acl.DEFAULT, value, "ACLs")
+
+    def _acl_value(
+        self, base: AclDefault, users: tuple[AclEntry, ...], groups: tuple[AclEntry, ...]
+    ) -> bytes:
+        items = []
+        for tag, perm in (
+            (acl.USER_OBJ, base.user_obj),
+            (acl.GROUP_OBJ, base.group_obj),
+            (acl.MASK, base.mask),
+            (acl.OTHER, base.other),
+        ):
+            if perm is not None:
+                items.append(acl.AclItem(tag, perm))
+        for tag, entries in ((acl.USER, users), (acl.GROUP, groups)):
+            for entry in entries:
+                id_ = self._acl_id(entry, tag == acl.GROUP)
+                if id_ >= 0:
+                    items.append(acl.AclItem(tag, entry.permissions, id_))
+        return acl.build(items)
+
+    # Attributes
+
+    def xattrs(self, item: int | bytes, node: Node, names: list[bytes]) -> None:
+        """Make the `user.` and `trusted.` attributes those of the archive.
+
+        :param names: attributes that the inode has now
+        """
+        self._left_out.option = "--without=xattrs"
+        if names:
+            wanted = {attribute.name for attribute in node.xattrs}
+            for name in names:
+                if name.startswith(_RESTORED) and name not in wanted:
+                    self._left_out.op = f"remove extended attribute {_show(name)} of"
+                    self._remove(item, name, _category(name))
+        for attribute in node.xattrs:
+            name, value = attribute.name, attribute.value
+            if not name.startswith(_RESTORED):
+                self._warn_once(
+                    f"extended attributes like {_show(name)} are not restored, only user.* and trusted.*"
+                )
+                continue
+            self._left_out.op = f"set extended attribute {_show(name)} of"
+            if name in names and xattr.get(item, name) == value:
+                continue
+            self._set(item, name, value, _category(name))
+
+    def fcaps(self, item: int, value: bytes) -> None:
+        """Set the file capabilities of a regular file."""
+        self._left_out.op, self._left_out.option = "set capabilities of", "--without=fcaps"
+        self._set(item, _FCAPS, value, "file capabilities")
+
+    def selinux(self, item: int | bytes, label: bytes | None, names: Container[bytes]) -> None:
+        """Set or remove the SELinux label; where a running SELinux forbids to remove it, it stays."""
+        self._left_out.op, self._left_out.option = "set SELinux label of", "--without=selinux"
+        here = _SELINUX in names
+        if label is None:
+            if here:
+                try:
+                    xattr.remove(item, _SELINUX)
+                except OSError as error:
+                    if error.errno not in (*_ABSENT, errno.EACCES, errno.EPERM):
+                        raise
+            return
+        if here and xattr.get(item, _SELINUX).rstrip(b"\0") == label:
+            return
+        self._set(item, _SELINUX, label + b"\0", "SELinux labels")
+
+
+def _category(name: bytes) -> str:
+    return "trusted attributes" if name.startswith(b"trusted.") else "extended attributes"
+
+
+def _show(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")

@@ -1,0 +1,165 @@
+"""Regular files: written under a temporary name in their directory, completed, then renamed over what was there.
+
+    >>> writer = FileWriter(placer)
+    >>> writer.start(parent, node, path)
+    >>> while writer.busy: writer.write(next(pieces))       # the last one completes the file
+
+An interrupted run leaves nothing under a final name that is not complete.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+from casync_compat.errors import FileError
+from casync_compat.fs.placing import Placer
+from casync_compat.fs.restore import Inode
+from casync_compat.fs.target import Directory
+from casync_compat.fs.write_file import PayloadWriter
+from catar.records import Node
+
+__all__ = ["FileWriter", "LinkHook", "PayloadHook"]
+
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+PayloadHook: TypeAlias = Callable[[int, Node, bytes], None]
+LinkHook: TypeAlias = "Callable[[Node, bytes], bytes | None]"
+
+
+class _File:
+    """What is known of the file under way."""
+
+    __slots__ = ("archive_path", "fd", "inode", "node", "parent", "payload", "temp")
+
+    inode: Inode
+    payload: PayloadWriter
+
+    def __init__(self, parent: Directory, node: Node, archive_path: bytes, temp: bytes) -> None:
+        self.parent = parent
+        self.node = node
+        self.archive_path = archive_path
+        self.temp = temp
+        self.fd = -1
+
+
+class FileWriter:
+    """Writes regular files, one after the other.
+
+    :param on_payload: see `TreeWriter`, as is `link_candidate`
+
+    Every method raises `FileError` naming the file; `abort` then removes what there is.
+    """
+
+    def __init__(
+        self, placer: Placer, on_payload: PayloadHook | None = None, link_candidate: LinkHook | None = None
+    ) -> None:
+        self._placer = placer
+        self._on_payload = on_payload
+        self._link_candidate = link_candidate
+        self._file: _File | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a file's payload is not complete."""
+        return self._file is not None
+
+    def start(self, parent: Directory, node: Node, archive_path: bytes) -> None:
+        """Create a file; an empty one is complete at once."""
+        file = self._file = _File(parent, node, archive_path, self._placer.temp.next())
+        try:
+            self._create(file)
+        except (OSError, ValueError) as error:
+            raise self._failure(file, error) from error
+        if not node.size:
+            self.finish()
+
+    def _create(self, file: _File) -> None:
+        placer = self._placer
+        restorer = placer.restorer
+        parent, node = file.parent, file.node
+        mode = restorer.create_mode(node, placer.owner_fits(parent, node))
+        placer.doing("create")
+        try:
+            file.fd = os.open(file.temp, _CREATE, mode, dir_fd=parent.fd)
+        except FileExistsError:
+            file.temp = placer.temp.renew()
+            file.fd = os.open(file.temp, _CREATE, mode, dir_fd=parent.fd)
+        flags = restorer.prepare(file.fd, node, True, parent.child_flags)
+        file.inode = placer.new_file(parent, file.fd, mode, flags)
+        file.payload = PayloadWriter(file.fd, node.size, placer.options.punch_holes)
+
+    def write(self, view: memoryview) -> None:
+        """Write the next bytes of the payload; the last ones complete the file."""
+        file = self._file
+        assert file is not None, "no file is being written"
+        self._placer.doing("write")
+        try:
+            file.payload.write(view)
+        except (OSError, ValueError) as error:
+            raise self._failure(file, error) from error
+        if file.payload.at == file.node.size:
+            self.finish()
+
+    def finish(self) -> None:
+        """Restore metadata and put the file into its place. :raises FileError: when payload is missing, too"""
+        file = self._file
+        assert file is not None, "no file is being written"
+        self._placer.doing("write")
+        try:
+            file.payload.finish()
+            if self._on_payload is not None:
+                self._on_payload(file.fd, file.node, file.archive_path)
+            if self._link_candidate is None or not self._link(file, self._link_candidate):
+                self._complete(file)
+        except (OSError, ValueError) as error:
+            raise self._failure(file, error) from error
+        self._file = None
+        os.close(file.fd)
+
+    def abort(self) -> None:
+        """Remove what is under way; never raises."""
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):
+                if file.fd >= 0:
+                    os.close(file.fd)
+                os.unlink(file.temp, dir_fd=file.parent.fd)
+
+    def _failure(self, file: _File, error: OSError | ValueError) -> FileError:
+        path = os.path.join(file.parent.path, file.node.name)
+        return self._placer.restorer.left_out.failure(path, error)
+
+    def _complete(self, file: _File) -> None:
+        placer, parent, node = self._placer, file.parent, file.node
+        placer.restorer.metadata(file.inode, node)
+        placer.put(parent, file.temp, node.name)
+        placer.restorer.flags(file.fd, node, file.inode.flags, placer.has_fat(parent))
+
+    def _link(self, file: _File, candidate: LinkHook) -> bool:
+        """Use a hard link to the candidate, where there is one, instead of what was written."""
+        parent, node = file.parent, file.node
+        source = candidate(node, file.archive_path)
+        if source is None:
+            return False
+        temp = self._placer.temp.next()
+        try:
+            os.link(source, temp, dst_dir_fd=parent.fd, follow_symlinks=False)
+        except OSError:
+            return False  # on another file system, gone, too many links: the copy is as good
+        written, file.temp = file.temp, temp
+        if not self._placer.restorer.is_as_recorded(
+            os.stat(temp, dir_fd=parent.fd, follow_symlinks=False), node
+        ):
+            os.unlink(temp, dir_fd=parent.fd)
+            file.temp = written
+            return False
+        os.unlink(written, dir_fd=parent.fd)
+        self._placer.put(parent, temp, node.name)
+        with suppress(
+            FileNotFoundError
+        ):  # rename does nothing where the place already is a link to the same file
+            os.unlink(temp, dir_fd=parent.fd)
+        return True

@@ -1,0 +1,372 @@
+"""Gives an inode the metadata that an archive records: owner, mode, ACLs, attributes, time, flags, in casync's order.
+
+The order matters: a change of owner clears set-user-id bits and capabilities, so mode and capabilities follow it; a
+mode may forbid even the owner to set attributes, so (unlike in casync) they precede it; an ACL refines a mode; writing
+touches the mtime, so the time comes late; and an immutable file cannot even be renamed, so flags come last (casync 2,
+`ca_decoder_finalize_child` in `src/cadecoder.c`).
+
+`Restorer` works on inodes that others create (`casync_compat.fs.apply`) and knows no paths: errors are plain `OSError`
+and `ValueError`, and `left_out` can say what was being done. Where it departs from casync: times before 1970 are
+restored as they were; a user or group that is not known here falls back to its number, with a warning; `read-only`
+takes write permission away and nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from casync_compat.errors import show_path
+from casync_compat.fs import inode_flags
+from casync_compat.fs.extended import ExtendedWriter
+from casync_compat.fs.left_out import LeftOut
+from casync_compat.fs.owners import IdShift, Names
+from catar.flags import CHATTR, FAT_ATTRS, NO_REPLAY_LIMIT, FeatureFlags, replayed, time_granularity
+from catar.records import AclEntry, Node, signed_time
+
+__all__ = ["ApplyOptions", "Inode", "Restorer"]
+
+F = FeatureFlags
+
+EARLY = int(F.FLAG_NOATIME | F.FLAG_COMPR | F.FLAG_NOCOW | F.FLAG_NOCOMP | F.FLAG_PROJINHERIT)
+"""Flags that change how contents are written, so that they are set on the empty file or directory."""
+# Plain ints, because arithmetic on IntFlag members costs a microsecond each.
+_PROJINHERIT = int(F.FLAG_PROJINHERIT)
+_LOCKING = int(F.FLAG_IMMUTABLE | F.FLAG_APPEND)
+INHERITED = CHATTR & ~_LOCKING
+"""Flags that new inodes may take over from their directory (`EXT4_FL_INHERITED` and its like)."""
+
+_NUMERIC = int(F.UIDS_16BIT | F.UIDS_32BIT)
+_WITHOUT_OWNERS = "--without=32bit-uids --without=16bit-uids --without=user-names"
+_TIME_SAMPLES = 16
+_USUAL_TIMES = range(1 << 31)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """How a tree is written.
+
+    :ivar mask: feature flags to restore at most (`--with`, `--without`)
+    :ivar delete: remove what is in a directory but not in the archive
+    :ivar punch_holes: leave holes where 4 KiB of payload are zero
+    :ivar undo_immutable: clear immutable and append-only flags that are in the way
+    :ivar shift: how stored owner ids become ids on disk
+    """
+
+    mask: int = NO_REPLAY_LIMIT
+    delete: bool = True
+    punch_holes: bool = True
+    undo_immutable: bool = False
+    shift: IdShift = field(default_factory=IdShift)
+
+
+class Inode(NamedTuple):
+    """What an inode has before its metadata is restored.
+
+    :ivar item: an open descriptor, or a path under /proc/self/fd
+    :ivar atime: access time in nanoseconds; kept
+    :ivar fresh: made by us, so that it has no attributes, flags or labels from an earlier time
+    :ivar inherits_acl: its directory has a default ACL, so that it may have ACLs although it is fresh
+    :ivar flags: chattr flags that it has, or may have by inheritance
+    :ivar lent: its owner was given permissions beyond `mode` for as long as it is being updated
+    """
+
+    item: int | bytes
+    uid: int
+    gid: int
+    mode: int
+    atime: int
+    fresh: bool
+    inherits_acl: bool
+    flags: int
+    lent: bool = False
+
+
+def current_umask() -> int:
+    """The process's umask, without changing it for a moment where /proc tells it."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"Umask:"):
+                    return int(line[6:], 8)
+    except OSError:
+        pass
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+class Restorer:
+    """Restores metadata for one archive.
+
+    :param archive_flags: its feature flags
+    :param warn: takes one line of text for the user
+    """
+
+    def __init__(self, archive_flags: int, options: ApplyOptions, warn: Callable[[str], None]) -> None:
+        self.features = replayed(archive_flags, options.mask)
+        """What is restored at all."""
+        self.left_out = LeftOut()
+        self._warn = warn
+        self._warned: set[str] = set()
+        self.extended = ExtendedWriter(self.features, self._acl_id, self.left_out, self._warn_once)
+        self.umask = current_umask()
+        self._shift = options.shift
+        self._names = Names()
+        self._owners: dict[tuple[int, int, bytes | None, bytes | None], tuple[int, int]] = {}
+        # Replayed flags name every precision of what is restored; the archive's say which one its times have.
+        self._granularity = time_granularity(archive_flags) if time_granularity(self.features) else 0
+        # How many times with nanoseconds, and in odd seconds, are still read back to see whether they are held.
+        self._samples = [0, _TIME_SAMPLES, _TIME_SAMPLES]
+        self.exact_modes = bool(self.features & (F.PERMISSIONS | F.ACL))
+        """Whether modes are restored as they are, so that one may be anything until then."""
+        self._read_only = bool(self.features & F.READ_ONLY)
+        self._numeric = bool(self.features & _NUMERIC)
+        self._named = bool(self.features & F.USER_NAMES)
+        self.chattr_mask = self.features & CHATTR
+        """Flags to restore."""
+        self.wants_fat = bool(self.features & FAT_ATTRS)
+        self._wants_projid = bool(self.features & F.QUOTA_PROJID)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self._warn(text)
+
+    def finish(self) -> None:
+        """Warn about all that was left out."""
+        summary = self.left_out.summary()
+        if summary is not None:
+            self._warn(summary)
+
+    # Owners
+
+    def owner(self, node: Node) -> tuple[int, int]:
+        """User and group id on disk; -1 for one that is not restored.
+
+        :raises ValueError: when the shift takes it out of range
+        """
+        key = (node.uid, node.gid, node.user, node.group)
+        ids = self._owners.get(key)
+        if ids is None:
+            self.left_out.op, self.left_out.option = "set owner of", ""
+            ids = (self._id(node.uid, node.user, False), self._id(node.gid, node.group, True))
+            self._owners[key] = ids
+        return ids
+
+    def _id(self, number: int, name: bytes | None, is_group: bool) -> int:
+        if self._named and name is not None:
+            known = self._names.gid(name) if is_group else self._names.uid(name)
+            if known is not None:
+                return known
+            return self._unknown(number, name, is_group)
+        if self._numeric:
+            return self._shift.decode(number)
+        # Names only: root has none.
+        return self._shift.decode(0) if self._named and not number else -1
+
+    def _unknown(self, number: int, name: bytes, is_group: bool) -> int:
+        what = f"{'group' if is_group else 'user'} {show_path(name)}"
+        if self._numeric:
+            id_ = self._shift.decode(number)
+            self._warn_once(f"{what} is not known here; its files get the recorded id {id_}")
+            return id_
+        if name.isdigit():
+            return self._shift.decode(int(name))  # casync writes the number of a nameless user as its name
+        self._warn_once(f"{what} is not known here and no id is recorded; its files stay yours")
+        return -1
+
+    def _acl_id(self, entry: AclEntry, is_group: bool) -> int:
+        return self._id(entry.id, entry.name, is_group)
+
+    def _chown(self, inode: Inode, uid: int, gid: int) -> bool:
+        """Set the owner. :returns: whether it is the recorded one afterwards"""
+        self.left_out.op, self.left_out.option = "set owner of", _WITHOUT_OWNERS
+        uid = -1 if uid == inode.uid else uid
+        gid = -1 if gid == inode.gid else gid
+        try:
+            os.chown(inode.item, uid, gid)
+        except OSError as error:
+            self.left_out.skip("owners", error)
+            if uid >= 0 and gid >= 0:
+                with suppress(PermissionError):
+                    os.chown(inode.item, -1, gid)  # one of the user's own groups needs no privilege
+            return False
+        return True
+
+    # Modes
+
+    def create_mode(self, node: Node, owner_fits: bool) -> int:
+        """The mode to create a non-directory with: the final one where that gives nobody more than they will have.
+
+        It is what stays, less the umask, where modes are not restored; set-id and sticky bits never do then.
+        """
+        mode = node.mode & 0o777
+        if node.is_regular:
+            mode |= 0o600
+        if self.exact_modes:
+            if node.acl_group_obj is not None:
+                return 0o600
+            if not owner_fits and mode & 0o077 not in (0o044, 0o055, 0):
+                return 0o600
+        return mode
+
+    def _mode(self, node: Node, mode: int) -> int:
+        """The permission bits to set on an inode that has `mode`."""
+        mode &= 0o7777
+        if self.exact_modes:
+            return node.mode & 0o7777
+        if not self._read_only:
+            return mode
+        writable = bool(node.mode & 0o222)
+        if mode & 0o400 and bool(mode & 0o200) == writable:
+            return mode
+        if writable:
+            mode |= 0o400
+            return mode | (mode & 0o444) >> 1
+        return mode & ~0o222 | 0o400
+
+    # One inode, from creation to completion
+
+    def prepare(self, fd: int, node: Node, fresh: bool, flags: int) -> int:
+        """Set what must be set on an empty file or directory before anything is written into it.
+
+        :param flags: chattr flags that it has, or may have inherited
+        :returns: chattr flags that it may have now
+        """
+        left_out = self.left_out
+        if self.chattr_mask & EARLY:
+            mask = self.chattr_mask & EARLY
+            if (node.flags | flags) & mask:
+                left_out.op, left_out.option = "set attribute flags of", "--without=chattr"
+                self._set_flags(fd, node.flags, mask)
+                flags = flags & ~mask | node.flags & mask
+        if self._wants_projid and (node.projid or not fresh or flags & _PROJINHERIT):
+            left_out.op, left_out.option = "set quota project id of", "--without=quota-projid"
+            self._set_projid(fd, node.projid)
+        return flags
+
+    def _set_projid(self, fd: int, projid: int) -> None:
+        try:
+            if not inode_flags.set_projid(fd, projid) and projid:
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        except OSError as error:
+            self.left_out.skip("quota project ids", error)
+
+    def metadata(self, inode: Inode, node: Node) -> None:
+        """Everything except flags. The time must be the last thing that is done before the inode is renamed."""
+        kind = node.mode & 0o170000
+        uid, gid = self.owner(node)
+        mode = inode.mode
+        owned = True
+        if (uid >= 0 and uid != inode.uid) or (gid >= 0 and gid != inode.gid):
+            owned = self._chown(inode, uid, gid)
+            if mode & 0o6000:
+                mode = -1  # the change of owner may have cleared these
+        if kind != 0o120000:
+            self._permissions(inode, node, mode, owned)
+        elif node.selinux is not None and self.extended.wants_selinux:
+            self.extended.selinux(inode.item, node.selinux, ())
+        if self._granularity:
+            self._time(inode, node)
+
+    def _permissions(self, inode: Inode, node: Node, mode: int, owned: bool) -> None:
+        """Mode, ACLs and attributes of anything but a symlink."""
+        item, extended = inode.item, self.extended
+        looked = not inode.fresh or inode.inherits_acl
+        names = extended.listed(item) if looked and extended.wants_any else []
+        if names and extended.wants_acl:
+            extended.clear_acls(item, names)
+        if isinstance(item, int) and extended.wants_xattrs and (names or node.xattrs):
+            extended.xattrs(item, node, names)  # before the mode, which may forbid its owner to write
+        wanted = self._mode(node, inode.mode)
+        if not owned:
+            wanted &= ~0o6000  # set-user-id means another user now
+        if wanted != mode & 0o7777 or mode < 0 or inode.inherits_acl or inode.lent:
+            self.left_out.op, self.left_out.option = "set mode of", ""
+            os.chmod(item, wanted)
+        if extended.wants_acl and node.has_acl_records:
+            extended.acls(item, node)
+        if node.fcaps is not None and extended.wants_fcaps and isinstance(item, int):
+            extended.fcaps(item, node.fcaps)
+        if extended.wants_selinux and (names or node.selinux is not None):
+            extended.selinux(item, node.selinux, names)
+
+    def _time(self, inode: Inode, node: Node) -> None:
+        left_out = self.left_out
+        left_out.op, left_out.option = "set time of", ""
+        mtime = signed_time(node.mtime, self._granularity)
+        os.utime(inode.item, ns=(inode.atime, mtime))
+        seconds, rest = divmod(mtime, 1_000_000_000)
+        kind = 1 if rest else 2 if seconds & 1 else 0
+        if self._samples[kind] or seconds not in _USUAL_TIMES:
+            self._check_time(os.stat(inode.item).st_mtime_ns, mtime, kind)
+
+    def _check_time(self, found: int, wanted: int, kind: int) -> None:
+        """Whether the file system holds times as finely as they are recorded; a few samples show it."""
+        self._samples[kind] -= 1 if self._samples[kind] else 0
+        if found // self._granularity != wanted // self._granularity:
+            self._warn_once("the file system cannot hold all times as recorded; some are rounded")
+
+    def symlink_in_fresh(self, directory_fd: int, name: bytes, node: Node, uid: int, gid: int) -> None:
+        """A symlink without a label in a directory that nobody else can reach: by name, which saves three calls.
+
+        :param uid: owner that it has now, as is `gid`
+        """
+        left_out = self.left_out
+        want_uid, want_gid = self.owner(node)
+        if (want_uid >= 0 and want_uid != uid) or (want_gid >= 0 and want_gid != gid):
+            left_out.op, left_out.option = "set owner of", _WITHOUT_OWNERS
+            try:
+                os.chown(name, want_uid, want_gid, dir_fd=directory_fd, follow_symlinks=False)
+            except OSError as error:
+                left_out.skip("owners", error)
+        if self._granularity:
+            left_out.op, left_out.option = "set time of", ""
+            mtime = signed_time(node.mtime, self._granularity)
+            os.utime(name, ns=(time.time_ns(), mtime), dir_fd=directory_fd, follow_symlinks=False)
+
+    def is_as_recorded(self, st: os.stat_result, node: Node) -> bool:
+        """Whether an existing regular file has the size, owner, mode and time that are to be restored."""
+        uid, gid = self.owner(node)
+        return (
+            stat.S_ISREG(st.st_mode)
+            and st.st_size == node.size
+            and uid in (-1, st.st_uid)
+            and gid in (-1, st.st_gid)
+            and self._mode(node, st.st_mode) == stat.S_IMODE(st.st_mode)
+            and (not self._granularity or st.st_mtime_ns == signed_time(node.mtime, self._granularity))
+        )
+
+    # Flags
+
+    def _set_flags(self, fd: int, bits: int, mask: int) -> None:
+        try:
+            inode_flags.set_flags(fd, bits, mask)
+        except PermissionError as error:
+            self.left_out.skip("immutable and append-only flags", error)
+            inode_flags.set_flags(fd, bits, mask & ~_LOCKING)
+
+    def flags(self, fd: int, node: Node, flags: int, on_fat: bool) -> None:
+        """chattr flags and FAT attributes, once the inode has its final name.
+
+        :param flags: chattr flags that it has, or may have
+        :param on_fat: whether its file system has FAT attributes
+        """
+        left_out = self.left_out
+        if (node.flags | flags) & self.chattr_mask:
+            left_out.op, left_out.option = "set attribute flags of", "--without=chattr"
+            self._set_flags(fd, node.flags, self.chattr_mask)
+        mask = self.features & FAT_ATTRS
+        if on_fat or node.flags & mask:
+            left_out.op, left_out.option = "set FAT attributes of", "--without=fat-attrs"
+            if on_fat:
+                inode_flags.set_fat(fd, node.flags, mask)
+            else:
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))

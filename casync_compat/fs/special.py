@@ -1,0 +1,95 @@
+"""Symlinks, devices, fifos and sockets: inodes that are made complete by one call and never opened for their contents.
+
+    >>> writer = SpecialWriter(placer)
+    >>> writer.make(parent, node)
+
+In a directory that others can reach, one is made under a temporary name, and its metadata goes through an O_PATH
+descriptor, so that nobody can slip another file under the name meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+
+from casync_compat.fs.placing import Placer
+from casync_compat.fs.restore import Inode
+from casync_compat.fs.target import Directory
+from catar.records import Node
+
+__all__ = ["SpecialWriter"]
+
+_OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
+
+
+class SpecialWriter:
+    """Makes special nodes, one after the other."""
+
+    def __init__(self, placer: Placer) -> None:
+        self._placer = placer
+        self._under_way: tuple[Directory, bytes] | None = None
+
+    def make(self, parent: Directory, node: Node) -> None:
+        """Make a node in an open directory and restore its metadata.
+
+        :raises OSError: when that fails; `abort` then removes what there is
+        :raises ValueError: when something else took its place
+        """
+        fresh = parent.fresh
+        where = node.name if fresh else self._placer.temp.next()
+        self._under_way = (parent, where)
+        if self._create(parent, node, where):
+            if fresh and node.is_symlink and node.selinux is None and parent.owner is not None:
+                self._placer.restorer.symlink_in_fresh(parent.fd, where, node, *parent.owner)
+            else:
+                self._restore(parent, node, where)
+            if not fresh:
+                self._placer.put(parent, where, node.name)
+        self._under_way = None
+
+    def abort(self) -> None:
+        """Remove what is under way; never raises."""
+        if self._under_way is not None:
+            (parent, where), self._under_way = self._under_way, None
+            with suppress(OSError):
+                os.unlink(where, dir_fd=parent.fd)
+
+    def _create(self, parent: Directory, node: Node, where: bytes) -> bool:
+        """:returns: False when it was left out, because only root may"""
+        placer = self._placer
+        kind = node.kind
+        if kind == stat.S_IFLNK:
+            placer.doing("create symlink")
+            os.symlink(node.target or b"", where, dir_fd=parent.fd)
+            return True
+        mode = placer.restorer.create_mode(node, placer.owner_fits(parent, node))
+        if kind not in _DEVICES:
+            fifo = kind == stat.S_IFIFO
+            placer.doing("create fifo" if fifo else "create socket", "--without=fifos --without=sockets")
+            os.mknod(where, kind | mode, 0, dir_fd=parent.fd)
+            return True
+        placer.doing("create device node", "--without=device-nodes")
+        device = os.makedev(*node.device) if node.device is not None else 0
+        try:
+            os.mknod(where, kind | mode, device, dir_fd=parent.fd)
+        except OSError as error:
+            placer.restorer.left_out.skip("device nodes", error)
+            return False
+        return True
+
+    def _restore(self, parent: Directory, node: Node, where: bytes) -> None:
+        """Restore metadata through a descriptor of the inode itself, whatever has its name meanwhile."""
+        self._placer.doing("open")
+        fd = os.open(where, _OPEN_PATH, dir_fd=parent.fd)
+        try:
+            st = os.fstat(fd)
+            if stat.S_IFMT(st.st_mode) != node.kind:
+                raise ValueError("something else took its place meanwhile; try again")
+            item = b"/proc/self/fd/%d" % fd
+            mode = st.st_mode & 0o7777
+            inode = Inode(item, st.st_uid, st.st_gid, mode, st.st_atime_ns, True, parent.inherits_acl, 0)
+            self._placer.restorer.metadata(inode, node)
+        finally:
+            os.close(fd)

@@ -1,0 +1,276 @@
+"""Directories of a tree that is being written: created or opened without following symlinks, kept open until complete.
+
+    >>> top = open_target(b"/target", restorer, undo_immutable=False)
+    >>> child = enter(top, node, restorer, temp, undo_immutable=False)
+
+A directory that we made ourselves is `fresh`: owner-only until it is complete, so that nobody else has put anything in
+it, and what is created in it needs no look at what was there before. What its inodes take over from it (group, ACL,
+chattr flags) is known from the start.
+
+This module does not restore metadata, except what must be set while a directory is empty.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+
+from casync_compat.errors import FileError
+from casync_compat.fs import acl, inode_flags
+from casync_compat.fs.remove import OPEN_DIR, TempNames
+from casync_compat.fs.restore import INHERITED, Inode, Restorer
+from catar.flags import FeatureFlags
+from catar.records import Node
+
+__all__ = ["Directory", "enter", "open_target"]
+
+F = FeatureFlags
+_SUBVOLUME = int(F.SUBVOLUME)  # a plain int: arithmetic on IntFlag members costs a microsecond each
+_LOCKING = int(F.FLAG_IMMUTABLE | F.FLAG_APPEND)
+_NOT_A_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
+
+
+class Directory:
+    """An open directory.
+
+    :ivar node: what the archive says about it; None for one that only holds the top node
+    :ivar name: in its parent; empty for the target
+    :ivar path: for messages
+    :ivar fresh: made by us and out of others' reach
+    :ivar temp: the name that it has until it is complete, when something else has its own; else None
+    :ivar names: entries that the archive has, to know what to delete; None where nothing is deleted
+    :ivar stat: as it was when it was opened
+    :ivar owner: user and group id that new inodes in it get; None when not known yet
+    :ivar inherits_acl: it has a default ACL, which new inodes get
+    :ivar flags: chattr flags that it has
+    :ivar child_flags: chattr flags that new inodes in it may take over
+    :ivar made_writable: its owner was given the permission to write into it, beyond what `stat` says
+    """
+
+    __slots__ = (
+        "child_flags",
+        "fd",
+        "flags",
+        "fresh",
+        "inherits_acl",
+        "made_writable",
+        "name",
+        "names",
+        "node",
+        "owner",
+        "path",
+        "stat",
+        "temp",
+    )
+
+    def __init__(self, fd: int, st: os.stat_result, path: bytes, name: bytes, node: Node | None) -> None:
+        self.fd = fd
+        self.stat = st
+        self.path = path
+        self.name = name
+        self.node = node
+        self.fresh = False
+        self.temp: bytes | None = None
+        self.names: set[bytes] | None = None
+        self.owner: tuple[int, int] | None = None
+        self.inherits_acl = False
+        self.flags = 0
+        self.child_flags = 0
+        self.made_writable = False
+
+    def inode(self) -> Inode:
+        """What it has before its metadata is restored."""
+        st = self.stat
+        return Inode(
+            self.fd,
+            st.st_uid,
+            st.st_gid,
+            st.st_mode,
+            st.st_atime_ns,
+            self.fresh,
+            self.inherits_acl,
+            self.flags,
+            self.made_writable,
+        )
+
+    def leave_alone(self) -> None:
+        """Undo what was done to an existing directory only to write into it."""
+        if self.made_writable:
+            os.fchmod(self.fd, self.stat.st_mode & 0o7777)
+            self.made_writable = False
+
+
+def _is_ours_alone(st: os.stat_result, restorer: Restorer) -> bool:
+    return st.st_uid == restorer.left_out.euid and not st.st_mode & 0o077
+
+
+def _has_default_acl(fd: int) -> bool:
+    try:
+        return bool(os.getxattr(fd, acl.DEFAULT))
+    except OSError:
+        return False
+
+
+def _open_fresh(fd: int, parent: Directory | None, directory: Directory, restorer: Restorer) -> None:
+    """Complete what is known of a directory that we just made."""
+    st = directory.stat
+    directory.fresh = True
+    # In it, new inodes get what it got itself, by whichever rule of the file system.
+    directory.owner = (st.st_uid, st.st_gid)
+    if parent is not None:
+        directory.flags = parent.child_flags
+        directory.child_flags = parent.child_flags
+        directory.inherits_acl = parent.inherits_acl
+    if directory.inherits_acl and restorer.extended.wants_acl:
+        # What is made in it must not inherit what is about to be replaced.
+        restorer.extended.clear_acls(fd, (acl.ACCESS, acl.DEFAULT))
+        os.fchmod(fd, 0o700)
+        directory.inherits_acl = False
+
+
+def _open_existing(fd: int, directory: Directory, restorer: Restorer, undo_immutable: bool) -> None:
+    """Find out what a directory that was there before gives to new inodes, and make it writable for its owner."""
+    st = directory.stat
+    directory.inherits_acl = _has_default_acl(fd)
+    directory.flags = inode_flags.get_flags(fd)
+    directory.child_flags = directory.flags & INHERITED
+    locked = directory.flags & _LOCKING
+    if locked:
+        restorer.left_out.op = "update"
+        if not undo_immutable:
+            raise ValueError("it is immutable or append-only; --undo-immutable=yes clears that")
+        inode_flags.set_flags(fd, 0, locked)
+        directory.flags &= ~locked
+    left_out = restorer.left_out
+    if st.st_mode & 0o700 != 0o700 and not left_out.privileged and st.st_uid == left_out.euid:
+        os.fchmod(fd, stat.S_IMODE(st.st_mode) | 0o700)
+        directory.made_writable = True
+
+
+def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immutable: bool) -> Directory:
+    """Open the directory that a tree is written to; create it (one level) when it is missing. May be a symlink to one.
+
+    :param node: what the archive says about it, or None when it only holds the top node
+    :raises OSError: when that fails
+    """
+    private = node is not None and restorer.exact_modes  # else nothing would open it up again
+    restorer.left_out.op, restorer.left_out.option = "create directory", ""
+    made = False
+    try:
+        os.mkdir(path, 0o700 if private else 0o777)
+        made = True
+    except FileExistsError:
+        pass
+    restorer.left_out.op = "open directory"
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        directory = Directory(fd, os.fstat(fd), path, b"", node)
+        # Made ourselves, it may still have inherited from a parent that we did not look at.
+        if made and private and _is_ours_alone(directory.stat, restorer):
+            directory.inherits_acl = _has_default_acl(fd)
+            directory.flags = inode_flags.get_flags(fd)
+            directory.child_flags = directory.flags & INHERITED
+            _open_fresh(fd, None, directory, restorer)
+        else:
+            _open_existing(fd, directory, restorer, undo_immutable)
+        _prepare(directory, restorer)
+    except BaseException:
+        os.close(fd)
+        raise
+    return directory
+
+
+def _prepare(directory: Directory, restorer: Restorer) -> None:
+    node = directory.node
+    if node is None:
+        return
+    before = directory.flags
+    directory.flags = restorer.prepare(directory.fd, node, directory.fresh, before)
+    if directory.flags != before:
+        directory.child_flags = directory.flags & INHERITED
+
+
+def _make(parent: Directory, name: bytes, node: Node, restorer: Restorer) -> None:
+    """Create an owner-only directory, or a btrfs subvolume where the archive says so.
+
+    :raises FileExistsError: when something has the name
+    """
+    if node.flags & _SUBVOLUME and restorer.features & _SUBVOLUME:
+        restorer.left_out.op, restorer.left_out.option = "create subvolume", "--without=subvolume"
+        inode_flags.create_subvolume(parent.fd, name)
+        fd = os.open(name, OPEN_DIR, dir_fd=parent.fd)
+        try:
+            os.fchmod(fd, 0o700)
+        finally:
+            os.close(fd)
+    else:
+        restorer.left_out.op, restorer.left_out.option = "create directory", ""
+        os.mkdir(name, 0o700, dir_fd=parent.fd)
+
+
+def _check_subvolume(directory: Directory, node: Node, restorer: Restorer) -> None:
+    """An existing directory must be what the archive says: neither can be made the other."""
+    if directory.fresh or not restorer.features & _SUBVOLUME:
+        return
+    is_subvolume = (
+        directory.stat.st_ino == inode_flags.BTRFS_SUBVOLUME_INO
+        and inode_flags.fs_magic(directory.fd) == inode_flags.BTRFS_MAGIC
+    )
+    if is_subvolume != bool(node.flags & _SUBVOLUME):
+        what = "is not a btrfs subvolume" if node.flags & _SUBVOLUME else "is a btrfs subvolume"
+        why = f"the existing directory {what}, unlike the archive's; --without=subvolume ignores that"
+        raise FileError(directory.path, "update", why)
+
+
+def enter(
+    parent: Directory, node: Node, restorer: Restorer, temp: TempNames, *, undo_immutable: bool
+) -> Directory:
+    """Create or open a directory within another. Something else that has its name is left for when it is complete.
+
+    :raises OSError: when that fails
+    """
+    name = node.name
+    made = True
+    try:
+        _make(parent, name, node, restorer)
+    except FileExistsError:
+        made = False
+    restorer.left_out.op, restorer.left_out.option = "open directory", ""
+    try:
+        fd = os.open(name, OPEN_DIR, dir_fd=parent.fd)
+    except OSError as error:
+        if made or error.errno not in _NOT_A_DIRECTORY:
+            raise
+    else:
+        return _opened(parent, fd, node, restorer, made, undo_immutable)
+    temporary = temp.next()
+    try:
+        _make(parent, temporary, node, restorer)
+        fd = os.open(temporary, OPEN_DIR, dir_fd=parent.fd)
+        directory = _opened(parent, fd, node, restorer, True, undo_immutable)
+        directory.temp = temporary
+    except BaseException:
+        with suppress(OSError):
+            os.rmdir(temporary, dir_fd=parent.fd)
+        raise
+    return directory
+
+
+def _opened(
+    parent: Directory, fd: int, node: Node, restorer: Restorer, made: bool, undo_immutable: bool
+) -> Directory:
+    """The directory that `fd` stands for from now on."""
+    try:
+        directory = Directory(fd, os.fstat(fd), os.path.join(parent.path, node.name), node.name, node)
+        if made and _is_ours_alone(directory.stat, restorer):
+            _open_fresh(fd, parent, directory, restorer)
+        else:
+            _open_existing(fd, directory, restorer, undo_immutable)
+        _check_subvolume(directory, node, restorer)
+        _prepare(directory, restorer)
+    except BaseException:
+        os.close(fd)
+        raise
+    return directory
