@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from casync_compat.assemble import ChunkFetcher, ChunkStream
 from casync_compat.digest import Hasher
@@ -97,7 +97,8 @@ class _Counter:
         state.done = chunk.end
         if self.reporter.due:
             state.chunks = self.chunks
-            state.new_chunks = max(self.chunks - self._seeds.used, 0)
+            # Seeds are asked ahead of what was handed out, so the difference is a lower bound, and may shrink.
+            state.new_chunks = max(self.chunks - self._seeds.used, state.new_chunks)
             self.reporter.report()
 
 
@@ -154,7 +155,7 @@ class _Links:
     def begin(self, node: Node) -> None:
         self._hasher = None
         if node.is_regular:
-            top = Node(**{name: getattr(node, name) for name in Node.__slots__ if name != "name"}, name=b"")
+            top = replace(node, name=b"")
             self._hasher = self._digest.new()
             self._hasher.update(Encoder(self._features, any_top=True).begin(top))
 

@@ -8,18 +8,22 @@ A `Node` comes once all its metadata is known; its payload follows as `Data`, it
 `DirectoryEnd`. Everything is checked before it is handed out: sizes against limits before anything is kept, names
 against escape, order against the grammar, and each directory's lookup table against what was read, item by item.
 Nothing is allocated from a length that a record claims.
+
+Runs of ordinary nodes (files and symlinks without attributes) are parsed by `_native.c` in one call, when it was built;
+it accepts nothing that the code here would not.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Final, TypeAlias
 
 from catar import layouts, schema
 from catar.errors import FormatError
-from catar.flags import is_normalised
-from catar.goodbye import ChildTable, record_size
+from catar.flags import FeatureFlags, is_normalised
+from catar.goodbye import HASH_KEY, ChildTable, record_size
 from catar.grammar import (
     DIR,
     MAX_DEPTH,
@@ -31,6 +35,11 @@ from catar.grammar import (
     check_xattr_name,
 )
 from catar.records import AclDefault, AclEntry, Data, DirectoryEnd, Node, XAttr
+
+try:
+    from catar._native import ordinary_nodes
+except ImportError:  # built without a C compiler
+    ordinary_nodes = None  # type: ignore[assignment]
 
 __all__ = ["END", "NEED_DATA", "Decoder", "Event", "Sentinel"]
 
@@ -56,6 +65,25 @@ _FILENAME_TYPE = schema.FILENAME.type
 _PAYLOAD_TYPE = schema.PAYLOAD.type
 _GOODBYE_TYPE = schema.GOODBYE.type
 _FILENAME_MAX = schema.FILENAME.largest
+
+
+_NATIVE_TYPES = (
+    schema.FILENAME.type,
+    schema.ENTRY.type,
+    schema.USER.type,
+    schema.GROUP.type,
+    schema.PAYLOAD.type,
+    schema.SYMLINK.type,
+)
+_NATIVE_LIMITS = (schema.FILENAME.largest, schema.USER.largest, schema.SYMLINK.largest)
+_NATIVE_NEEDS = int(FeatureFlags.NSEC_TIME | FeatureFlags.UIDS_32BIT | FeatureFlags.SYMLINKS)
+_NATIVE_MODES = int(FeatureFlags.PERMISSIONS | FeatureFlags.ACL)
+_NATIVE_RUN = 256
+_USER_NAMES = int(FeatureFlags.USER_NAMES)
+
+_Ordinary: TypeAlias = tuple[
+    bytes, int, int, int, int, bytes | None, bytes | None, bytes | None, int, int, int, int, int
+]
 
 
 class _State(Enum):
@@ -159,9 +187,17 @@ class Decoder:
     :param feature_flags: what every ENTRY must have (an index says so); None takes them from the first ENTRY
     :param offset: where the input starts within the archive, in bytes; only for reporting
     :param any_top: accept a top node that is not a directory (after a seek to one)
+    :param native: False leaves `_native.c` out even where it was built; the nodes are the same
     """
 
-    def __init__(self, feature_flags: int | None = None, *, offset: int = 0, any_top: bool = False) -> None:
+    def __init__(
+        self,
+        feature_flags: int | None = None,
+        *,
+        offset: int = 0,
+        any_top: bool = False,
+        native: bool = True,
+    ) -> None:
         self.feature_flags = feature_flags
         """The archive's flag word; None until the first ENTRY was read."""
         self._any_top = any_top
@@ -178,7 +214,11 @@ class Decoder:
         self._node: Node | None = None
         self._rank = 0
         self._metadata_size = 0
-        self._payload_left = 0
+        self.payload_left = 0
+        """Payload bytes of the current file that are still to come."""
+        self._native = native and ordinary_nodes is not None
+        # Parsed ahead, with offsets into _buf, which stays as it is while there are any.
+        self._run: deque[_Ordinary] = deque()
 
     # Input
 
@@ -205,11 +245,6 @@ class Decoder:
         return len(self._open)
 
     @property
-    def payload_left(self) -> int:
-        """Payload bytes of the current file that are still to come."""
-        return self._payload_left
-
-    @property
     def trailing_data(self) -> bytes:
         """What was received after the end of the archive."""
         return bytes(self._buf[self._pos :]) + b"".join(self._parts)
@@ -220,8 +255,11 @@ class Decoder:
         :returns: bytes of it that were not received yet; the caller passes over them in its source, the decoder
             takes them as passed
         """
-        left = self._payload_left
-        self._payload_left = 0
+        left = self.payload_left
+        self.payload_left = 0
+        if left <= len(self._buf) - self._pos and self._open:
+            self._pos += left
+            return 0
         self._join()
         here = min(left, len(self._buf) - self._pos)
         self._pos += here
@@ -252,7 +290,7 @@ class Decoder:
 
     def _starved(self) -> Sentinel:
         if self._eof:
-            left = self._payload_left
+            left = self.payload_left
             what = f"{left} bytes of payload" if left else self._state.value
             at = self._base + len(self._buf) + self._parts_size
             raise FormatError(f"archive is truncated: it ends before {what}", at)
@@ -268,8 +306,10 @@ class Decoder:
 
         :raises FormatError: when the bytes are not an archive, with the offset of what is wrong
         """
-        if self._payload_left:
+        if self.payload_left:
             return self._next_data()
+        if self._run:
+            return self._ordinary(self._run.popleft())
         while True:
             if self._state is _State.END:
                 return END
@@ -286,6 +326,8 @@ class Decoder:
             elif self._state is _State.ENTRY:
                 event = self._entry(size, type_)
             else:
+                if self._native and type_ == _FILENAME_TYPE and self._parse_run():
+                    return self._ordinary(self._run.popleft())
                 event = self._child(size, type_)
             if event is not None:
                 return event
@@ -295,10 +337,10 @@ class Decoder:
             self._join()
             if self._pos == len(self._buf):
                 return self._starved()
-        view = memoryview(self._buf)[self._pos : self._pos + self._payload_left]
+        view = memoryview(self._buf)[self._pos : self._pos + self.payload_left]
         self._pos += len(view)
-        self._payload_left -= len(view)
-        if not self._payload_left and not self._open:
+        self.payload_left -= len(view)
+        if not self.payload_left and not self._open:
             self._state = _State.END
         return Data(view)
 
@@ -380,7 +422,7 @@ class Decoder:
             self._pos += 16
             node.size = size - 16
             node.payload_offset = self._base + self._pos
-            self._payload_left = node.size
+            self.payload_left = node.size
             return self._finish(node)
         row = layouts.BY_TYPE[type_].row
         if not row.smallest <= size <= row.largest:
@@ -411,8 +453,48 @@ class Decoder:
         if node.mode & 0o170000 == DIR:
             self._open.append(ChildTable(node.offset))
         self._state = _State.CHILDREN
-        if not self._open and not self._payload_left:
+        if not self._open and not self.payload_left:
             self._state = _State.END
+        return node
+
+    def _parse_run(self) -> bool:
+        """Parse the ordinary nodes at the read position. :returns: whether there are any"""
+        features = self.feature_flags
+        table = self._open[-1]
+        if features is None or features & _NATIVE_NEEDS != _NATIVE_NEEDS or not features & _NATIVE_MODES:
+            self._native = False
+            return False
+        if table.names_seen is not None:
+            return False
+        nodes = ordinary_nodes(
+            self._buf,
+            self._pos,
+            _NATIVE_RUN,
+            features,
+            bool(features & _USER_NAMES),
+            table.last_name,
+            HASH_KEY,
+            _NATIVE_TYPES,
+            _NATIVE_LIMITS,
+        )
+        self._run.extend(nodes)
+        return bool(nodes)
+
+    def _ordinary(self, row: _Ordinary) -> Node:
+        """The node of a row that `_native.c` parsed."""
+        name, mode, uid, gid, mtime, user, group, target, size, hash_, start, entry, payload = row
+        base = self._base
+        node = Node(name, mode, 0, uid, gid, mtime, user, group)
+        node.start = base + start
+        node.offset = base + entry
+        if target is None:
+            node.size = size
+            node.payload_offset = base + payload
+            self.payload_left = size
+        else:
+            node.target = target
+        self._pos = payload
+        self._open[-1].add_hashed(name, base + start, hash_)
         return node
 
     def _child(self, size: int, type_: int) -> Event | None:

@@ -143,11 +143,11 @@ class Encoder:
         )
         out = filename + entry + self._metadata(node) + self._tail(node)
         self.offset = start + len(out)
-        node.payload_offset = self.offset
         kind = node.mode & 0o170000
         if kind == DIR:
             self._open.append(ChildTable(node.offset))
         elif kind == REG:
+            node.payload_offset = self.offset
             self._payload_left = node.size
         return out
 

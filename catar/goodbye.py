@@ -18,9 +18,9 @@ from siphashc import siphash
 from catar import schema
 from catar.layouts import GOODBYE_ITEM, GOODBYE_TAIL, HEADER
 
-__all__ = ["ChildTable", "find", "hash_name", "level_order", "parse_tail", "record_size"]
+__all__ = ["HASH_KEY", "ChildTable", "find", "hash_name", "level_order", "parse_tail", "record_size"]
 
-_KEY = bytes.fromhex("b3841d0f2b447485c12ec2d130ed3627")
+HASH_KEY = bytes.fromhex("b3841d0f2b447485c12ec2d130ed3627")
 """`CA_FORMAT_GOODBYE_HASH_KEY`."""
 
 ITEM_SIZE = GOODBYE_ITEM.size
@@ -30,7 +30,7 @@ _CACHED_ORDERS = 256
 
 def hash_name(name: bytes) -> int:
     """SipHash-2-4 of a file name, without its NUL."""
-    return siphash(_KEY, name)
+    return siphash(HASH_KEY, name)
 
 
 def record_size(count: int) -> int:
@@ -85,7 +85,13 @@ class ChildTable:
     def add(self, name: bytes, start: int) -> None:
         """Note a child whose FILENAME record is at offset `start`; it ends where the next one, or GOODBYE, begins."""
         self.starts.append(start)
-        self.hashes.append(siphash(_KEY, name))
+        self.hashes.append(siphash(HASH_KEY, name))
+        self.last_name = name
+
+    def add_hashed(self, name: bytes, start: int, hash_: int) -> None:
+        """As `add`, when the hash of the name is known."""
+        self.starts.append(start)
+        self.hashes.append(hash_)
         self.last_name = name
 
     def is_duplicate(self, name: bytes) -> bool:
@@ -94,7 +100,7 @@ class ChildTable:
             if name > self.last_name:
                 return False
             self.names_seen = set(self.hashes)
-        known = siphash(_KEY, name)
+        known = siphash(HASH_KEY, name)
         if known in self.names_seen:
             return True
         self.names_seen.add(known)
@@ -146,7 +152,7 @@ def find(read_item: Callable[[int], bytes], count: int, name: bytes) -> Iterator
     :param read_item: gives the 24 bytes of the item at a position, so that no table has to be loaded whole
     :param count: items in the table
     """
-    wanted = siphash(_KEY, name)
+    wanted = siphash(HASH_KEY, name)
     stack = [0]
     while stack:
         i = stack.pop()

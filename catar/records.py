@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["AclDefault", "AclEntry", "Data", "DirectoryEnd", "Node", "XAttr", "signed_time", "stored_time"]
 
@@ -34,12 +35,13 @@ def signed_time(raw: int, granularity: int = 1) -> int:
 
     The format has one unsigned number for moments before 1970 and after 2262 alike. Values from 2^64 - 2^31 s on are
     read as 1901..1970; below that (up to 2486) as they stand. Both ranges of ext4 and xfs come back exactly.
-    A coarse negative time was floored after wrapping, so it is rounded towards zero to undo that.
+    A coarse negative time was floored after wrapping, so it is rounded towards zero to undo that; the earliest of them
+    was floored to below the split and is told from the last moment of 2486 by nothing: 1901 is taken.
     """
-    if raw < _U64 + _EARLIEST:
-        return raw
     back = _U64 - raw
-    return -(back - back % granularity) if granularity > 1 else -back
+    if granularity > 1:
+        back -= back % granularity
+    return raw if back > -_EARLIEST else -back
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class AclDefault:
     mask: int | None
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class Node:
     """One file, directory or other inode with all its metadata.
 
@@ -121,6 +123,34 @@ class Node:
     start: int = 0
     offset: int = 0
     payload_offset: int = 0
+
+    def __init__(
+        self,
+        name: bytes,
+        mode: int,
+        flags: int = 0,
+        uid: int = 0,
+        gid: int = 0,
+        mtime: int = 0,
+        user: bytes | None = None,
+        group: bytes | None = None,
+        **rest: Any,
+    ) -> None:
+        # Written by hand: most nodes have none of the rest, and what is not set here is found in the class, which halves
+        # the time it takes to make a node.
+        self.name = name
+        self.mode = mode
+        self.flags = flags
+        self.uid = uid
+        self.gid = gid
+        self.mtime = mtime
+        self.user = user
+        self.group = group
+        if rest:
+            unknown = rest.keys() - self.__dataclass_fields__.keys()
+            if unknown:
+                raise TypeError(f"Node has no {', '.join(sorted(unknown))}")
+            self.__dict__.update(rest)
 
     @property
     def kind(self) -> int:

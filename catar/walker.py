@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from catar.decoder import END, NEED_DATA, Decoder
+from catar.grammar import DIR
 from catar.records import Data, DirectoryEnd, Node
 
 __all__ = ["ByteSource", "TreeStream", "Walker"]
@@ -72,26 +73,26 @@ class Walker:
 
     def __iter__(self) -> Iterator[Node | DirectoryEnd]:
         decoder, source = self.decoder, self._source
+        next_event = decoder.next_event
         parents = self._parents
+        prefix = b""  # of the paths in the innermost directory
         while True:
-            event = decoder.next_event()
-            if event is NEED_DATA:
-                decoder.receive(source.read())
-            elif type(event) is Node:
-                if parents:
-                    parent = parents[-1]
-                    self.path = parent + b"/" + event.name if parent else event.name
-                else:
-                    self.path = self._top
-                if event.is_dir:
-                    parents.append(self.path)
+            event = next_event()
+            if type(event) is Node:
+                self.path = path = prefix + event.name if parents else self._top
+                if event.mode & 0o170000 == DIR:
+                    parents.append(path)
+                    prefix = path + b"/" if path else b""
                 yield event
                 if decoder.payload_left:
                     missing = decoder.skip_payload()
                     if missing:
                         source.skip(missing)
+            elif event is NEED_DATA:
+                decoder.receive(source.read())
             elif type(event) is DirectoryEnd:
                 self.path = parents.pop()
+                prefix = parents[-1] + b"/" if parents and parents[-1] else b""
                 yield event
             elif event is END:
                 return
