@@ -23,7 +23,7 @@ from typing import Self, TypeAlias
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.compression import Compression
-from casync_compat.errors import UsageError, show_path
+from casync_compat.errors import FormatError, UsageError, show_path
 from casync_compat.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
@@ -81,30 +81,33 @@ def make(
     """
     out, src = os.fsencode(output), os.fsencode(source)
     what = _kind_of(out, kind)
+    word = feature_flags
+    if word is None:
+        word = BLOB_FLAGS if what is Kind.BLOB_INDEX else DEFAULT
     if what is Kind.ARCHIVE:
-        return make_archive(
-            out, src, feature_flags=feature_flags or DEFAULT, stream_digest=stream_digest, progress=progress
-        )
+        with _naming(out):
+            return make_archive(out, src, feature_flags=word, stream_digest=stream_digest, progress=progress)
+    if not what.is_index:
+        raise UsageError(f"{show_path(out)}: a {what.value} cannot be made")
     chunks = store or _store_beside(out, compression)
     if what is Kind.ARCHIVE_INDEX:
-        return make_archive_index(
-            out,
-            src,
-            chunks,
-            feature_flags=feature_flags or DEFAULT,
-            sizes=sizes,
-            stream_digest=stream_digest,
-            jobs=jobs,
-            skip=[chunks.path],
-            progress=progress,
-        )
-    if what is not Kind.BLOB_INDEX:
-        raise UsageError(f"a {what.value} cannot be made")
+        with _naming(out):
+            return make_archive_index(
+                out,
+                src,
+                chunks,
+                feature_flags=word,
+                sizes=sizes,
+                stream_digest=stream_digest,
+                jobs=jobs,
+                skip=[chunks.path],
+                progress=progress,
+            )
     return make_blob_index(
         out,
         src,
         chunks,
-        feature_flags=feature_flags or BLOB_FLAGS,
+        feature_flags=word,
         sizes=sizes,
         stream_digest=stream_digest,
         jobs=jobs,
@@ -129,21 +132,26 @@ def extract(
     :param store: where chunks are; None for `default.castr` beside the index
     :param path: extract only this node of an archive, as `output`/NAME
     :param warn: called with each warning; None drops them
-    :raises CasyncError: or `catar.CatarError`
+    :raises CasyncError: naming the file
     """
     src, out = os.fsencode(source), os.fsencode(output)
     what = _kind_of(src, kind)
     chunks = store or _store_beside(src)
     tell = warn or (lambda text: None)
-    if what is Kind.BLOB_INDEX:
-        return extract_blob(src, out, chunks, options=options, warn=tell, progress=progress)
+    inside = os.fsencode(path)
+    if what not in (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX):
+        raise UsageError(f"{show_path(src)}: a {what.value} cannot be extracted")
     with _naming(src):
+        if what is Kind.BLOB_INDEX:
+            if inside.strip(b"/"):
+                raise UsageError(f"{show_path(src)}: a blob has no paths inside")
+            return extract_blob(src, out, chunks, options=options, warn=tell, progress=progress)
         return extract_archive(
             what,
             src,
             out,
             chunks,
-            inside=os.fsencode(path),
+            inside=inside,
             options=options,
             warn=tell,
             progress=progress,
@@ -152,11 +160,15 @@ def extract(
 
 @contextmanager
 def _naming(path: bytes) -> Iterator[None]:
-    """Malformed archives are reported with their file's name."""
+    """Errors of the format, and of chunks that do not fit an index, are reported with the file's name."""
     try:
         yield
     except CatarError as error:
         raise wrap_errors(error, path) from error
+    except FormatError as error:
+        if error.path is not None:
+            raise
+        raise FormatError(error.reason, path, error.offset) from error
 
 
 class ArchiveTree:
@@ -260,5 +272,7 @@ def open_archive(
     """
     file = os.fsencode(path)
     what = _kind_of(file, kind)
+    if not what.is_tree:
+        raise UsageError(f"{show_path(file)}: a {what.value} has no files in it; extract it instead")
     source = (store or _store_beside(file)) if what.is_index else None
     return ArchiveTree(Tree(what, file, source, jobs=jobs), file)

@@ -136,6 +136,8 @@ class ChunkStream:
         self._ahead = min(self._ahead * 2, most)
         if len(pool):
             self._ready.extend(pool.take())
+        if not len(pool) and self._scheduled >= self._end:
+            self.close()  # a tree may be walked many times before it is closed: keep no idle threads
 
     def read(self) -> bytes:
         """The next piece; empty at the end. :raises StoreError: when a chunk cannot be had"""

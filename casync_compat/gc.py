@@ -25,7 +25,8 @@ _STALE = 24 * 3600
 class GcResult:
     """What a run removed, or would remove.
 
-    :ivar references: chunks that the indexes name, counted once each
+    :ivar references: rows of the indexes
+    :ivar needed: different chunks that they name
     :ivar chunks: chunks in the store before
     :ivar removed: of these, those that no index names
     :ivar directories: sub directories that became empty and are gone
@@ -33,6 +34,7 @@ class GcResult:
     """
 
     references: int
+    needed: int
     chunks: int
     removed: int
     directories: int
@@ -60,7 +62,9 @@ def collect_garbage(
     :raises FileError: when the store cannot be read or changed; what was removed until then stays removed
     """
     needed: set[bytes] = set()
+    references = 0
     for index in indexes:
+        references += len(index)
         needed.update(index.ids())
     chunks = removed = directories = freed = 0
     for id_ in store.ids():
@@ -75,7 +79,7 @@ def collect_garbage(
             directories += not os.path.isdir(_directory(store, id_))
     if not dry_run:
         _remove_stale(store)
-    return GcResult(len(needed), chunks, removed, directories, freed)
+    return GcResult(references, len(needed), chunks, removed, directories, freed)
 
 
 def _remove_stale(store: LocalStore) -> None:

@@ -13,6 +13,7 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from operator import sub
@@ -104,10 +105,9 @@ class Index:
         ends = self.ends
         if not len(ends):
             return
-        try:
+        sizes: array[int] | None = None
+        with suppress(OverflowError):  # the loop below finds which one falls or is too large
             sizes = array("q", map(sub, ends, chain((0,), ends)))
-        except OverflowError:
-            sizes = None
         if sizes is not None and min(sizes) > 0 and max(sizes) <= self.sizes.max:
             return
         start = 0

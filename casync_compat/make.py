@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from casync_compat.chunker import ChunkSizes
@@ -174,7 +175,7 @@ def make_archive_index(
     shift: IdShift | None = None,
     stream_digest: bool = True,
     jobs: int | None = None,
-    skip: Iterable[bytes] = (),
+    skip: Sequence[bytes] = (),
     progress: ProgressCallback | None = None,
 ) -> MakeResult:
     """Write a directory as an archive cut into chunks: an index (.caidx), and chunks in a store.
@@ -183,7 +184,8 @@ def make_archive_index(
     :param store: takes the chunks; they are durable before the index appears
     :param sizes: chunk sizes; None for casync's default
     :param jobs: threads that hash and compress, None for one a processor
-    :param skip: paths that are not archived although they lie in `source`, say the store
+    :param skip: paths that are not archived although they lie in `source`, say the store; one that is missing is made
+        a directory, since a file is told by its inode
     :raises FileError: naming the file that could not be read or written
     """
     mode = _directory_mode(source)
@@ -194,6 +196,9 @@ def make_archive_index(
             store, sizes or ChunkSizes(), feature_flags, stream_digest=stream_digest, jobs=jobs
         ) as sink,
     ):
+        for path in skip:
+            with suppress(OSError):  # it is there, or whoever needs it will say why it cannot be made
+                os.mkdir(path)
         skipped = _identity([output, *skip]) + _file_identity(out)
         with Scanner(source, feature_flags, shift=shift, skip=skipped) as scanner:
             entries = _encode(scanner, sink, reporter, sink.counts)

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from casync_compat.digest import ChunkId, Digest
-from casync_compat.errors import ChunkMissing
+from casync_compat.errors import ChunkMissing, FileError
 from casync_compat.fs.blob import BlobInput
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan import Scanner
@@ -94,15 +94,25 @@ def _read_file(path: bytes, offset: int, size: int) -> bytes:
         os.close(fd)
 
 
+def _check_rereadable(path: bytes) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise FileError(path, "use as a seed", error) from error
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        raise FileError(path, "use as a seed", "it is neither a regular file nor a block device")
+
+
 class BlobSeed:
     """A file or block device as a seed.
 
     :param path: the file
     :param index: the index that is going to be extracted: says how to cut
-    :raises FileError: when it cannot be read
+    :raises FileError: when it cannot be read, or is a stream, which cannot be read again
     """
 
     def __init__(self, path: bytes, index: Index, *, jobs: int | None = None) -> None:
+        _check_rereadable(path)
         self.path = os.path.realpath(path)  # reading back does not follow symlinks
         with (
             BlobInput(path) as blob,

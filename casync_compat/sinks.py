@@ -90,8 +90,9 @@ class _SlabSink:
         self.close()
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads and let go of the buffers."""
         self._sequencer.close()
+        self._slabs.close()
 
     def finish(self) -> None:
         """Take in what was written; after it, `digest` is that of the whole stream."""

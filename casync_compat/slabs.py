@@ -33,6 +33,10 @@ class Slab:
         self.users.clear()
 
 
+def _closed(slab: Slab, seen: int, end: int, last: bool) -> int:
+    raise AssertionError("written to after it was closed")
+
+
 class SlabWriter:
     """Collects a stream in slabs.
 
@@ -85,6 +89,13 @@ class SlabWriter:
     def finish(self) -> None:
         """Consume what is left."""
         self._consume(self._slab, self._carried, self._at, True)
+
+    def close(self) -> None:
+        """Let go of the buffers and of whoever consumes them; nothing can be written any more."""
+        self._consume = _closed
+        self._slab = Slab(0)
+        self._used.clear()
+        self.size = self._at = 0
 
     def _turn(self) -> None:
         needed = self._consume(self._slab, self._carried, self._at, False)

@@ -105,7 +105,7 @@ class OrderedPool(Generic[R]):
 
 
 class Sequencer:
-    """One thread that runs calls strictly one after another, beside everything else.
+    """One thread that runs calls strictly one after another, beside everything else. After one failed no other runs.
 
     :param depth: most calls that may wait
     """
@@ -114,6 +114,7 @@ class Sequencer:
         self._executor = _executor(1, "sequence")
         self._depth = depth
         self._pending: deque[Future[Any]] = deque()
+        self._failed = False
 
     def submit(self, call: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
         """Run a call after all earlier ones; waits while `depth` of them have not run.
@@ -122,9 +123,18 @@ class Sequencer:
         """
         while self._pending and (len(self._pending) >= self._depth or self._pending[0].done()):
             self._pending.popleft().result()
-        future = self._executor.submit(call, *args, **kwargs)
+        future = self._executor.submit(self._run, call, *args, **kwargs)
         self._pending.append(future)
         return future
+
+    def _run(self, call: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> object:
+        if self._failed:  # the failure is pending before this, and is raised first
+            return None
+        try:
+            return call(*args, **kwargs)
+        except BaseException:
+            self._failed = True
+            raise
 
     def wait(self) -> None:
         """Return when everything submitted has run. :raises Exception: what a call raised"""

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
 
     result = collect_garbage(store, indexes, dry_run=dry, on_chunk=on_chunk if options.verbose else None)
     if options.verbose:
-        print(f"Chunk store usage: {result.references} references, {result.chunks} chunks")
+        print(f"Chunk store usage: {result.references} references, {result.needed} chunks")
     if dry:
         print(f"Would remove {result.removed} chunks, {result.remaining} chunks remaining.")
     elif options.verbose:
