@@ -20,6 +20,7 @@ from casync_compat.stat import NodeView
 from casync_compat.textform import KIND_WORDS, escape, ls_mode, owner_name, shown_path
 from catar.flags import NO_REPLAY_LIMIT, FeatureFlags, replayed, time_granularity
 from catar.records import Node
+from catar.schema import UINT64_MAX
 from catar.walker import TreeStream
 
 __all__ = ["json_lines", "list_lines", "mtree_lines"]
@@ -136,7 +137,7 @@ class _Mtree:
             self._add_names(node, out)
         if self._listed:
             out.append(self._flags(node.flags if kind in (_REG, _DIR) else None))
-        if self._time:
+        if self._time and node.mtime != UINT64_MAX:  # casync takes -1 ns for no time
             out.append(b"time=%d.%09d" % divmod(node.mtime, _SECOND))
         if kind == _REG:
             hasher = self._digest.new()

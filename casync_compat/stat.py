@@ -33,6 +33,7 @@ from catar.encoder import Encoder
 from catar.flags import FAT_ATTRS, NO_REPLAY_LIMIT, FeatureFlags, flag_names, replayed, time_granularity
 from catar.grammar import BLK, REG
 from catar.records import AclEntry, Node, signed_time
+from catar.schema import UINT64_MAX
 from catar.walker import TreeStream
 
 __all__ = ["NodeStat", "NodeView", "read_stat", "stat_json", "stat_lines"]
@@ -112,7 +113,7 @@ def stat_lines(
         if not scanned or features & FAT_ATTRS:
             out.append(("FATAttr", fat_letters(node.flags & shown)))
     out.append(("Offset", b"%d" % node.offset))
-    if time_granularity(shown):
+    if time_granularity(shown) and node.mtime != UINT64_MAX:  # casync takes -1 ns for no time
         out.append(("Time", _local_time(node.mtime)))
     if node.is_regular:
         out.append(("Size", b"%d" % node.size))

@@ -6,8 +6,11 @@ and 1 for any failure, as casync's.
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
+from itertools import pairwise
 
 __all__ = ["main"]
 
@@ -16,16 +19,74 @@ class _Interrupted(BaseException):
     """A signal asked the process to end."""
 
 
-def _on_signal(number: int, frame: object) -> None:
-    raise _Interrupted(number)
+class _Settings:
+    """What the command line says about how errors are told."""
+
+    def __init__(self, log_level: str) -> None:
+        self.log_level = log_level
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _catch_signals() -> None:
-    import signal
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_signal)
+
+
+def _ignore_signals() -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is _on_signal:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _on_signal(number: int, frame: object) -> None:
+    _ignore_signals()  # one is enough, and a second must not disturb what cleans up after it
+    _let_go_of_output()
+    raise _Interrupted(number)
+
+
+def _let_go_of_output() -> None:
+    """Free threads that wait for whoever reads standard output, since they are waited for in turn."""
+    import threading
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and thread.ident is not None:
+            signal.pthread_kill(thread.ident, signal.SIGUSR1)  # a write begins anew, on the new descriptor
+
+
+def _fill_streams() -> None:
+    """Stand in for standard streams that are closed, lest a file that is opened later be taken for one."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
+
+
+def _flush() -> None:
+    from casync_compat.errors import FileError
+
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FileError("standard output", "write", error) from error
+
+
+def _drop_output() -> None:
+    """Throw away what standard output did not take, so that the interpreter does not try again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _version() -> str:
@@ -41,46 +102,56 @@ def main(arguments: list[str] | None = None) -> int:
     :returns: the exit status
     """
     words = sys.argv[1:] if arguments is None else arguments
-    if words == ["--version"]:
-        print("pycasync", _version())
-        return 0
+    settings = _Settings(os.environ.get("CASYNC_LOG_LEVEL", ""))
     try:
+        _fill_streams()
         _catch_signals()
-        status = _run(words)
-        sys.stdout.flush()
+        status = _run(words, settings)
+        _flush()
+        _ignore_signals()  # it is done, and nobody is left to catch one
         return status
     except _Interrupted:
         print("Got exit signal, quitting.", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to say, and the interpreter must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
     except Exception as error:
-        return _fail(error, words)
+        _ignore_signals()
+        _fail(error, settings.log_level)
+    _drop_output()
+    return 1
 
 
-def _fail(error: Exception, words: list[str]) -> int:
+def _reader_has_gone(error: Exception) -> bool:
+    """Whether what failed was only our output, because whoever read it wants no more (`| head`)."""
+    from casync_compat.errors import FileError
+    from casync_compat.fs.standard import StandardOutput
+
+    if isinstance(error, FileError):
+        return error.errno == errno.EPIPE and error.path == StandardOutput.path
+    return isinstance(error, BrokenPipeError)
+
+
+def _fail(error: Exception, level: str) -> None:
+    """Say what went wrong, in one line; at log level debug with the traceback before it."""
     from casync_compat.errors import CasyncError
     from catar.errors import CatarError
 
-    if "--log-level=debug" in words or os.environ.get("CASYNC_LOG_LEVEL") == "debug":
+    if level in ("debug", "7"):
         import traceback
 
         traceback.print_exception(error)
+    if _reader_has_gone(error):
+        return
     if isinstance(error, (CasyncError, CatarError)):
         text = str(error)
     elif isinstance(error, OSError):
-        text = f"{error.filename or 'system call'}: {error.strerror or error}"
+        text = f"{error.filename or 'input or output'}: {error.strerror or error}"
     elif isinstance(error, MemoryError):
         text = "out of memory; try smaller chunk sizes or fewer --jobs"
     else:
         text = f"internal error: {type(error).__name__}: {error}; please report it, with --log-level=debug"
     print("pycasync:", " ".join(text.splitlines()), file=sys.stderr)
-    return 1
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], settings: _Settings) -> int:
     from importlib import import_module
 
     from casync_compat.cli import _args
@@ -88,25 +159,26 @@ def _run(words: list[str]) -> int:
 
     if words and words[0] == "help" and len(words) > 1:
         words = [words[1], "--help", *words[2:]]
-    name, rest = _args.split_verb(words)
+    name, rest, chosen = _args.split_verb(words)
+    if "--version" in chosen:
+        print("pycasync", _version())
+        return 0
     if name is None or name == "help":
-        if name == "help" or any(word in ("-h", "--help") for word in words):
+        if name == "help" or any(word in ("-h", "--help") for word in chosen):
             sys.stdout.write(_args.general_help())
             return 0
-        if "--version" in words:
-            print("pycasync", _version())
-            return 0
-        if _special_help(words):
+        if _special_help(chosen):
             return 0
         raise UsageError("no verb given; see `pycasync --help`")
     verb = _args.find_verb(name)
     parser = _args.parser_for(verb)
     try:
-        if _special_help(rest):
+        if _special_help(chosen):
             return 0
-        options = parser.parse_intermixed_args(rest)
+        options = parser.parse_args([*chosen, "--", *rest] if rest else chosen)
     except SystemExit as done:  # argparse leaves this way after --help
         return int(done.code or 0)
+    settings.log_level = options.log_level or settings.log_level
     if options.verbose is False and _args.environment_flag("CASYNC_VERBOSE"):
         options.verbose = True
     options.verb = name
@@ -123,7 +195,9 @@ def _special_help(words: list[str]) -> bool:
     """`--with=help`, `--without=help` and `--what=help`, which casync answers whatever else was given."""
     from catar.flags import OPTION_NAMES
 
-    for word in words:
+    for word, following in pairwise([*words, ""]):
+        if word in ("--with", "--without", "--what") and following == "help":
+            word = f"{word}=help"
         if word in ("--with=help", "--without=help"):
             print("Supported --with= and --without= flags:")
             print("\n".join(OPTION_NAMES))

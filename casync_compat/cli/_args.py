@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -182,6 +183,20 @@ def _value(flag: str, help: str, verbs: Iterable[str], metavar: str, **keywords:
     return Option((flag,), help, frozenset(verbs), {"metavar": metavar, **keywords})
 
 
+def _id_option(flag: str, help: str, metavar: str) -> Option:
+    """Both land in one list, because the later of the two says whether ids are shifted at all."""
+    keywords: dict[str, Any] = {"action": "append", "default": [], "dest": "id_shifts"}
+    return _value(flag, help, {"make", "extract"}, metavar, type=lambda text: (flag, text), **keywords)
+
+
+def _level(text: str) -> str:
+    if text not in _LEVELS and text not in map(str, range(8)):
+        raise argparse.ArgumentTypeError(f"unknown log level {text!r}")
+    return text
+
+
+_ENDS_IN_L = re.compile(r"-[hnv]*l")
+_LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 _EVERY = frozenset(VERBS)
 
 OPTIONS: tuple[Option, ...] = (
@@ -206,8 +221,8 @@ OPTIONS: tuple[Option, ...] = (
     _bool("--exclude-nodump", "leave out files with the chattr +d flag", {"make", "digest"}, True),
     _bool("--exclude-submounts", "leave out what is mounted inside", {"make", "digest"}, False),
     _bool("--exclude-file", "obey .caexclude files", {"make", "digest"}, True),
-    _value("--uid-shift", "shift user and group ids", {"make", "extract"}, "yes|SHIFT"),
-    _value("--uid-range", "restrict user and group ids", {"make", "extract"}, "RANGE"),
+    _id_option("--uid-shift", "shift user and group ids", "yes|SHIFT"),
+    _id_option("--uid-range", "restrict user and group ids", "yes|RANGE"),
     _value(
         "--seed",
         "file or directory to take unchanged data from; repeatable",
@@ -241,7 +256,7 @@ OPTIONS: tuple[Option, ...] = (
         frozenset({"make", "extract", "digest"}),
         {"action": "store_true"},
     ),
-    _value("--log-level", "debug, info, warning, err; debug shows tracebacks", _EVERY, "LEVEL"),
+    _value("--log-level", "debug, info, warning, err; debug shows tracebacks", _EVERY, "LEVEL", type=_level),
     _value(
         "--rate-limit-bps", "accepted for casync's sake; local stores have no limit", frozenset(), "LIMIT"
     ),
@@ -282,40 +297,35 @@ def parser_for(verb: Verb) -> argparse.ArgumentParser:
     return parser
 
 
-def _takes_value() -> tuple[set[str], set[str]]:
-    """Option strings that take a value, and all option strings."""
-    with_value, every = set(), set()
-    for option in OPTIONS:
-        flags = {*option.flags, "-l"} if option.flags == ("--log-level",) else set(option.flags)
-        every |= flags
-        if "action" not in option.keywords or option.keywords["action"] == "append":
-            with_value |= flags
-    return with_value, every
+def _needs_value(word: str) -> bool:
+    """Whether the word after an option is its value."""
+    if not word.startswith("--"):
+        return _ENDS_IN_L.fullmatch(word) is not None  # the one short option that takes a value
+    if "=" in word:
+        return False
+    found = [option for option in OPTIONS if word in option.flags]
+    found = found or [option for option in OPTIONS if any(flag.startswith(word) for flag in option.flags)]
+    return len(found) == 1 and found[0].keywords.get("action") != "store_true"
 
 
-def split_verb(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Find the verb: the first word that is neither an option nor an option's value.
+def split_verb(arguments: Sequence[str]) -> tuple[str | None, list[str], list[str]]:
+    """Tell the verb, its arguments and the options apart; options stand anywhere before `--`.
 
-    :returns: the verb, None when there is none, and the other words in their order
+    :returns: the verb, None when there is none; the words that are neither; the options with their values
     """
-    with_value, every = _takes_value()
-    i = 0
-    while i < len(arguments):
-        word = arguments[i]
+    plain: list[str] = []
+    options: list[str] = []
+    words = iter(arguments)
+    for word in words:
         if word == "--":
-            if i + 1 < len(arguments):
-                return arguments[i + 1], [*arguments[:i], *arguments[i:][:1], *arguments[i + 2 :]]
-            return None, list(arguments)
-        if not word.startswith("-") or word == "-":
-            return word, [*arguments[:i], *arguments[i + 1 :]]
-        if word.startswith("--") and "=" not in word:
-            matches = [word] if word in every else [flag for flag in every if flag.startswith(word)]
-            if len(matches) == 1 and matches[0] in with_value:
-                i += 1
-        elif word in with_value:
-            i += 1
-        i += 1
-    return None, list(arguments)
+            plain += words
+        elif not word.startswith("-") or word == "-":
+            plain.append(word)
+        else:
+            options.append(word)
+            if _needs_value(word):
+                options += [value for value in [next(words, None)] if value is not None]
+    return (plain[0], plain[1:], options) if plain else (None, [], options)
 
 
 def find_verb(name: str) -> Verb:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -11,8 +12,9 @@ from contextlib import contextmanager
 
 from casync_compat.cli._location import default_store, local_path, open_source
 from casync_compat.digest import Digest
-from casync_compat.errors import UsageError
+from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.owners import IdShift
+from casync_compat.fs.standard import StandardOutput
 from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource
@@ -100,18 +102,16 @@ def id_shift(options: argparse.Namespace) -> IdShift:
     """How `--uid-shift` and `--uid-range` shift ids (casync's defaults: 0 and 65536 once either is given)."""
     enabled = False
     shift, range_ = 0, 0x10000
-    if options.uid_shift is not None:
-        number = _number(options.uid_shift)
-        if number is not None and number < 1 << 32 and number not in _INVALID_IDS:
+    for option, text in options.id_shifts:  # in their order: the last one says whether ids are shifted
+        number = _number(text)
+        if number is None:
+            enabled = _boolean(text, option)
+        elif option == "--uid-shift" and number < 1 << 32 and number not in _INVALID_IDS:
             shift, enabled = number, True
-        else:
-            enabled = _boolean(options.uid_shift, "--uid-shift")
-    if options.uid_range is not None:
-        number = _number(options.uid_range)
-        if number is not None and 1 <= number <= 1 << 32:
+        elif option == "--uid-range" and 1 <= number <= 1 << 32:
             range_, enabled = number % (1 << 32), True
         else:
-            enabled = _boolean(options.uid_range, "--uid-range")
+            enabled = _boolean(text, option)
     return IdShift(shift, range_, enabled) if enabled else IdShift()
 
 
@@ -133,6 +133,8 @@ def tree_kind(options: argparse.Namespace, argument: str | None) -> Kind:
     if os.path.isdir(path):
         return Kind.DIRECTORY
     kind = Kind.of_suffix(path)
+    if not os.path.exists(path):
+        raise FileError(path, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     if kind is None or not kind.is_tree:
         raise UsageError(f"{argument}: not a directory, .catar or .caidx file; say what it is with --what")
     return kind
@@ -174,12 +176,12 @@ def archive_errors(argument: str | None) -> Iterator[None]:
 
 def write_lines(lines: Iterable[bytes]) -> None:
     """Write lines to standard output, many at a time."""
-    out = sys.stdout.buffer
+    out = StandardOutput()
     batch: list[bytes] = []
+    sys.stdout.flush()
     for line in lines:
         batch.append(line)
         if len(batch) >= 512:
             out.write(b"".join(batch))
             batch.clear()
     out.write(b"".join(batch))
-    out.flush()

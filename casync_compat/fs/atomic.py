@@ -52,26 +52,29 @@ class AtomicFile:
     def __enter__(self) -> Self:
         try:
             self._open()
-        except OSError as error:
-            raise FileError(self.path, "create", error) from error
+        except BaseException as error:
+            self._discard()
+            if isinstance(error, OSError):
+                raise FileError(self.path, "create", error) from error
+            raise
         return self
 
     def _open(self) -> None:
-        self._final = os.path.realpath(self.path)
         try:
-            existing = os.stat(self._final)
+            existing = os.stat(self.path)
         except FileNotFoundError:
             existing = None
         if existing is not None and stat.S_ISDIR(existing.st_mode):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         if existing is not None and not stat.S_ISREG(existing.st_mode):
-            self.fd = os.open(self._final, os.O_WRONLY | os.O_CLOEXEC)
+            # By the name as given: /dev/stdout leads to a pipe, which has no other.
+            self.fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
             return
+        self._final = os.path.realpath(self.path)
         directory, name = os.path.split(self._final)
-        temporary = os.path.join(directory, temporary_name(name))
+        self._temporary = os.path.join(directory, temporary_name(name))
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.fd = os.open(temporary, flags, self._mode)
-        self._temporary = temporary
+        self.fd = os.open(self._temporary, flags, self._mode)
         if existing is not None:
             with suppress(OSError):
                 os.fchown(self.fd, existing.st_uid, existing.st_gid)
@@ -90,34 +93,35 @@ class AtomicFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        fd, self.fd = self.fd, -1
         if kind is None:
             try:
-                self._publish(fd)
+                self._publish()
             except OSError as problem:
-                self._discard(fd)
                 raise FileError(self.path, "write", problem) from problem
+            finally:
+                self._discard()
         else:
-            self._discard(fd)
+            self._discard()
 
-    def _publish(self, fd: int) -> None:
+    def _publish(self) -> None:
         if self._temporary is None:
-            os.close(fd)
             return
-        os.fsync(fd)
+        os.fsync(self.fd)
         os.rename(self._temporary, self._final)
         self._temporary = None
-        os.close(fd)
         directory = os.open(os.path.dirname(self._final), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
 
-    def _discard(self, fd: int) -> None:
-        with suppress(OSError):
-            os.close(fd)
-        if self._temporary is not None:
+    def _discard(self) -> None:
+        """Close the file, and take it away where it has not been published."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with suppress(OSError):  # it was synced, or is of no use
+                os.close(fd)
+        temporary, self._temporary = self._temporary, None
+        if temporary is not None:
             with suppress(OSError):
-                os.unlink(self._temporary)
-            self._temporary = None
+                os.unlink(temporary)

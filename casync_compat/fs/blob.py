@@ -20,6 +20,7 @@ __all__ = ["BlobInput", "file_system_size"]
 
 _BLKGETSIZE64 = 0x80081272
 _PROBE = 4096
+_ANDROID_HEADER = 608
 
 
 def _u16(data: bytes, at: int) -> int:
@@ -48,20 +49,20 @@ def file_system_size(head: bytes) -> int | None:
             return size
     if head[1080:1082] == b"\x53\xef":
         blocks, log_block = _u32(head, 1028), _u32(head, 1048)
-        if blocks and log_block <= 6:
+        if blocks and log_block < 32:
             return blocks * (1024 << log_block)
     return None
 
 
 def _android_size(head: bytes) -> int | None:
     kernel, ramdisk, second, page = (_u32(head, at) for at in (8, 16, 24, 36))
-    if page < 512 or page & (page - 1):
+    if not page or page & (page - 1):
         return None
 
     def pages(size: int) -> int:
         return (size + page - 1) // page
 
-    return (1 + pages(kernel) + pages(ramdisk) + pages(second)) * page
+    return (pages(_ANDROID_HEADER) + pages(kernel) + pages(ramdisk) + pages(second)) * page
 
 
 def _fat_size(head: bytes) -> int | None:

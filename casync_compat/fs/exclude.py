@@ -17,8 +17,10 @@ from casync_compat.fs.glob import translate
 
 __all__ = ["MAX_FILE_SIZE", "Rule", "decide", "parse_rules"]
 
-MAX_FILE_SIZE = 64 * 1024
-"""Largest `.caexclude` file that is read, in bytes (casync fails beyond it with ENOBUFS)."""
+MAX_FILE_SIZE = 16 << 20
+"""Largest `.caexclude` file that is read, in bytes; ours, so that the file cannot fill the memory."""
+_MAX_LINE = 65535
+"""Longest line, in bytes (casync fails beyond it with ENOBUFS)."""
 
 
 class _Kind(Enum):
@@ -74,6 +76,8 @@ def parse_rules(data: bytes, path: bytes) -> list[Rule]:
     rules = []
     at = 0
     for raw in re.split(rb"[\n\0]", data):
+        if len(raw) > _MAX_LINE:
+            raise FormatError(f"exclude rule of {len(raw)} bytes is too long", path, at)
         line = raw.strip(b" \t")
         if line and not line.startswith(b"#"):
             rule = _parse_line(line)

@@ -1,7 +1,8 @@
 """One inode's metadata as a `Node`: what the feature flags ask for, read with as few system calls as they allow.
 
     >>> inspector = Inspector(flags.DEFAULT, IdShift())
-    >>> node = inspector.node(b"hosts", fd, os.fstat(fd), inspector.file_system(fd, device))
+    >>> fs = inspector.file_system(fd, device)
+    >>> node = inspector.node(b"hosts", fd, os.fstat(fd), fs, inspector.chattr_flags(fd))
 
 Which attributes are read of which file type follows casync (`src/caencoder.c`): attributes, ACLs and labels of
 directories and regular files come from their descriptor; fifos, sockets and devices have ACLs and labels but never
@@ -31,7 +32,6 @@ RawFile: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int
 
 F = FeatureFlags
 _DIR = stat.S_IFDIR
-_NODUMP = int(F.FLAG_NODUMP)
 
 _LISTS_ACLS = frozenset(
     {
@@ -87,8 +87,6 @@ class Inspector:
         self._names = Names()
         self._file_systems: dict[int, FileSystem] = {}
         self._owners: dict[tuple[int, int], tuple[int, int, bytes | None, bytes | None]] = {}
-        self.nodump = False
-        """Whether the inode that `node` was called for last carries the chattr `d` flag."""
         # Worked out once: arithmetic on enum members costs a microsecond each, and this runs for every file.
         self._granularity = time_granularity(features)
         self._modes: dict[int, int] = {}
@@ -174,12 +172,17 @@ class Inspector:
         """Whether the native reader asks for all that matters on a file system."""
         return fs.magic in _LISTS_ACLS and not fs.is_virtual
 
-    def regular(self, name: bytes, raw: RawFile) -> Node:
-        """A regular file, from a row of the native reader; its extended attributes are left to `attributes`."""
+    def from_disk(self, chattr: int) -> int:
+        """`chattr_flags` of what a row of the native reader has for them."""
+        return inode_flags.from_disk(chattr) if chattr and self._wants_flags else 0
+
+    def regular(self, name: bytes, raw: RawFile, flags: int) -> Node:
+        """A regular file, from a row of the native reader; its extended attributes are left to `attributes`.
+
+        :raises ValueError: when an archive cannot hold its owner
+        """
         node = self._start_node(name, raw[2], raw[3], raw[4], raw[6])
         node.size = raw[5]
-        flags = inode_flags.from_disk(raw[9]) if self._wants_flags else 0
-        self.nodump = flags & _NODUMP != 0
         if flags:
             node.flags = flags & self._node_flags
         if raw[10]:
@@ -194,14 +197,20 @@ class Inspector:
 
     # Whole nodes
 
-    def node(self, name: bytes, fd: int, st: os.stat_result, fs: FileSystem) -> Node:
-        """A directory or regular file, from its descriptor."""
+    def chattr_flags(self, fd: int) -> int:
+        """The chattr flags of an open directory or regular file, nodump included; 0 when nobody asks for any."""
+        return inode_flags.get_flags(fd) if self._wants_flags else 0
+
+    def node(self, name: bytes, fd: int, st: os.stat_result, fs: FileSystem, flags: int) -> Node:
+        """A directory or regular file, from its descriptor.
+
+        :param flags: its `chattr_flags`
+        :raises ValueError: when an archive cannot hold its owner
+        """
         node = self._start_node(name, st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns)
         is_dir = st.st_mode & 0o170000 == _DIR
         if not is_dir and not fs.is_virtual:
             node.size = st.st_size
-        flags = inode_flags.get_flags(fd) if self._wants_flags else 0
-        self.nodump = flags & _NODUMP != 0
         if self._wants_fat and fs.magic in _HAS_FAT_ATTRS:
             flags |= inode_flags.get_fat(fd)
         if self._wants_subvolume and is_dir and fs.magic == inode_flags.BTRFS_MAGIC:

@@ -46,6 +46,7 @@ _BUFFER = 256 * 1024
 _ROOM = 1 << 20
 _RUN = 128
 _DIR, _REG, _OTHER = b"\0d", b"\0f", b"\0o"
+_NODUMP = int(F.FLAG_NODUMP)
 
 
 def _listing(fd: int) -> list[bytes]:
@@ -78,18 +79,20 @@ def _mount_id(fd: int) -> int:
 class _Directory:
     """An open directory and what is still to be visited in it.
 
+    :ivar filled: whether its names were read
     :ivar in_runs: whether its regular files may be read in runs
     """
 
-    __slots__ = ("fd", "fs", "in_runs", "mount", "names", "path", "rules")
+    __slots__ = ("fd", "filled", "fs", "in_runs", "mount", "names", "path", "rules")
 
-    def __init__(self, fd: int, path: bytes, fs: FileSystem, rules: list[Rule], mount: int) -> None:
+    def __init__(self, fd: int, path: bytes, fs: FileSystem, rules: list[Rule]) -> None:
         self.fd = fd
         self.path = path
         self.fs = fs
         self.rules = rules
-        self.mount = mount
+        self.mount = -1
         self.names: list[bytes] = []
+        self.filled = False
         self.in_runs = False
 
 
@@ -183,14 +186,20 @@ class Scanner:
 
     def _iterate(self) -> Iterator[Node | DirectoryEnd]:
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        st = os.fstat(fd)
-        fs = self._inspector.file_system(fd, st.st_dev)
-        node = self._inspector.node(b"", fd, st, fs)
+        try:
+            st = os.fstat(fd)
+            fs = self._inspector.file_system(fd, st.st_dev)
+            node = self._inspector.node(b"", fd, st, fs, self._inspector.chattr_flags(fd))
+        except BaseException:
+            os.close(fd)
+            raise
         self._enter(fd, b"", fs, [])
         yield node
         stack = self._stack
         while stack:
             directory = stack[-1]
+            if not directory.filled:
+                self._fill(directory)
             if not directory.names:
                 self.path = directory.path
                 stack.pop()
@@ -213,20 +222,26 @@ class Scanner:
                 self._left = 0
 
     def _enter(self, fd: int, path: bytes, fs: FileSystem, rules: list[Rule]) -> None:
-        if len(self._stack) >= MAX_DEPTH:
-            os.close(fd)
+        directory = _Directory(fd, path, fs, rules)
+        self._stack.append(directory)  # from here on `close` sees to the descriptor
+        if len(self._stack) > MAX_DEPTH:
             raise FileError(
                 self.full_path, "archive", f"directories nest deeper than {MAX_DEPTH} levels, casync's limit"
             )
-        directory = _Directory(fd, path, fs, rules, -1 if self._submounts else _mount_id(fd))
-        self._stack.append(directory)
+
+    def _fill(self, directory: _Directory) -> None:
+        """List a directory and read its rules: its own node has been handed out by then."""
+        fd, fs = directory.fd, directory.fs
+        directory.filled = True
+        if not self._submounts:
+            directory.mount = _mount_id(fd)
         if fs.is_virtual:
             return
         directory.names = _listing(fd)
         if self._exclude_files and any(
             _EXCLUDE_NAME + mark in directory.names for mark in (_REG, _OTHER, _DIR)
         ):
-            directory.rules = rules + self._read_rules(fd, path)
+            directory.rules = directory.rules + self._read_rules(fd, directory.path)
         directory.in_runs = (
             self._contents and self._submounts and not directory.rules and self._inspector.reads_raw(fs)
         )
@@ -235,17 +250,16 @@ class Scanner:
         full = os.path.join(self.root, path, _EXCLUDE_NAME)
         try:
             # A symlink is followed, as casync does; a fifo must not block.
-            fd = os.open(
-                _EXCLUDE_NAME,
-                os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC,
-                dir_fd=directory_fd,
-            )
-            with open(fd, "rb", buffering=0) as file:
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            fd = os.open(_EXCLUDE_NAME, flags, dir_fd=directory_fd)
+            try:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise FileError(full, "read exclude rules", "not a regular file")
+                    raise FileError(full, "read exclude rules", "it is not a regular file")
                 data = b""
-                while len(data) <= MAX_FILE_SIZE and (piece := file.read(MAX_FILE_SIZE + 1 - len(data))):
+                while len(data) <= MAX_FILE_SIZE and (piece := os.read(fd, MAX_FILE_SIZE + 1 - len(data))):
                     data += piece
+            finally:
+                os.close(fd)
         except OSError as error:
             raise FileError(full, "read exclude rules", error) from error
         if len(data) > MAX_FILE_SIZE:
@@ -254,38 +268,41 @@ class Scanner:
 
     # One child
 
-    def _visit(self, parent: _Directory, name: bytes, mark: bytes) -> Node | None:
-        rules = parent.rules
-        inherited: list[Rule] = []
-        if mark is _OTHER or mark == _OTHER:
-            return self._visit_special(parent, name, rules)
+    def _visit(self, parent: _Directory, name: bytes, mark: bytes, *, certain: bool = False) -> Node | None:
+        """Look at one child. `certain`: its type was asked for, not only read in the directory."""
+        if mark == _OTHER:
+            return self._visit_special(parent, name)
         is_dir = mark == _DIR
+        inherited: list[Rule] = []
+        if parent.rules:
+            excluded, inherited = decide(parent.rules, name, is_dir)
+            if excluded:
+                return None
         try:
             fd = os.open(name, _OPEN_DIR if is_dir else _OPEN_FILE, dir_fd=parent.fd)
         except OSError as error:
-            # Only a file that would be archived may stop the run.
-            if rules and decide(rules, name, is_dir)[0]:
-                return None
+            if not certain:
+                return self._visit_special(parent, name)
             raise FileError(self.full_path, "open", error) from error
         keep = False
         try:
             st = os.fstat(fd)
             if stat.S_IFMT(st.st_mode) != (stat.S_IFDIR if is_dir else stat.S_IFREG):
+                if not certain:
+                    return self._visit_special(parent, name)
                 raise FileError(self.full_path, "archive", "it changed its type while being read")
-            fs = parent.fs
-            if st.st_dev != fs.device:
-                fs = self._inspector.file_system(fd, st.st_dev)
-            node = self._inspector.node(name, fd, st, fs)
-            if self._nodump and self._inspector.nodump:
+            # What is left out is not looked at any closer: only a file that is archived may stop the run.
+            flags = self._inspector.chattr_flags(fd)
+            if self._nodump and flags & _NODUMP:
                 return None
             if not self._submounts and _mount_id(fd) != parent.mount:
                 return None
-            if rules:
-                excluded, inherited = decide(rules, name, is_dir)
-                if excluded:
-                    return None
             if self._skip and (st.st_dev, st.st_ino) in self._skip:
                 return None
+            fs = parent.fs
+            if st.st_dev != fs.device:
+                fs = self._inspector.file_system(fd, st.st_dev)
+            node = self._inspector.node(name, fd, st, fs, flags)
             keep = True
         finally:
             if not keep:
@@ -308,20 +325,18 @@ class Scanner:
             wanted = self._inspector.raw_wanted(parent.fs)
             self._run.extend(read_files(parent.fd, names, wanted, self._room))
         raw = self._run.popleft()
-        fd, error, mode, _, _, size, mtime, device, inode, _, _, listed, offset, count, stable = raw
+        fd, error, mode, _, _, size, mtime, device, inode, chattr, _, listed, offset, count, stable = raw
         keep = False
         try:
-            if error:
-                raise FileError(self.full_path, "read", OSError(error, os.strerror(error)))
-            if mode & 0o170000 != stat.S_IFREG:
-                raise FileError(self.full_path, "archive", "it changed its type while being read")
-            if device != parent.fs.device:  # something is mounted on it
+            # An error may only be too many open files in one run. Another type or device: something is mounted on it.
+            if error or mode & 0o170000 != stat.S_IFREG or device != parent.fs.device:
                 return self._visit(parent, name, _REG)
-            node = self._inspector.regular(name, raw)
-            if self._nodump and self._inspector.nodump:
+            flags = self._inspector.from_disk(chattr)
+            if self._nodump and flags & _NODUMP:
                 return None
             if self._skip and (device, inode) in self._skip:
                 return None
+            node = self._inspector.regular(name, raw, flags)
             if listed:
                 self._inspector.attributes(node, fd, parent.fs, is_dir=False)
             self._left = size
@@ -340,12 +355,15 @@ class Scanner:
                 os.close(fd)
         return node
 
-    def _visit_special(self, parent: _Directory, name: bytes, rules: list[Rule]) -> Node | None:
+    def _visit_special(self, parent: _Directory, name: bytes) -> Node | None:
+        """Look at a child that its directory does not call a file or directory, or calls so wrongly.
+
+        It was replaced since, or the file system did not say what it is, or something else is mounted on it.
+        """
         st = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
         kind = stat.S_IFMT(st.st_mode)
         if kind in (stat.S_IFREG, stat.S_IFDIR):
-            # The file system did not say what it is, or it was replaced since the directory was read.
-            return self._visit(parent, name, _DIR if kind == stat.S_IFDIR else _REG)
+            return self._visit(parent, name, _DIR if kind == stat.S_IFDIR else _REG, certain=True)
         if not self._inspector.stores(kind):
             return None
         if not self._submounts:
@@ -355,7 +373,7 @@ class Scanner:
                     return None
             finally:
                 os.close(fd)
-        if rules and decide(rules, name, False)[0]:
+        if parent.rules and decide(parent.rules, name, False)[0]:
             return None
         target = os.readlink(name, dir_fd=parent.fd) if kind == stat.S_IFLNK else None
         return self._inspector.special(name, parent.fd, st, target)

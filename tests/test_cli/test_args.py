@@ -1,0 +1,258 @@
+"""Words on the command line: verbs, options anywhere, abbreviations, help."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+
+import pytest
+
+from casync_compat.cli import _args
+from casync_compat.errors import UsageError
+
+from .conftest import Result, Run
+
+VERBS = sorted(_args.VERBS)
+
+
+def parse(*words: str) -> argparse.Namespace:
+    """The options of a command line, by the way that the command itself takes."""
+    name, plain, options = _args.split_verb(words)
+    assert name is not None
+    return _args.parser_for(_args.find_verb(name)).parse_args([*options, "--", *plain] if plain else options)
+
+
+@pytest.mark.parametrize(
+    ("words", "verb", "plain", "options"),
+    [
+        ("", None, "", ""),
+        ("make", "make", "", ""),
+        ("make a b", "make", "a b", ""),
+        ("-v make a b", "make", "a b", "-v"),
+        ("make -v a b", "make", "a b", "-v"),
+        ("make a b -v", "make", "a b", "-v"),
+        ("--store x make a", "make", "a", "--store x"),
+        ("--store=x make a", "make", "a", "--store=x"),
+        ("make --store x a --extra-store y b", "make", "a b", "--store x --extra-store y"),
+        ("--sto x make a", "make", "a", "--sto x"),
+        ("--seed x extract a", "extract", "a", "--seed x"),
+        ("--json list a", "list", "a", "--json"),
+        ("--js list a", "list", "a", "--js"),
+        ("-l debug list a", "list", "a", "-l debug"),
+        ("-ldebug list a", "list", "a", "-ldebug"),
+        ("-vl debug list a", "list", "a", "-vl debug"),
+        ("-nv gc a", "gc", "a", "-nv"),
+        ("list -", "list", "-", ""),
+        ("list --with - x", "list", "x", "--with -"),
+        ("list -- --with x", "list", "--with x", ""),
+        ("-- list -x", "list", "-x", ""),
+        ("-v -- list -v", "list", "-v", "-v"),
+        ("list a -- b -- c", "list", "a b -- c", ""),
+        ("list --store -- x", "list", "x", "--store --"),
+        ("list --store", "list", "", "--store"),
+        ("--nonsense list x", "list", "x", "--nonsense"),
+    ],
+)
+def test_words(words: str, verb: str | None, plain: str, options: str) -> None:
+    """The verb is the first word that is no option and no option's value; `--` ends the options."""
+    assert _args.split_verb(words.split()) == (verb, plain.split(), options.split())
+
+
+def test_empty_words_are_kept() -> None:
+    """An empty word is an argument like any other."""
+    assert _args.split_verb(["list", "", "--store", ""]) == ("list", [""], ["--store", ""])
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        ("make --store=x", "store", "x"),
+        ("make --store x a b", "store", "x"),
+        ("--store x make", "store", "x"),
+        ("make --exclude-f no", "exclude_file", False),
+        ("make --exclude-nod=off", "exclude_nodump", False),
+        ("extract --delete=FALSE", "delete", False),
+        ("extract --hardlink=Yes", "hardlink", True),
+        ("extract --seed=a --seed=b", "seed", ["a", "b"]),
+        ("extract --seed a x --seed b y", "seed", ["a", "b"]),
+        ("make --with=a --with=b", "with_", ["a", "b"]),
+        ("make --without=a", "without", ["a"]),
+        ("make --jobs=3", "jobs", 3),
+        ("gc -n x", "dry_run", True),
+        ("make -v", "verbose", True),
+        ("make --uid-shift=1 --uid-range=no", "id_shifts", [("--uid-shift", "1"), ("--uid-range", "no")]),
+        ("list --uid-shift=1", "id_shifts", [("--uid-shift", "1")]),
+        ("make --delete=no", "delete", False),
+        ("make --mkdir=no", "mkdir", False),
+        ("make --log-level=7", "log_level", "7"),
+        ("make -l err", "log_level", "err"),
+    ],
+)
+def test_options(words: str, name: str, value: object) -> None:
+    """Options are read in every form, shortened too; those of other verbs are taken and ignored, as casync does."""
+    assert getattr(parse(*words.split()), name) == value
+
+
+def test_defaults() -> None:
+    """Without options everything is as casync has it."""
+    options = parse("extract")
+    yes = ("exclude_nodump", "exclude_file", "reflink", "punch_holes", "delete", "seed_output", "recursive")
+    no = ("exclude_submounts", "hardlink", "undo_immutable", "dry_run", "verbose", "json")
+    assert [name for name in yes if getattr(options, name) is not True] == []
+    assert [name for name in no if getattr(options, name) is not False] == []
+    assert (options.store, options.extra_store, options.seed, options.what) == (None, [], [], None)
+    assert (options.with_, options.without, options.id_shifts) == ([], [], [])
+
+
+def test_defaults_are_fresh() -> None:
+    """Lists of one parse do not leak into the next."""
+    parse("make", "--with=a", "--uid-shift=1", "--extra-store=x")
+    options = parse("make")
+    assert (options.with_, options.id_shifts, options.extra_store) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("make --nonsense", "unrecognized arguments: --nonsense"),
+        ("make --exclude=no", "ambiguous option"),
+        ("make --delete=maybe", "'maybe' is neither yes nor no"),
+        ("make --delete=", "'' is neither yes nor no"),
+        ("make --store", "expected one argument"),
+        ("make --jobs=many", "invalid int value: 'many'"),
+        ("make --log-level=loud", "unknown log level 'loud'"),
+        ("make a b c", "unrecognized arguments: c"),
+        ("list -x", "unrecognized arguments: -x"),
+        ("gc", "the following arguments are required"),
+        ("info", "the following arguments are required"),
+        ("cat", "the following arguments are required"),
+    ],
+)
+def test_words_that_make_no_sense(words: str, says: str) -> None:
+    """Each is an error that says what is wrong and where there is help."""
+    with pytest.raises(UsageError) as caught:
+        parse(*words.split())
+    assert says in str(caught.value)
+    assert f"`pycasync {words.split()[0]} --help`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mak", "unknown verb 'mak'; did you mean make?"),
+        ("extrakt", "unknown verb 'extrakt'; did you mean extract?"),
+        ("zzz", "unknown verb 'zzz'; see `pycasync --help` for all there are"),
+        ("", "unknown verb ''; see `pycasync --help` for all there are"),
+        ("Make", "unknown verb 'Make'; did you mean make?"),
+    ],
+)
+def test_unknown_verbs(fails: Callable[..., str], name: str, says: str) -> None:
+    """A mistyped verb is answered with the one that was meant, if one is near."""
+    assert fails(name) == says
+
+
+# ---- help
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_verbs(ok: Run, verb: str) -> None:
+    """Each verb's help names its options, explains its arguments and gives examples that are themselves right."""
+    text = ok(verb, "--help").out.decode()
+    about = _args.VERBS[verb]
+    assert text.startswith(f"usage: pycasync {verb} [OPTIONS] {about.usage}\n")
+    assert about.summary[1:] in text
+    for option in _args.OPTIONS:
+        shown = re.search(rf"^  (-\S.*, )?{option.flags[-1]}\b", text, re.MULTILINE) is not None
+        assert shown == (verb in option.verbs), option.flags
+    assert about.examples
+    for command, meaning in about.examples:
+        assert command in text
+        assert meaning in text
+        words = command.split(" | ")[0].split(" > ")[0].split()
+        assert words[:2] == ["pycasync", verb]
+        parse(*words[1:])
+
+
+@pytest.mark.parametrize(
+    "words", ["--help make", "-h make", "make -h", "make --help", "help make", "make x --help y"]
+)
+def test_ways_to_ask_for_help(ok: Run, words: str) -> None:
+    """Help on a verb comes wherever the option stands, with status 0."""
+    assert ok(*words.split()).out == ok("make", "--help").out
+
+
+@pytest.mark.parametrize("words", ["--help", "-h", "help", "-v --help"])
+def test_general_help(ok: Run, words: str) -> None:
+    """Without a verb all verbs are listed."""
+    text = ok(*words.split()).out.decode()
+    for verb in _args.VERBS.values():
+        assert f"  {verb.name}" in text
+        assert verb.summary in text
+
+
+@pytest.mark.parametrize("words", ["--version", "make --version", "--version make x y", "-v --version"])
+def test_version(ok: Run, words: str) -> None:
+    """The version is printed whatever else was given."""
+    assert ok(*words.split()).out.startswith(b"pycasync ")
+    assert ok(*words.split()).out.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", ["--with=help", "--without=help list", "make --with help", "cat --with=help"]
+)
+def test_list_of_flags(ok: Run, words: str) -> None:
+    """`--with=help` prints casync's list, whatever the verb and however many arguments are missing."""
+    lines = ok(*words.split()).out.decode().splitlines()
+    assert lines[0] == "Supported --with= and --without= flags:"
+    assert (lines[1], lines[-1], len(lines)) == ("16bit-uids", "quota-projid", 34)
+
+
+def test_list_of_kinds(ok: Run) -> None:
+    """`--what=help` prints all five kinds; casync forgets the first."""
+    expected = ["archive", "archive-index", "blob", "blob-index", "directory"]
+    assert ok("--what=help").out.decode().splitlines()[1:] == expected
+
+
+def test_a_file_called_like_an_option(ok: Run, tree: object) -> None:
+    """Behind `--` names that begin with a dash are names."""
+    ok("make", "--", "-x.catar", "tree")
+    assert b"hello" in ok("list", "--", "-x.catar").out
+    assert b"hello" in ok("list", "./-x.catar").out
+
+
+def test_nothing_at_all(fails: Callable[..., str]) -> None:
+    """No words are an error that points to the help."""
+    assert fails() == "no verb given; see `pycasync --help`"
+    assert fails("-v") == "no verb given; see `pycasync --help`"
+
+
+# ---- environment
+
+
+def test_verbose_by_environment(run: Run, tree: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$CASYNC_VERBOSE stands for -v, and must be yes or no."""
+
+    def verbose() -> Result:
+        return run("make", "x.catar", "tree")
+
+    assert verbose().err == b""
+    monkeypatch.setenv("CASYNC_VERBOSE", "1")
+    assert b"Archive size: " in verbose().err
+    monkeypatch.setenv("CASYNC_VERBOSE", "no")
+    assert verbose().err == b""
+    monkeypatch.setenv("CASYNC_VERBOSE", "perhaps")
+    assert verbose().err == b"pycasync: $CASYNC_VERBOSE: 'perhaps' is neither yes nor no\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["-l debug", "-ldebug", "-vl debug", "--log-level=debug", "--log-level debug", "-l 7", "--log=debug"],
+)
+def test_tracebacks_are_for_those_who_ask(run: Run, words: str) -> None:
+    """At log level debug the traceback comes first, then the same one line."""
+    quiet = run("list", "nowhere").err
+    assert quiet == b"pycasync: nowhere: cannot open: No such file or directory\n"
+    loud = run("list", "nowhere", *words.split()).err
+    assert loud.startswith(b"Traceback")
+    assert loud.endswith(quiet)

@@ -1,0 +1,138 @@
+"""Locators: which are paths, URLs and ssh locations, and where chunks are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from casync_compat.cli._location import Scheme, classify, default_store, local_path, open_source, open_store
+from casync_compat.errors import UsageError
+from casync_compat.store.layered import Layered
+
+LOCAL, URL, SSH = Scheme.LOCAL, Scheme.URL, Scheme.SSH
+
+
+@pytest.mark.parametrize(
+    ("locator", "scheme"),
+    [
+        ("x", LOCAL),
+        ("x.caidx", LOCAL),
+        (".", LOCAL),
+        ("..", LOCAL),
+        ("/a/b", LOCAL),
+        ("./a:b", LOCAL),
+        ("/a:b", LOCAL),
+        ("a/b", LOCAL),
+        ("a/b:c", LOCAL),
+        ("a b:c", LOCAL),
+        (":x", LOCAL),
+        ("a:", LOCAL),
+        ("@a:b", LOCAL),
+        ("ümlaut:x", LOCAL),
+        ("http:/x", SSH),
+        ("http:///x", SSH),
+        ("HTTP://x", SSH),
+        ("1http://x", SSH),
+        ("http://h", URL),
+        ("http://h/", URL),
+        ("http://h:80/x.caidx", URL),
+        ("https://user@h/x?q", URL),
+        ("http://h;x", URL),
+        ("http://[::1]/x", URL),
+        ("ftp://h/x", URL),
+        ("s3+http://h/x", URL),
+        ("http://h x/", SSH),
+        ("/http://h", LOCAL),
+        ("./http://h", LOCAL),
+        ("host:x", SSH),
+        ("host:/x", SSH),
+        ("user@host:x", SSH),
+        ("host.example.org:x y\nz", SSH),
+        ("file:///x", LOCAL),
+        ("file://localhost/x", LOCAL),
+        ("file://other/x", URL),
+    ],
+)
+def test_schemes(locator: str, scheme: Scheme) -> None:
+    """By its form alone (casync-format.md §8.2)."""
+    assert classify(locator) is scheme
+
+
+@pytest.mark.parametrize(
+    ("locator", "path"),
+    [
+        ("x", b"x"),
+        ("/a/b", b"/a/b"),
+        ("./a:b", b"./a:b"),
+        ("file:///a%20b/c", b"/a b/c"),
+        ("file://localhost/%ff", b"/\xff"),
+        ("file:///a?query", b"/a"),
+        (os.fsdecode(b"\xff"), b"\xff"),
+    ],
+)
+def test_local_paths(locator: str, path: bytes) -> None:
+    """Local locators become bytes; file URLs are unquoted."""
+    assert local_path(locator) == path
+
+
+@pytest.mark.parametrize(
+    ("locator", "says"),
+    [
+        ("http://h/x.caidx", "read as a URL"),
+        ("host:x.caidx", "read as an ssh location"),
+        ("file://other/x", "read as a URL"),
+    ],
+)
+def test_remote_locations(locator: str, says: str) -> None:
+    """What is not supported yet says so, and how a local file of that name is written."""
+    with pytest.raises(UsageError) as caught:
+        local_path(locator)
+    assert says in str(caught.value)
+    assert f"./{locator}" in str(caught.value)
+
+
+def test_empty_path() -> None:
+    """An empty argument is not the current directory."""
+    with pytest.raises(UsageError, match="an empty path"):
+        local_path("")
+
+
+@pytest.mark.parametrize(
+    ("index", "store"),
+    [
+        (None, "default.castr"),
+        ("x.caidx", "default.castr"),
+        ("./x.caidx", "./default.castr"),
+        ("a/b/x.caidx", "a/b/default.castr"),
+        ("/x.caidx", "/default.castr"),
+    ],
+)
+def test_default_store(index: str | None, store: str) -> None:
+    """Chunks are beside the index, or here when there is none."""
+    assert default_store(index) == store
+
+
+def test_store_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """$CASYNC_STORE comes before the place beside the index; empty, it counts as unset."""
+    monkeypatch.setenv("CASYNC_STORE", "/srv/chunks")
+    assert default_store("a/x.caidx") == "/srv/chunks"
+    monkeypatch.setenv("CASYNC_STORE", "")
+    assert default_store("a/x.caidx") == "a/default.castr"
+
+
+def test_chunk_suffix_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """$CASYNC_COMPRESSED_CHUNK_SUFFIX names compressed chunks."""
+    from casync_compat.digest import Digest
+
+    monkeypatch.setenv("CASYNC_COMPRESSED_CHUNK_SUFFIX", ".xz")
+    id_ = Digest.SHA512_256.of(b"chunk")
+    open_store(str(tmp_path / "s")).put(id_, b"chunk")
+    assert (tmp_path / "s" / str(id_)[:4] / f"{id_}.xz").exists()
+
+
+def test_stores_in_order() -> None:
+    """One store stands alone; more are asked in their order."""
+    assert not isinstance(open_source("a", []), Layered)
+    assert isinstance(open_source("a", ["b", "c"]), Layered)

@@ -1,0 +1,130 @@
+"""The progress line: its text at every width, and its silence."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from casync_compat.cli import _progress
+from casync_compat.cli._progress import ProgressLine, human_size
+from casync_compat.progress import Progress
+
+MIB = 1 << 20
+
+
+class Terminal(io.StringIO):
+    """Standard error as a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1, "1 B"),
+        (999, "999 B"),
+        (1000, "0.977 KiB"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (100 * 1024, "100 KiB"),
+        (999 * 1024, "999 KiB"),
+        (1000 * 1024, "0.977 MiB"),
+        (12_345_678, "11.8 MiB"),
+        (20 << 30, "20 GiB"),
+        (5 << 60, "5 EiB"),
+        (5000 << 60, "5000 EiB"),
+    ],
+)
+def test_sizes(count: int, text: str) -> None:
+    """Three digits and a binary unit."""
+    assert human_size(count) == text
+
+
+def line(progress: Progress, width: int = 200, elapsed: float = 10.0, fetched: str = "new") -> str:
+    return ProgressLine("making", fetched=fetched).text(progress, elapsed, width)
+
+
+def test_everything_is_shown() -> None:
+    """Share, bytes, speed, time left, files, chunks and the path."""
+    progress = Progress(25 * MIB, 100 * MIB, entries=3, chunks=10, new_chunks=4, path=b"usr/lib")
+    assert line(progress) == (
+        "making  25%  25 MiB of 100 MiB  2.5 MiB/s  0:30 left  3 files  chunks: 4 new, 6 reused  usr/lib"
+    )
+
+
+def test_without_a_total() -> None:
+    """When nobody knows how much there is, no share and no time are made up."""
+    assert line(Progress(25 * MIB)) == "making  25 MiB  2.5 MiB/s"
+    assert line(Progress(25 * MIB, 0)) == "making  25 MiB  2.5 MiB/s"
+
+
+def test_at_the_beginning_and_the_end() -> None:
+    """No time is left when all is done, and none is known before anything is."""
+    assert line(Progress(0, 100 * MIB)) == "making  0%  0 B of 100 MiB  0 B/s"
+    assert line(Progress(100 * MIB, 100 * MIB)) == "making  100%  100 MiB of 100 MiB  10 MiB/s"
+    assert line(Progress(0, 100), elapsed=0.0) == "making  0%  0 B of 100 B  0 B/s"
+
+
+def test_long_times() -> None:
+    """Hours are shown when there are some."""
+    assert "2:46:30 left" in line(Progress(MIB, 1000 * MIB))
+
+
+def test_fetched_chunks() -> None:
+    """Extraction calls new chunks by another name."""
+    assert "chunks: 4 fetched, 6 reused" in line(Progress(1, chunks=10, new_chunks=4), fetched="fetched")
+
+
+@pytest.mark.parametrize("width", [0, 1, 10, 40, 79, 200])
+def test_widths(width: int) -> None:
+    """The line never gets longer than the terminal, which would scroll it."""
+    progress = Progress(25 * MIB, 100 * MIB, entries=3, chunks=10, new_chunks=4, path=b"x" * 300)
+    text = line(progress, width)
+    assert len(text) == min(width, len(line(progress, 1000)))
+    assert line(progress, 1000).startswith(text)
+
+
+def test_odd_paths() -> None:
+    """A path cannot break the line or the terminal."""
+    text = line(Progress(1, path=b"a\nb\x1b[2J\xff"))
+    assert text.isprintable()
+    assert text.endswith(r"a\nb\x1b[2J\xff")
+
+
+def test_drawn_and_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal the line is drawn over itself and gone at the end."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(_progress, "_QUIET", 0)
+    with ProgressLine("making") as drawn:
+        assert drawn.callback is not None
+        drawn.callback(Progress(1))
+        assert terminal.getvalue().startswith("\rmaking  1 B")
+        drawn.callback(Progress(2))
+    assert terminal.getvalue().endswith("\r\x1b[K")
+    assert "\n" not in terminal.getvalue()
+
+
+def test_quick_work_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done at once is not worth a line."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with ProgressLine("making") as drawn:
+        assert drawn.callback is not None
+        drawn.callback(Progress(1))
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_nothing_in_a_pipe(monkeypatch: pytest.MonkeyPatch, wanted: bool) -> None:
+    """Nothing is drawn, or even worked out, when no terminal is there or none is wanted."""
+    stream = io.StringIO() if wanted else Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(_progress, "_QUIET", 0)
+    with ProgressLine("making", wanted=wanted) as drawn:
+        assert drawn.callback is None
+    assert stream.getvalue() == ""
