@@ -6,7 +6,7 @@ The bytes themselves are declared in `catar.schema` and explained in FORMAT.md.
 
 from __future__ import annotations
 
-from catar.archive import Archive, Located, PayloadReader, RandomAccess, RangeSource
+from catar.archive import Archive, Located, NotFound, PayloadReader, RandomAccess, RangeSource
 from catar.decoder import END, NEED_DATA, Decoder, Event
 from catar.encoder import Encoder
 from catar.errors import CatarError, FormatError, UsageError
@@ -31,6 +31,7 @@ __all__ = [
     "FormatError",
     "Located",
     "Node",
+    "NotFound",
     "PayloadReader",
     "RandomAccess",
     "RangeSource",

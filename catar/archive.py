@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from catar import goodbye, layouts, schema
 from catar.decoder import NEED_DATA, Decoder
 from catar.errors import CatarError, FormatError
+from catar.grammar import check_name
 from catar.records import Node
 from catar.walker import Walker
 
@@ -161,7 +162,10 @@ class Archive:
         """
         here = Located(b"", 0, self.reader.size)
         for name in filter(None, path.split(b"/")):
-            child = self._child(here, name)
+            try:
+                child = self._child(here, name)
+            except NotFound:  # `here` is not a directory
+                child = None
             if child is None:
                 raise NotFound(path)
             here = child
@@ -184,7 +188,7 @@ class Archive:
         :raises NotFound: when there is no such directory
         """
         where = self.locate(path)
-        record, count = self._table(where)
+        record, count, expected = self._table(where)
         starts: list[tuple[int, int]] = []
         for first in range(0, count, _BATCH):
             size = min(_BATCH, count - first) * goodbye.ITEM_SIZE
@@ -192,6 +196,11 @@ class Archive:
             for back, length, _ in layouts.GOODBYE_ITEM.iter_unpack(items):
                 starts.append(self._item_range(where, record, back, length))
         starts.sort()
+        # Entries must fill the directory: overlapping ones would give nested tables exponentially many paths.
+        for start, end in [*starts, (record, record)]:
+            if start != expected:
+                raise FormatError("entries in the lookup table overlap or leave a gap", record)
+            expected = end
         for start, end in starts:
             name, entry = self._filename(start, end)
             yield Located(where.path + b"/" + name if where.path else name, entry, end)
@@ -229,6 +238,10 @@ class Archive:
         return data
 
     def _node_at(self, entry: int, end: int) -> Node:
+        return self._node_and_rest(entry, end)[0]
+
+    def _node_and_rest(self, entry: int, end: int) -> tuple[Node, int]:
+        """A node, and the offset of what follows its metadata."""
         decoder = Decoder(self._flags, offset=entry, any_top=entry > 0)
         source = RangeSource(self.reader, entry, end, 4096)
         while True:
@@ -240,12 +253,13 @@ class Archive:
             self._flags = decoder.feature_flags
             if event.payload_offset + event.size > end:
                 raise FormatError("payload runs past the end of its node", event.offset)
-            return event
+            return event, decoder.offset
 
-    def _table(self, where: Located) -> tuple[int, int]:
-        """Offset of a directory's GOODBYE record and the number of its items."""
+    def _table(self, where: Located) -> tuple[int, int, int]:
+        """Offset of a directory's GOODBYE record, the number of its items, and where its first child must begin."""
         # The kind is read from the ENTRY, not guessed from the tail: a file's contents may imitate a table.
-        if not self._node_at(where.entry, where.end).is_dir:
+        node, first = self._node_and_rest(where.entry, where.end)
+        if not node.is_dir:
             raise NotFound(where.path)
         if where.end - where.entry < 64 + goodbye.record_size(0):
             raise FormatError("archive is truncated", where.end)
@@ -259,7 +273,7 @@ class Archive:
             raise FormatError("lookup table points outside its directory", tail_at)
         if self._exactly(record, 16) != layouts.HEADER.pack(size, schema.GOODBYE.type):
             raise FormatError("lookup table has no GOODBYE header", record)
-        return record, (size - goodbye.record_size(0)) // goodbye.ITEM_SIZE
+        return record, (size - goodbye.record_size(0)) // goodbye.ITEM_SIZE, first
 
     def _item_range(self, where: Located, record: int, back: int, length: int) -> tuple[int, int]:
         start = record - back
@@ -273,11 +287,15 @@ class Archive:
         row = schema.FILENAME
         if type_ != row.type or not row.smallest <= size <= row.largest or start + size > end:
             raise FormatError("lookup table points to something that is not a FILENAME", start)
-        name = self._exactly(start + 16, size - 16)
-        return name[:-1], start + size
+        body = self._exactly(start + 16, size - 16)
+        name = body[:-1]
+        reason = check_name(name) if not body[-1] else "file name without its NUL"
+        if reason:
+            raise FormatError(reason, start)
+        return name, start + size
 
     def _child(self, where: Located, name: bytes) -> Located | None:
-        record, count = self._table(where)
+        record, count, _ = self._table(where)
         items = record + 16
 
         def read_item(i: int) -> bytes:

@@ -29,10 +29,13 @@ from catar.grammar import (
     MAX_DEPTH,
     METADATA,
     TAILS,
+    check_device,
     check_entry,
     check_name,
     check_node,
-    check_xattr_name,
+    check_payload,
+    check_projid,
+    check_xattr,
 )
 from catar.records import AclDefault, AclEntry, Data, DirectoryEnd, Node, XAttr
 
@@ -117,22 +120,12 @@ def _group(node: Node, body: bytes) -> None:
     node.group = _string(body, "group name")
 
 
-def _xattr(node: Node, body: bytes) -> None:
+def _xattr(body: bytes) -> XAttr:
     name, nul, value = body.partition(b"\0")
-    reason = check_xattr_name(name) if nul else "extended attribute name without its NUL"
+    reason = check_xattr(name, value) if nul else "extended attribute name without its NUL"
     if reason:
         raise ValueError(reason)
-    if len(value) > 65536:
-        raise ValueError(f"extended attribute value of {len(value)} bytes is too large")
-    node.xattrs += (XAttr(name, value),)
-
-
-def _acl_user(node: Node, body: bytes) -> None:
-    node.acl_users += (_acl_entry(body),)
-
-
-def _acl_group(node: Node, body: bytes) -> None:
-    node.acl_groups += (_acl_entry(body),)
+    return XAttr(name, value)
 
 
 def _acl_group_obj(node: Node, body: bytes) -> None:
@@ -141,14 +134,6 @@ def _acl_group_obj(node: Node, body: bytes) -> None:
 
 def _acl_default(node: Node, body: bytes) -> None:
     node.acl_default = AclDefault(*map(_absent, layouts.ACL_DEFAULT.body.unpack(body)))
-
-
-def _acl_default_user(node: Node, body: bytes) -> None:
-    node.acl_default_users += (_acl_entry(body),)
-
-
-def _acl_default_group(node: Node, body: bytes) -> None:
-    node.acl_default_groups += (_acl_entry(body),)
 
 
 def _selinux(node: Node, body: bytes) -> None:
@@ -161,24 +146,31 @@ def _fcaps(node: Node, body: bytes) -> None:
 
 def _projid(node: Node, body: bytes) -> None:
     (node.projid,) = layouts.QUOTA_PROJID.body.unpack(body)
-    if not 0 < node.projid < 0xFFFFFFFF:
-        raise ValueError(f"quota project id {node.projid} is not valid")
+    reason = check_projid(node.projid)
+    if reason:
+        raise ValueError(reason)
 
 
 _PARSERS: dict[int, Callable[[Node, bytes], None]] = {
     schema.USER.type: _user,
     schema.GROUP.type: _group,
-    schema.XATTR.type: _xattr,
-    schema.ACL_USER.type: _acl_user,
-    schema.ACL_GROUP.type: _acl_group,
     schema.ACL_GROUP_OBJ.type: _acl_group_obj,
     schema.ACL_DEFAULT.type: _acl_default,
-    schema.ACL_DEFAULT_USER.type: _acl_default_user,
-    schema.ACL_DEFAULT_GROUP.type: _acl_default_group,
     schema.SELINUX.type: _selinux,
     schema.FCAPS.type: _fcaps,
     schema.QUOTA_PROJID.type: _projid,
 }
+"""Records of which a node has one at most: how to read them into it."""
+
+_REPEATED: dict[int, tuple[str, Callable[[bytes], XAttr | AclEntry]]] = {
+    schema.XATTR.type: ("xattrs", _xattr),
+    schema.ACL_USER.type: ("acl_users", _acl_entry),
+    schema.ACL_GROUP.type: ("acl_groups", _acl_entry),
+    schema.ACL_DEFAULT_USER.type: ("acl_default_users", _acl_entry),
+    schema.ACL_DEFAULT_GROUP.type: ("acl_default_groups", _acl_entry),
+}
+"""Records that may repeat: the node's field, and how to read one. They are gathered in lists until the node is whole:
+growing its tuples one by one would take time with the square of their number."""
 
 
 class Decoder:
@@ -213,7 +205,9 @@ class Decoder:
         self._start = offset
         self._node: Node | None = None
         self._rank = 0
+        self._repeated: dict[str, list[XAttr | AclEntry]] = {}
         self._metadata_size = 0
+        self._error: FormatError | None = None
         self.payload_left = 0
         """Payload bytes of the current file that are still to come."""
         self._native = native and ordinary_nodes is not None
@@ -293,19 +287,22 @@ class Decoder:
             left = self.payload_left
             what = f"{left} bytes of payload" if left else self._state.value
             at = self._base + len(self._buf) + self._parts_size
-            raise FormatError(f"archive is truncated: it ends before {what}", at)
+            raise self._bad(f"archive is truncated: it ends before {what}", at)
         return NEED_DATA
 
     def _bad(self, reason: str, offset: int | None = None) -> FormatError:
-        return FormatError(reason, self.offset if offset is None else offset)
+        self._error = FormatError(reason, self.offset if offset is None else offset)
+        return self._error
 
     # Events
 
     def next_event(self) -> Event:
         """The next event.
 
-        :raises FormatError: when the bytes are not an archive, with the offset of what is wrong
+        :raises FormatError: when the bytes are not an archive, with the offset of what is wrong; from then on always
         """
+        if self._error is not None:
+            raise self._error
         if self.payload_left:
             return self._next_data()
         if self._run:
@@ -408,8 +405,13 @@ class Decoder:
             self._metadata_size -= size
             return self._starved()
         self._rank = rule.rank
+        body = bytes(self._buf[self._pos + 16 : self._pos + size])
         try:
-            _PARSERS[type_](node, bytes(self._buf[self._pos + 16 : self._pos + size]))
+            if rule.repeats:
+                field, parse = _REPEATED[type_]
+                self._repeated.setdefault(field, []).append(parse(body))
+            else:
+                _PARSERS[type_](node, body)
         except ValueError as error:
             raise self._bad(str(error)) from None
         self._pos += size
@@ -417,8 +419,9 @@ class Decoder:
 
     def _tail(self, node: Node, size: int, type_: int) -> Event | None:
         if type_ == _PAYLOAD_TYPE:
-            if size - 16 >= 1 << 63:
-                raise self._bad(f"payload of {size - 16} bytes is too large")
+            reason = check_payload(size - 16)
+            if reason:
+                raise self._bad(reason)
             self._pos += 16
             node.size = size - 16
             node.payload_offset = self._base + self._pos
@@ -437,14 +440,19 @@ class Decoder:
                 raise self._bad(str(error)) from None
         else:
             major, minor = layouts.DEVICE.body.unpack(body)
-            if major >= 1 << 12 or minor >= 1 << 20:
-                raise self._bad(f"device number {major}:{minor} is out of bounds")
+            reason = check_device(major, minor)
+            if reason:
+                raise self._bad(reason)
             node.device = (major, minor)
         self._pos += size
         return self._finish(node)
 
     def _finish(self, node: Node) -> Node:
         assert self.feature_flags is not None
+        if self._repeated:
+            for field, found in self._repeated.items():
+                setattr(node, field, tuple(found))
+            self._repeated = {}
         if self._rank:
             reason = check_node(node, self.feature_flags)
             if reason:
@@ -464,7 +472,7 @@ class Decoder:
         if features is None or features & _NATIVE_NEEDS != _NATIVE_NEEDS or not features & _NATIVE_MODES:
             self._native = False
             return False
-        if table.names_seen is not None:
+        if table.names_seen is not None or len(self._open) >= MAX_DEPTH:
             return False
         nodes = ordinary_nodes(
             self._buf,

@@ -12,6 +12,7 @@ and tells their number with `advance`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 
 from catar import layouts, schema
@@ -24,10 +25,13 @@ from catar.grammar import (
     METADATA,
     REG,
     TAILS,
+    check_device,
     check_entry,
     check_name,
     check_node,
-    check_xattr_name,
+    check_payload,
+    check_projid,
+    check_xattr,
 )
 from catar.records import AclEntry, Node
 
@@ -49,10 +53,13 @@ def _string(row: schema.RecordRow, value: bytes) -> tuple[int, bytes]:
 
 def _acl(row: schema.RecordRow, entries: Iterable[AclEntry]) -> list[tuple[int, bytes]]:
     layout = layouts.BY_TYPE[row.type]
-    return [
-        (row.type, layout.pack(e.id, e.permissions, tail=b"" if e.name is None else e.name + b"\0"))
-        for e in entries
-    ]
+    out = []
+    for entry in entries:
+        if entry.name is not None and b"\0" in entry.name:
+            raise UsageError(f"{row.name} record cannot hold a NUL: {entry.name!r}")
+        tail = b"" if entry.name is None else entry.name + b"\0"
+        out.append((row.type, layout.pack(entry.id, entry.permissions, tail=tail)))
+    return out
 
 
 def _or_absent(value: int | None) -> int:
@@ -70,18 +77,28 @@ def metadata_records(node: Node) -> list[tuple[int, bytes]]:
     if node.group is not None:
         out.append(_string(schema.GROUP, node.group))
     for attribute in node.xattrs:
-        reason = check_xattr_name(attribute.name)
+        reason = check_xattr(attribute.name, attribute.value)
         if reason:
             raise UsageError(reason)
         layout = layouts.BY_TYPE[schema.XATTR.type]
         out.append((schema.XATTR.type, layout.pack(tail=attribute.name + b"\0" + attribute.value)))
-    if node.acl_users or node.acl_groups or node.acl_group_obj is not None or node.acl_default is not None:
+    if (
+        node.acl_users
+        or node.acl_groups
+        or node.acl_group_obj is not None
+        or node.acl_default is not None
+        or node.acl_default_users
+        or node.acl_default_groups
+    ):
         out += _acl_records(node)
     if node.selinux is not None:
         out.append(_string(schema.SELINUX, node.selinux))
     if node.fcaps is not None:
         out.append((schema.FCAPS.type, layouts.BY_TYPE[schema.FCAPS.type].pack(tail=node.fcaps)))
     if node.projid:
+        reason = check_projid(node.projid)
+        if reason:
+            raise UsageError(reason)
         out.append((schema.QUOTA_PROJID.type, layouts.QUOTA_PROJID.pack(node.projid)))
     return out
 
@@ -134,14 +151,21 @@ class Encoder:
         filename = b""
         if self._open:
             filename = _HEADER_PACK(17 + len(node.name), _FILENAME_TYPE) + node.name + b"\0"
+        try:
+            entry = _ENTRY_PACK(
+                64, _ENTRY_TYPE, self.feature_flags, node.mode, node.flags, node.uid, node.gid, node.mtime
+            )
+            out = filename + entry + self._metadata(node) + self._tail(node)
+        except struct.error as error:
+            raise UsageError(
+                f"a number of node {node.name!r} does not fit an unsigned 64-bit field"
+            ) from error
+        # Nothing may be noted before this line: a node that was refused must leave no trace.
+        if self._open:
             self._open[-1].add(node.name, start)
         self._started = True
         node.start = start
         node.offset = start + len(filename)
-        entry = _ENTRY_PACK(
-            64, _ENTRY_TYPE, self.feature_flags, node.mode, node.flags, node.uid, node.gid, node.mtime
-        )
-        out = filename + entry + self._metadata(node) + self._tail(node)
         self.offset = start + len(out)
         kind = node.mode & 0o170000
         if kind == DIR:
@@ -189,6 +213,9 @@ class Encoder:
     def _tail(self, node: Node) -> bytes:
         kind = node.mode & 0o170000
         if kind == REG:
+            reason = check_payload(node.size)
+            if reason:
+                raise UsageError(reason)
             return _HEADER_PACK(16 + node.size, _PAYLOAD_TYPE)
         tail = TAILS[kind]
         if tail == schema.SYMLINK.type:
@@ -199,12 +226,15 @@ class Encoder:
         if tail == schema.DEVICE.type:
             if node.device is None:
                 raise UsageError("device node without a device number")
+            reason = check_device(*node.device)
+            if reason:
+                raise UsageError(reason)
             return layouts.DEVICE.pack(*node.device)
         return b""
 
     def advance(self, count: int) -> None:
         """Tell that the caller wrote `count` payload bytes of the current file."""
-        if count > self._payload_left:
+        if not 0 <= count <= self._payload_left:
             raise UsageError(f"{count} bytes of payload, but only {self._payload_left} are left")
         self._payload_left -= count
         self.offset += count

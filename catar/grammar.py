@@ -202,12 +202,31 @@ def _check_acl(node: Node, features: int) -> str | None:
     )
 
 
-def check_xattr_name(name: bytes) -> str | None:
-    """An attribute name: a namespace, a dot, and something after it; at most 255 bytes."""
+def check_xattr(name: bytes, value: bytes) -> str | None:
+    """An attribute: its name is a namespace, a dot, and something after it, at most 255 bytes; the value 64 KiB."""
     dot = name.find(b".")
     if dot <= 0 or dot == len(name) - 1 or len(name) > 255 or b"\0" in name:
         return f"extended attribute name {name!r} is not valid"
+    if len(value) > 65536:
+        return f"extended attribute value of {len(value)} bytes is too large"
     return None
+
+
+def check_payload(size: int) -> str | None:
+    """A file's size: what an off_t holds."""
+    return None if 0 <= size < 1 << 63 else f"payload of {size} bytes is too large"
+
+
+def check_device(major: int, minor: int) -> str | None:
+    """A device number: 12 and 20 bits, as Linux has them."""
+    if 0 <= major < 1 << 12 and 0 <= minor < 1 << 20:
+        return None
+    return f"device number {major}:{minor} is out of bounds"
+
+
+def check_projid(projid: int) -> str | None:
+    """A quota project id that is stored; 0 is the default project and never is, 2^32 - 1 is Linux's invalid id."""
+    return None if 0 < projid < 0xFFFFFFFF else f"quota project id {projid} is not valid"
 
 
 def check_node(node: Node, features: int) -> str | None:

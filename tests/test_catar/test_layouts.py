@@ -1,0 +1,194 @@
+"""The declarations in construct and the `struct` layouts derived from them say the same, both ways."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from construct import (
+    Bytes,
+    ConstructError,
+    FixedSized,
+    GreedyBytes,
+    Int32ul,
+    Int64ub,
+    Int64ul,
+    NullTerminated,
+    Struct,
+    Terminated,
+    this,
+)
+from fixtures import make_catar
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import text, u64
+
+from catar import layouts, schema
+from catar.layouts import BY_TYPE, Layout, Tail, derive, fixed_struct
+from catar.schema import ARCHIVE_RECORDS, RecordRow, record
+
+from .feeding import fixture
+
+EVERY_ROW = pytest.mark.parametrize("row", ARCHIVE_RECORDS, ids=lambda row: row.name)
+LARGE = 1 << 32
+"""Bytes; rows that accept as much have no limit worth filling."""
+
+
+def tails(layout: Layout) -> st.SearchStrategy[tuple[dict[str, Any], bytes]]:
+    """What may follow the fixed fields of a record: as fields for construct, and as bytes."""
+    names = [subcon.name for subcon in layout.row.body.subcons if subcon.name][len(layout.fields) :]
+    raw = st.binary(max_size=60)
+    if layout.tail is Tail.NONE:
+        return st.just(({}, b""))
+    if layout.tail is Tail.STRING:
+        return text(40).map(lambda name: ({names[0]: name}, name + b"\0"))
+    if layout.tail is Tail.OPTIONAL_STRING:
+        named = text(40).map(lambda name: ({names[0]: name}, name + b"\0"))
+        return st.just(({names[0]: None}, b"")) | named
+    if layout.tail is Tail.RAW:
+        return raw.map(lambda data: ({names[0]: data}, data))
+    if layout.tail is Tail.STRING_RAW:
+        attribute = text(20).map(lambda name: b"user." + name)
+        return st.builds(lambda n, data: ({names[0]: n, names[1]: data}, n + b"\0" + data), attribute, raw)
+    return st.lists(st.tuples(u64(), u64(), u64()), max_size=9).flatmap(_goodbye)
+
+
+def _goodbye(items: list[tuple[int, int, int]]) -> st.SearchStrategy[tuple[dict[str, Any], bytes]]:
+    size = 16 + 24 * len(items) + 24
+    fields = [dict(zip(("offset", "size", "hash"), item, strict=True)) for item in items]
+    packed = b"".join(layouts.GOODBYE_ITEM.pack(*item) for item in items)
+
+    def with_tail(entry: int) -> tuple[dict[str, Any], bytes]:
+        tail = {"entry_offset": entry, "size": size, "marker": schema.GOODBYE_TAIL_MARKER}
+        return {"items": fields, "tail": tail}, packed + layouts.GOODBYE_TAIL.pack(*tail.values())
+
+    return u64().map(with_tail)
+
+
+def plain(value: Any) -> Any:
+    """A construct result as plain dicts and lists, without its private fields."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items() if not key.startswith("_")}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return value
+
+
+@EVERY_ROW
+@settings(max_examples=40)
+@given(data=st.data())
+def test_both_ways(row: RecordRow, data: st.DataObject) -> None:
+    """For any values, the layout packs what construct builds, and each unpacks what the other made."""
+    layout = BY_TYPE[row.type]
+    fixed = {name: data.draw(u64()) for name in layout.fields}
+    fields, tail = data.draw(tails(layout))
+    body = fixed | fields
+    packed = layout.pack(*fixed.values(), tail=tail)
+    reference = record(row)
+    assert reference.build({"size": len(packed), "body": body}) == packed
+    parsed = reference.parse(packed)
+    assert plain(parsed.body) == body
+    size, type_, *values = layout.head.unpack_from(packed)
+    assert (size, type_) == (len(packed), row.type)
+    assert dict(zip(layout.fields, values, strict=True)) == fixed
+    assert layout.body.unpack_from(packed, 16) == tuple(fixed.values())
+    assert packed[layout.head.size :] == tail
+
+
+@EVERY_ROW
+def test_limits(row: RecordRow) -> None:
+    """The reference refuses a record just outside its limits before it reads the body, and one of another type."""
+    reference = record(row)
+    for size in (row.smallest - 1, row.largest + 1):
+        if size < 1 << 64:
+            with pytest.raises(ConstructError, match="check"):
+                reference.parse(struct.pack("<QQ", size, row.type))
+    smallest = struct.pack("<QQ", row.smallest, row.type ^ 1) + bytes(row.smallest - 16)
+    with pytest.raises(ConstructError):
+        reference.parse(smallest)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ARCHIVE_RECORDS if row.largest < LARGE], ids=lambda row: row.name
+)
+def test_largest(row: RecordRow) -> None:
+    """A record of the largest size is accepted, where there is a limit to try."""
+    layout = BY_TYPE[row.type]
+    room = row.largest - layout.head.size
+    if layout.tail in (Tail.STRING, Tail.OPTIONAL_STRING):
+        tail = b"n" * (room - 1) + b"\0"
+    elif layout.tail is Tail.STRING_RAW:
+        tail = b"user." + b"n" * 250 + b"\0" + bytes(room - 256)
+    else:
+        tail = bytes(room)
+    packed = layout.pack(*range(len(layout.fields)), tail=tail)
+    assert len(packed) == row.largest
+    assert record(row).parse(packed).size == row.largest
+
+
+@EVERY_ROW
+def test_types_are_casyncs(row: RecordRow) -> None:
+    """Each type number occurs in an archive that casync wrote, and is the one written down beside the fixtures."""
+    number = row.type.to_bytes(8, "little")
+    assert any(number in fixture(name) for name in make_catar.REAL)
+    assert getattr(make_catar, row.name) == row.type
+
+
+def test_rows_are_distinct() -> None:
+    """No two rows share a type or a name, and limits are in order."""
+    assert len(BY_TYPE) == len(ARCHIVE_RECORDS) == 18
+    assert len({row.name for row in ARCHIVE_RECORDS}) == 18
+    assert all(16 <= row.smallest <= row.largest < schema.UINT64_MAX for row in ARCHIVE_RECORDS)
+
+
+FIXED = {
+    "goodbye item": (schema.GOODBYE_ITEM, layouts.GOODBYE_ITEM, 24),
+    "goodbye tail": (schema.GOODBYE_TAIL, layouts.GOODBYE_TAIL, 24),
+    "index header": (schema.INDEX_HEADER, layouts.INDEX_HEADER, 64),
+    "index item": (schema.INDEX_ITEM, layouts.INDEX_ITEM, 40),
+    "index tail": (schema.INDEX_TAIL, layouts.INDEX_TAIL, 40),
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_fixed_structs(name: str, data: st.DataObject) -> None:
+    """Structures of fixed size agree, too; constants of the declaration are constants of its bytes."""
+    declaration, layout, size = FIXED[name]
+    assert layout.size == declaration.sizeof() == size
+    values: dict[str, Any] = {}
+    for subcon in declaration.subcons:
+        constant = getattr(subcon.subcon, "value", None)
+        width = subcon.sizeof()
+        free = u64() if width == 8 else st.binary(min_size=width, max_size=width)
+        values[subcon.name] = data.draw(free) if constant is None else constant
+    packed = layout.pack(*values.values())
+    assert declaration.build(values) == packed
+    assert plain(declaration.parse(packed)) == values
+    assert layout.unpack(packed) == tuple(values.values())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        Struct("narrow" / Int32ul, Terminated),
+        Struct("swapped" / Int64ub, Terminated),
+        Struct("raw" / schema.RAW, "late" / Int64ul),
+        Struct("odd" / FixedSized(3, GreedyBytes), Terminated),
+        Struct("other" / NullTerminated(GreedyBytes), Terminated),
+        Struct("count" / Int64ul, "counted" / Bytes(this.count)),
+    ],
+    ids=["32 bit", "big-endian", "field after rest", "fixed size", "undeclared form", "counted"],
+)
+def test_no_layout(body: Any) -> None:
+    """A declaration that the layouts cannot express is refused at import, not misread at run time."""
+    with pytest.raises(TypeError, match="no layout"):
+        derive(RecordRow("ODD", 1, body, 16, 64))
+
+
+def test_no_fixed_layout() -> None:
+    """The same goes for structures of fixed size."""
+    with pytest.raises(TypeError, match="no fixed layout"):
+        fixed_struct(Struct("narrow" / Int32ul))
