@@ -28,11 +28,14 @@ _CACHE = 8 << 20
 class ChunkFetcher:
     """Gets the chunks of one index from a source. May be used from several threads.
 
+    :param path: of the index file, for messages
+
     :raises StoreError: from `fetch`, when the chunk is missing or corrupt
     """
 
-    def __init__(self, index: Index, source: ChunkSource) -> None:
+    def __init__(self, index: Index, source: ChunkSource, path: bytes | None = None) -> None:
         self.index = index
+        self._path = path
         self._source = source
         self._digest = index.digest
         # Runs of one chunk, zeros mostly, are fetched and checked once. One tuple, so that threads see it whole.
@@ -46,7 +49,9 @@ class ChunkFetcher:
         data = self._source.get(chunk.id, self._digest, chunk.size)
         if len(data) != chunk.size:
             raise FormatError(
-                f"chunk {chunk.id} has {len(data)} bytes, but the index says {chunk.size}", None, chunk.start
+                f"chunk {chunk.id} has {len(data)} bytes, but the index says {chunk.size}",
+                self._path,
+                chunk.start,
             )
         self._last = (chunk.id, data)
         return data

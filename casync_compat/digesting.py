@@ -41,12 +41,21 @@ class _Hashing:
 
 
 def digest_index(
-    index: Index, store: ChunkSource, digest: Digest, *, progress: ProgressCallback | None = None
+    index: Index,
+    store: ChunkSource,
+    digest: Digest,
+    *,
+    path: bytes | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ChunkId:
-    """Digest of the stream that an index describes. :raises StoreError: when a chunk cannot be had"""
+    """Digest of the stream that an index describes.
+
+    :param path: of the index file, for messages
+    :raises StoreError: when a chunk cannot be had
+    """
     hashing = _Hashing(digest, progress, index.size)
     try:
-        with ChunkStream(ChunkFetcher(index, store)) as stream:
+        with ChunkStream(ChunkFetcher(index, store, path)) as stream:
             while data := stream.read():
                 hashing.update(data)
         return hashing.finish()

@@ -302,7 +302,7 @@ def extract_blob(
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedSource())
         _blob_seeds(index, output, options, seeds, warn)
-        fetcher = ChunkFetcher(index, Layered(seeds, store) if seeds.seeds else store)
+        fetcher = ChunkFetcher(index, Layered(seeds, store) if seeds.seeds else store, source)
         counter = _Counter(progress, index.size, seeds)
         sharer = BlockSharer() if options.reflink and seeds.seeds else None
         out = _open_output(stack, output)

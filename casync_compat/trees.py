@@ -89,7 +89,7 @@ class Tree:
             if source is None:
                 raise UsageError("an index needs a chunk store")
             self.index = index or load_index(path)
-            self._fetcher = ChunkFetcher(self.index, source)
+            self._fetcher = ChunkFetcher(self.index, source, path)
 
     def __enter__(self) -> Self:
         return self

@@ -163,6 +163,7 @@ NAMED_SETS: Mapping[str, int] = {
 """Composite names of `--with` and `--without`, raw values before normalisation (casync `CA_FORMAT_WITH_*`)."""
 
 _OTHER_BITS = int(F.BLAKE3 | F.EXCLUDE_FILE | F.SHA512_256 | F.EXCLUDE_SUBMOUNTS | F.EXCLUDE_NODUMP)
+_DIGESTS = int(F.SHA512_256 | F.BLAKE3)
 KNOWN_BITS = WITH_ALL | _OTHER_BITS
 
 NO_REPLAY_LIMIT = (1 << 64) - 1
@@ -196,8 +197,10 @@ def normalise(flags: int) -> int:
 
 
 def is_normalised(flags: int) -> bool:
-    """Whether a decoder may accept `flags`: all bits known and `normalise` would change nothing."""
-    return not flags & ~KNOWN_BITS and normalise(flags) == flags
+    """Whether a decoder may accept `flags`: all bits known, one digest at most, and `normalise` would change nothing."""
+    if flags & ~KNOWN_BITS or flags & _DIGESTS == _DIGESTS:
+        return False
+    return normalise(flags) == flags
 
 
 def normalise_mask(mask: int) -> int:

@@ -148,7 +148,9 @@ def test_an_unreadable_index_removes_nothing(tmp_path: Path, broken: str) -> Non
 
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:
     """An absent store has no chunks; a file in its place is an error."""
-    assert collect_garbage(LocalStore(os.fsencode(tmp_path / "no")), [index_of(1)]) == GcResult(1, 1, 0, 0, 0, 0)
+    assert collect_garbage(LocalStore(os.fsencode(tmp_path / "no")), [index_of(1)]) == GcResult(
+        1, 1, 0, 0, 0, 0
+    )
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FileError):
         collect_garbage(LocalStore(os.fsencode(tmp_path / "file")), [index_of(1)])

@@ -112,7 +112,8 @@ def test_an_index_is_the_archive_in_chunks(
     assert made.chunks is not None
     assert made.chunks.total == len(index)
     assert made.chunks.new == len(store.chunks)
-    assert plain.chunks is plain.index is None
+    assert plain.chunks is None
+    assert plain.index is None
 
 
 @pytest.mark.parametrize("name", ["sizes", "holes", "duplicates", "sort-traps", "deep", "empty", "one-file"])

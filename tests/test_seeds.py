@@ -428,8 +428,8 @@ def test_without_links_there_is_no_target(tree: Path, tmp_path: Path) -> None:
     index, _ = tree_index(tree, tmp_path)
     make_archive(os.fsencode(tmp_path / "x.catar"), os.fsencode(tree))
     archive = Archive(Bytes((tmp_path / "x.catar").read_bytes()))
-    seeds = [TreeSeed(os.fsencode(tree), index, FLAGS), BlobSeed(os.fsencode(tree / "b"), index)]
-    with sources(*seeds) as source:
+    tree_seed, blob_seed = TreeSeed(os.fsencode(tree), index, FLAGS), BlobSeed(os.fsencode(tree / "b"), index)
+    with sources(tree_seed, blob_seed) as source:
         assert source.link_target(link_digest(archive, b"e")) is None
 
 

@@ -384,7 +384,7 @@ def test_file_borders(size: int) -> None:
 @pytest.mark.parametrize("after", [0, 1, 4])
 def test_file_that_cannot_be_written(after: int) -> None:
     """The error of a write comes out, and nothing is written behind the gap."""
-    written = []
+    written: list[int] = []
 
     def write(view: memoryview) -> None:
         if len(written) >= after:

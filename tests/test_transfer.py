@@ -54,7 +54,7 @@ def test_pending_calls_are_bounded(jobs: int) -> None:
     """Never more than `depth` calls are begun or waiting to be collected, however fast they are submitted."""
     depth = 5
     go = threading.Event()
-    submitted = []
+    submitted: list[int] = []
 
     def submit() -> None:
         for i in range(20):
@@ -124,7 +124,7 @@ def test_start_does_not_wait() -> None:
 
 def test_what_is_discarded_does_not_run() -> None:
     """After `discard` the calls that had not begun never begin, and nothing is due."""
-    ran = []
+    ran: list[int] = []
     hold = threading.Event()
     with OrderedPool[object](1, 50) as pool:
         pool.submit(hold.wait, 10)
@@ -142,7 +142,7 @@ def test_what_is_discarded_does_not_run() -> None:
 def test_closing_drops_what_has_not_begun_and_leaves_no_thread(jobs: int) -> None:
     """`close` returns when no thread is left; calls that waited never run, and their errors are nobody's."""
     hold = threading.Event()
-    ran = []
+    ran: list[int] = []
     pool = OrderedPool[object](jobs, 100)
     for _ in range(jobs):
         pool.submit(hold.wait, 10)
@@ -192,7 +192,7 @@ def test_calls_run_one_after_another_in_order() -> None:
 def test_waiting_calls_of_a_sequencer_are_bounded() -> None:
     """With `depth` calls waiting, `submit` waits too."""
     hold = threading.Event()
-    submitted = []
+    submitted: list[int] = []
 
     def submit() -> None:
         for i in range(10):
@@ -227,7 +227,7 @@ def test_a_sequencer_tells_what_failed(later: int) -> None:
 
 def test_nothing_runs_after_a_failure() -> None:
     """A call never runs when one before it failed: what follows a failed write must not be written."""
-    ran = []
+    ran: list[int] = []
     hold = threading.Event()
     sequencer = Sequencer()
     sequencer.submit(hold.wait, 10)
@@ -244,7 +244,7 @@ def test_nothing_runs_after_a_failure() -> None:
 def test_closing_a_sequencer_drops_what_has_not_begun() -> None:
     """`close` waits for the running call only."""
     hold = threading.Event()
-    ran = []
+    ran: list[int] = []
     sequencer = Sequencer()
     sequencer.submit(hold.wait, 10)
     for i in range(5):

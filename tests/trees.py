@@ -698,7 +698,7 @@ def _random_metadata(rng: random.Random, path: bytes, kind: str, privileged: boo
         for _ in range(rng.randrange(5)):
             os.setxattr(path, b"user.r" + bytes(rng.choice(b"abc.\xfe") for _ in range(6)), rng.randbytes(9))
     if kind != "link":
-        os.chmod(path, rng.choice(MODES) if privileged else rng.choice((0o600, 0o644, 0o755)))
+        os.chmod(path, rng.choice(MODES if privileged else (0o700, 0o711, 0o755)))
         if privileged and kind != "socket" and rng.random() < 0.2:
             text = f"u::rw,u:{rng.randrange(70)}:r,g::r,g:{rng.randrange(60_000)}:rw,m::rx,o::r"
             posix1e.ACL(text=text).applyto(path)

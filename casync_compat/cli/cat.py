@@ -36,8 +36,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _cat_blob(options: argparse.Namespace, source: str) -> None:
-    index = load_index(None if source == "-" else local_path(source))
+    path = None if source == "-" else local_path(source)
+    index = load_index(path)
     out = StandardOutput()
-    with ChunkStream(ChunkFetcher(index, source_for(options, source)), jobs=options.jobs) as stream:
+    with ChunkStream(ChunkFetcher(index, source_for(options, source), path), jobs=options.jobs) as stream:
         while data := stream.read():
             out.write(data)

@@ -76,9 +76,12 @@ def _digest(
         algorithm = Digest.parse(options.digest)
         return digest_blob(None if is_stream(source) else local_path(str(source)), algorithm), algorithm
     if kind is Kind.BLOB_INDEX:
-        index = load_index(None if is_stream(source) else local_path(str(source)))
+        file = None if is_stream(source) else local_path(str(source))
+        index = load_index(file)
         # casync digests blobs with SHA-512/256 whatever the index says; so the number can be compared with its.
         algorithm = Digest.SHA512_256
-        return digest_index(index, source_for(options, source), algorithm, progress=progress), algorithm
+        return digest_index(
+            index, source_for(options, source), algorithm, path=file, progress=progress
+        ), algorithm
     with open_tree(options, source) as tree:
         return digest_tree_part(tree, os.fsencode(inside or ""), progress=progress)

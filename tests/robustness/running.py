@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -50,17 +51,37 @@ def start(*words: Word, cwd: Path, stdin: int | None = subprocess.DEVNULL) -> su
     )
 
 
+class _Nursery:
+    """Where runs are forked, started when the first is wanted. See `nursery.py`."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, job: dict[str, object]) -> tuple[int, int]:
+        """Exit status and peak memory of one run."""
+        if self._process is None:
+            program = (sys.executable, str(Path(__file__).with_name("nursery.py")))
+            self._process = subprocess.Popen(
+                program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), cwd="/"
+            )
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+        return answer["status"], answer["peak"] * 1024
+
+
+_nursery = _Nursery()
+
+
 def run(*words: Word, cwd: Path, stdin: Path | None = None, stdout: Path | None = None) -> Outcome:
     """Run to the end. Output goes through files, so that its amount does not matter."""
-    out, err = cwd.parent / f"{cwd.name}.out", cwd.parent / f"{cwd.name}.err"
-    with open(stdin or os.devnull, "rb") as source, open(stdout or out, "wb") as o, open(err, "wb") as e:
-        process = subprocess.Popen(
-            (*COMMAND, *words), cwd=cwd, stdin=source, stdout=o, stderr=e, env=environment(), umask=0o022
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    written = out.read_bytes() if stdout is None else b""
-    return Outcome(words, process.returncode, written, err.read_bytes(), usage.ru_maxrss * 1024)
+    out, err = stdout or cwd.parent / f"{cwd.name}.out", cwd.parent / f"{cwd.name}.err"
+    job = {"stdin": str(stdin or os.devnull), "stdout": str(out), "stderr": str(err), "cwd": str(cwd)}
+    status, peak = _nursery.run({**job, "words": [os.fsdecode(word) for word in words]})
+    return Outcome(words, status, out.read_bytes() if stdout is None else b"", err.read_bytes(), peak)
 
 
 def works(*words: Word, cwd: Path, stdin: Path | None = None) -> Outcome:
@@ -71,10 +92,14 @@ def works(*words: Word, cwd: Path, stdin: Path | None = None) -> Outcome:
     return outcome
 
 
-def fails(*words: Word, cwd: Path, stdin: Path | None = None) -> str:
-    """A run that must fail as it should: status 1, one line on standard error. Returns the line."""
+def fails(*words: Word, cwd: Path, stdin: Path | None = None, memory: int = 1 << 40) -> str:
+    """A run that must fail as it should: status 1, one line on standard error. Returns the line.
+
+    :param memory: what it may have resident at most, in bytes
+    """
     outcome = run(*words, cwd=cwd, stdin=stdin)
     assert outcome.status == 1, outcome
+    assert outcome.peak < memory, outcome
     line = outcome.err.decode()
     assert line.count("\n") == 1, outcome
     assert line.startswith("pycasync: "), outcome

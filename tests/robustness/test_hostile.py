@@ -53,8 +53,8 @@ def at(tmp_path: Path) -> Path:
 def extract_fails(at: Path, data: bytes, *says: str) -> str:
     """Extracting this archive over what is there fails, and harms nothing."""
     (at / "x.catar").write_bytes(data)
-    line = fails("extract", "x.catar", "out", cwd=at)
-    assert line.startswith("x.catar: ") or line.startswith("out/"), line
+    line = fails("extract", "x.catar", "out", cwd=at, memory=MEMORY)
+    assert line.startswith(("x.catar: ", "out/")), line
     for text in says:
         assert text in line
     assert (at / "out" / "old" / "precious").read_text() == "keep me"
@@ -191,7 +191,6 @@ def test_sizes_of_records(at: Path, record: str, size: int) -> None:
     type_ = getattr(schema, record).type
     offset = next(at for at, _, t in records(SAMPLE) if t == type_)
     extract_fails(at, patched(SAMPLE, offset, "<Q", size), "(at byte ")
-    assert run("extract", "x.catar", "out", cwd=at).peak < MEMORY
 
 
 # ---- lookup tables that lie

@@ -1,0 +1,137 @@
+"""Killed at any moment, then run again: no index lies, every chunk in the store is right, the tree comes out whole."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from casync_compat.digest import Digest
+from casync_compat.index import Index
+from casync_compat.store.local import LocalStore
+
+from .running import Word, build_tree, everything, start, works
+
+KILLS = 15
+LIMIT = 128 << 20
+
+
+def kill_after(delay: float, *words: Word, cwd: Path) -> bool:
+    """Start a run and kill it after so many seconds. Whether it was still going on."""
+    process = start(*words, cwd=cwd)
+    try:
+        process.communicate(timeout=delay)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return True
+    assert process.returncode == 0
+    return False
+
+
+def duration(*words: Word, cwd: Path) -> float:
+    """How long a run takes that is left alone."""
+    begin = time.monotonic()
+    process = start(*words, cwd=cwd)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    return time.monotonic() - begin
+
+
+def assert_store_is_right(at: Path) -> int:
+    """Every chunk that has a name in the store has the contents of that name. Returns their number."""
+    store = LocalStore(os.fsencode(at))
+    count = 0
+    for id_ in store.ids():
+        store.get(id_, Digest.SHA512_256, LIMIT)
+        count += 1
+    return count
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a tree, and what an undisturbed run makes of it."""
+    at = tmp_path_factory.mktemp("kill")
+    build_tree(at / "src", files=60, size=400_000)
+    works("make", "right.caidx", "src", "--store=right.castr", cwd=at)
+    works("make", "right.catar", "src", cwd=at)
+    (at / "blob").write_bytes((at / "right.catar").read_bytes())
+    works("make", "right.caibx", "blob", "--store=right.castr", cwd=at)
+    return at
+
+
+def test_make_of_an_index(source: Path) -> None:
+    """After every kill there is no index, or the right one; stores are right at any time."""
+    right = (source / "right.caidx").read_bytes()
+    words = ("make", "x.caidx", "src", "--store=x.castr")
+    whole = duration(*words, cwd=source)
+    chance = random.Random(1)
+    killed = 0
+    for i in range(KILLS):
+        (source / "x.caidx").unlink(missing_ok=True)
+        if i % 3 == 0:
+            shutil.rmtree(source / "x.castr", ignore_errors=True)
+        killed += kill_after(whole * chance.uniform(0.2, 1.0), *words, cwd=source)
+        if (source / "x.caidx").exists():
+            assert (source / "x.caidx").read_bytes() == right
+            stored = {str(id_) for id_ in LocalStore(os.fsencode(source / "x.castr")).ids()}
+            assert {str(id_) for id_ in Index.parse(right).ids()} <= stored
+        if (source / "x.castr").exists():
+            assert_store_is_right(source / "x.castr")
+    assert killed >= KILLS // 3
+    works(*words, cwd=source)
+    assert (source / "x.caidx").read_bytes() == right
+    assert assert_store_is_right(source / "x.castr") == len(set(Index.parse(right).ids()))
+
+
+def test_make_of_an_archive(source: Path) -> None:
+    """There is the old archive or the new one, and at the end the right one."""
+    words = ("make", "x.catar", "src")
+    whole = duration(*words, cwd=source)
+    chance = random.Random(2)
+    for _ in range(KILLS // 2):
+        (source / "x.catar").write_bytes(b"old")
+        kill_after(whole * chance.uniform(0.3, 1.0), *words, cwd=source)
+        assert (source / "x.catar").read_bytes() in (b"old", (source / "right.catar").read_bytes())
+    works(*words, cwd=source)
+    assert (source / "x.catar").read_bytes() == (source / "right.catar").read_bytes()
+
+
+def test_extract_of_an_index(source: Path) -> None:
+    """Whatever a killed run left in the target, the next one makes the tree right and takes the remains away."""
+    words = ("extract", "right.caidx", "out", "--store=right.castr")
+    whole = duration(*words, cwd=source)
+    wanted = everything(source / "src")
+    chance = random.Random(3)
+    killed = 0
+    for i in range(KILLS):
+        if i % 2:
+            shutil.rmtree(source / "out")
+        killed += kill_after(whole * chance.uniform(0.2, 1.0), *words, cwd=source)
+        if i % 5 == 4:
+            works(*words, cwd=source)
+            assert everything(source / "out") == wanted
+        (source / "out").mkdir(exist_ok=True)
+    assert killed >= KILLS // 3
+    works(*words, cwd=source)
+    assert everything(source / "out") == wanted
+    assert (source / "out").stat().st_mtime_ns == (source / "src").stat().st_mtime_ns
+
+
+def test_extract_of_a_blob(source: Path) -> None:
+    """The file is the old one or the new one."""
+    words = ("extract", "right.caibx", "restored", "--store=right.castr")
+    whole = duration(*words, cwd=source)
+    chance = random.Random(4)
+    right = (source / "blob").read_bytes()
+    for _ in range(KILLS // 2):
+        (source / "restored").write_bytes(b"old")
+        kill_after(whole * chance.uniform(0.3, 1.0), *words, cwd=source)
+        assert (source / "restored").read_bytes() in (b"old", right)
+    works(*words, cwd=source)
+    assert (source / "restored").read_bytes() == right

@@ -1,0 +1,163 @@
+"""Runs that are told to end: status 1, casync's one line, no temporary files; and soon, whatever they wait for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .hostile import LETTERS, tree
+from .running import everything, start, temporary_files, works
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+SOON = 10
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    """Until a run has come to some point."""
+    for _ in range(2000):
+        if condition():
+            return
+        assert process.poll() is None, process.stderr
+        time.sleep(0.01)
+    raise AssertionError("it never came to the point")
+
+
+def told_to_end(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to a run and expect it to end as it should."""
+    process.send_signal(number)
+    try:
+        assert process.wait(SOON) == 1
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.stderr is not None
+    assert process.stderr.read() == b"Got exit signal, quitting.\n"
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Path:
+    here = tmp_path / "here"
+    here.mkdir()
+    return here
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_make_that_waits_for_input(at: Path, number: int) -> None:
+    """An index of a stream that stalls: no index appears, an old one stays."""
+    (at / "x.caibx").write_bytes(b"old")
+    process = start("make", "x.caibx", "-", cwd=at, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(os.urandom(6 << 20))
+    process.stdin.flush()
+    wait_for(lambda: list(at.glob("default.castr/*/*.cacnk")), process)
+    told_to_end(process, number)
+    assert (at / "x.caibx").read_bytes() == b"old"
+    assert temporary_files(at) == []
+
+
+@pytest.mark.parametrize("output", ["x.catar", "x.caidx"])
+def test_make_in_the_middle(at: Path, output: str) -> None:
+    """A large tree: the output does not appear, nor does anything temporary stay."""
+    (at / "src").mkdir()
+    with open(at / "src" / "large", "wb") as file:
+        file.truncate(64 << 30)
+    process = start("make", output, "src", cwd=at)
+    wait_for(lambda: list(at.glob(".#*")), process)
+    time.sleep(0.3)
+    told_to_end(process, signal.SIGTERM)
+    assert sorted(set(os.listdir(at)) - {"default.castr"}) == ["src"]
+    assert temporary_files(at) == []
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_make_whose_reader_stalls(at: Path, number: int) -> None:
+    """Output that nobody takes does not keep a run from ending."""
+    (at / "src").mkdir()
+    (at / "src" / "large").write_bytes(bytes(32 << 20))
+    process = start("make", "-", "src", cwd=at)
+    time.sleep(1.0)
+    assert process.poll() is None
+    told_to_end(process, number)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_extract_that_waits_for_input(at: Path, number: int) -> None:
+    """Half an archive from a stream that stalls: what was complete stays, what was not goes."""
+    from strategies import file
+
+    data = tree(file(b"a", LETTERS), file(b"b", LETTERS * 100_000))
+    (at / "out").mkdir()
+    (at / "out" / "b").write_text("old")
+    process = start("extract", "--what=archive", "-", "out", cwd=at, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(data[: len(data) // 2])
+    process.stdin.flush()
+    wait_for(lambda: temporary_files(at), process)
+    told_to_end(process, number)
+    assert (at / "out" / "a").read_bytes() == LETTERS
+    assert (at / "out" / "b").read_text() == "old"
+    assert sorted(os.listdir(at / "out")) == ["a", "b"]
+
+
+def test_extract_of_a_blob_in_the_middle(at: Path) -> None:
+    """The old file stays whole, and the half-written new one goes."""
+    with open(at / "blob", "wb") as file:
+        file.truncate(64 << 20)
+        file.write(b"end")
+    works("make", "x.caibx", "blob", "--chunk-size=1K", cwd=at)
+    (at / "new").write_text("old")
+    process = start("extract", "x.caibx", "new", cwd=at)
+    wait_for(lambda: list(at.glob(".#*")), process)
+    told_to_end(process, signal.SIGTERM)
+    assert (at / "new").read_text() == "old"
+    assert temporary_files(at) == []
+
+
+@pytest.mark.parametrize("verb", ["digest", "list", "mtree"])
+def test_verbs_that_only_read(at: Path, verb: str) -> None:
+    """They end too, in the middle of a file."""
+    with open(at / "large", "wb") as file:
+        file.truncate(64 << 30)
+    words = ("digest", "large") if verb == "digest" else (verb, "-", "--what=archive")
+    process = start(*words, cwd=at, stdin=subprocess.PIPE)
+    time.sleep(0.8)
+    before = everything(at) if verb != "digest" else None
+    told_to_end(process, signal.SIGINT)
+    assert before is None or everything(at) == before
+
+
+def test_two_signals(at: Path) -> None:
+    """A second signal does not disturb what cleans up after the first."""
+    process = start("make", "x.caibx", "-", cwd=at, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(os.urandom(6 << 20))
+    process.stdin.flush()
+    wait_for(lambda: list(at.glob("default.castr/*/*.cacnk")), process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGHUP)
+    told_to_end(process, signal.SIGTERM)
+    assert temporary_files(at) == []
+
+
+def test_an_ignored_signal_stays_ignored(at: Path) -> None:
+    """What nohup has switched off is not switched on again."""
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start("make", "x.caibx", "-", cwd=at, stdin=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGHUP, old)
+    time.sleep(0.6)
+    process.send_signal(signal.SIGHUP)
+    out, err = process.communicate(b"blob")
+    assert (process.returncode, err) == (0, b"")
+    assert len(out) == 65
+    assert (at / "x.caibx").exists()
