@@ -36,6 +36,7 @@ from catar.grammar import (
     check_payload,
     check_projid,
     check_xattr,
+    metadata_cost,
 )
 from catar.records import AclDefault, AclEntry, Data, DirectoryEnd, Node, XAttr
 
@@ -398,11 +399,12 @@ class Decoder:
             raise self._bad(f"{row.name} record is not allowed for this node")
         if not row.smallest <= size <= row.largest:
             raise self._bad(f"{row.name} record of {size} bytes is out of bounds")
-        self._metadata_size += size
+        cost = metadata_cost(size)
+        self._metadata_size += cost
         if self._metadata_size > schema.NODE_METADATA_MAX:
             raise self._bad("one node has too much metadata")
         if not self._have(size):
-            self._metadata_size -= size
+            self._metadata_size -= cost
             return self._starved()
         self._rank = rule.rank
         body = bytes(self._buf[self._pos + 16 : self._pos + size])

@@ -32,6 +32,7 @@ from catar.grammar import (
     check_payload,
     check_projid,
     check_xattr,
+    metadata_cost,
 )
 from catar.records import AclEntry, Node
 
@@ -200,6 +201,8 @@ class Encoder:
         reason = check_node(node, self.feature_flags)
         if reason:
             raise UsageError(reason)
+        if sum(metadata_cost(len(packed)) for _, packed in records) > schema.NODE_METADATA_MAX:
+            raise UsageError("one node has too much metadata")
         kind = node.mode & 0o170000
         for type_, packed in records:
             row = layouts.BY_TYPE[type_].row

@@ -197,7 +197,7 @@ def normalise(flags: int) -> int:
 
 
 def is_normalised(flags: int) -> bool:
-    """Whether a decoder may accept `flags`: all bits known, one digest at most, and `normalise` would change nothing."""
+    """Whether a decoder may accept `flags`: bits known, one digest at most, and `normalise` changes nothing."""
     if flags & ~KNOWN_BITS or flags & _DIGESTS == _DIGESTS:
         return False
     return normalise(flags) == flags

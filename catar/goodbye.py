@@ -2,7 +2,7 @@
 
 Items are sorted by (hash, offset) and stored in level order of the left-complete tree: item i has its children at
 2i + 1 and 2i + 2. Since all offsets count backwards from the record, a directory's bytes do not depend on where it
-stands in the archive. Source: casync `src/caformat.h` (`CaFormatGoodbye`), `src/cautil.c` (permutation); the hash is
+stands in the archive. Source: casync `src/caformat.h` (`CaFormatGoodbye`), `src/camakebst.c` (permutation); the hash is
 SipHash-2-4 with casync's fixed key.
 """
 

@@ -202,6 +202,11 @@ def _check_acl(node: Node, features: int) -> str | None:
     )
 
 
+def metadata_cost(size: int) -> int:
+    """What a metadata record of `size` bytes counts towards `NODE_METADATA_MAX`; small ones take memory too."""
+    return max(size, schema.NODE_METADATA_MAX // schema.NODE_RECORDS_MAX)
+
+
 def check_xattr(name: bytes, value: bytes) -> str | None:
     """An attribute: its name is a namespace, a dot, and something after it, at most 255 bytes; the value 64 KiB."""
     dot = name.find(b".")

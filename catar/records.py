@@ -136,8 +136,8 @@ class Node:
         group: bytes | None = None,
         **rest: Any,
     ) -> None:
-        # Written by hand: most nodes have none of the rest, and what is not set here is found in the class, which halves
-        # the time it takes to make a node.
+        # Written by hand: most nodes have none of the rest, and what is not set here is found in the class, which
+        # halves the time it takes to make a node.
         self.name = name
         self.mode = mode
         self.flags = flags

@@ -84,6 +84,8 @@ _FILENAME_MAX = 4096  # ours: casync has no limit; no Linux file system has long
 
 NODE_METADATA_MAX = 64 * 1024 * 1024
 """Ours: most bytes of metadata records one node may have, so that a hostile archive cannot fill the memory."""
+NODE_RECORDS_MAX = 65536
+"""Ours, for the same reason: most of them. Linux lists 64 KiB of attribute names at most, some 20,000 attributes."""
 
 ENTRY_BODY = Struct(
     "feature_flags" / Int64ul,
@@ -193,7 +195,7 @@ INDEX_TYPE = 0x96824D9C7B129FF9
 TABLE_TYPE = 0xE75B9E112F17417D
 TABLE_TAIL_MARKER = 0x4B4F050E5549ECD1
 MAX_CHUNK_SIZE = 128 * 1024 * 1024
-"""No chunk is larger (casync `CA_PROTOCOL_SIZE_MAX` and the index reader's check), in bytes."""
+"""No chunk is larger (casync `src/cachunk.h`, `CA_CHUNK_SIZE_LIMIT_MAX`), in bytes."""
 
 INDEX_HEADER = Struct(
     "index_size" / Const(48, Int64ul),

@@ -35,10 +35,14 @@ def _catch_signals() -> None:
             signal.signal(number, _on_signal)
 
 
+def _nothing(number: int, frame: object) -> None:
+    """Handles a signal that is of no interest. SIG_IGN would make Python complain of one that is just arriving."""
+
+
 def _ignore_signals() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is _on_signal:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, _nothing)
 
 
 def _on_signal(number: int, frame: object) -> None:
@@ -52,7 +56,7 @@ def _let_go_of_output() -> None:
     import threading
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    signal.signal(signal.SIGUSR1, _nothing)
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and thread.ident is not None:
             signal.pthread_kill(thread.ident, signal.SIGUSR1)  # a write begins anew, on the new descriptor

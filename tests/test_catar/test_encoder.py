@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import archives, directory, encode, file, special, symlink
+from strategies import Archived, Item, archives, directory, encode, file, special, symlink
 
 from catar import goodbye
 from catar.encoder import Encoder
@@ -282,7 +282,7 @@ def test_limits_are_written_and_read(item: Any) -> None:
 
 @given(archives(depth=2))
 @settings(max_examples=40)
-def test_positions(archived: Any) -> None:
+def test_positions(archived: Archived) -> None:
     """Nodes know where they stand: each FILENAME, ENTRY and payload is where they say."""
     for path, item in archived.top.walk():
         node = item.node
@@ -293,6 +293,52 @@ def test_positions(archived: Any) -> None:
             assert node.start == node.offset == 0
         if node.is_regular:
             assert archived.data[node.payload_offset : node.payload_offset + node.size] == item.data
+
+
+@given(archives(depth=2))
+@settings(max_examples=40)
+def test_how_nodes_were_made(archived: Archived) -> None:
+    """Fields left out and fields given their defaults are the same."""
+
+    def filled(item: Item) -> Item:
+        return Item(replace(item.node), item.data, tuple(map(filled, item.children)))
+
+    assert encode(filled(archived.top), archived.flags).data == archived.data
+
+
+def test_owners_are_told_apart() -> None:
+    """Nodes with the same and with other owners, and kinds that may not have what others have."""
+    owners = [(None, None), (b"u", None), (None, b"u"), (b"u", b"u"), (b"u", b"g"), (b"g", b"u")]
+    children = [
+        make(b"%d%s" % (i, kind), user, group)
+        for i, (user, group) in enumerate(owners * 2)
+        for kind, make in (
+            (b"f", lambda name, user, group: file(name, user=user, group=group)),
+            (b"d", lambda name, user, group: directory(name, user=user, group=group)),
+            (b"l", lambda name, user, group: symlink(name, b"t", user=user, group=group)),
+        )
+    ]
+    archived = encode(directory(b"", *children))
+    assert feed([archived.data]).nodes == [item.node for _, item in archived.top.walk()]
+    encoder = opened(select([int(F.PERMISSIONS)]))
+    encoder.begin(Node(b"a", REG | 0o644))
+    for _ in range(2):
+        with pytest.raises(UsageError, match="USER"):
+            encoder.begin(Node(b"b", REG | 0o644, user=b"u"))
+
+
+def test_good_entries_do_not_excuse_bad_ones() -> None:
+    """A node is checked also when one with almost the same fields was good."""
+    encoder = opened()
+    encoder.begin(Node(b"a", REG | 0o644, uid=33))
+    encoder.begin(Node(b"b", REG | 0o644, uid=33))
+    for bad in (
+        Node(b"c", REG | 0o644, uid=33, gid=65535),
+        Node(b"c", REG | 0o644, 1 << 40, 33),
+        Node(b"c", REG | 0o644, uid=33, mtime=1 << 64),
+    ):
+        with pytest.raises(UsageError):
+            encoder.begin(bad)
 
 
 @given(st.sets(st.binary(min_size=1, max_size=3), max_size=200))

@@ -166,6 +166,13 @@ def test_unknown_bits(bit: int) -> None:
     assert not is_normalised(1 << bit)
 
 
+def test_one_digest() -> None:
+    """A word with two digests could mean either, and is refused."""
+    assert is_normalised(F.SHA512_256)
+    assert is_normalised(F.BLAKE3)
+    assert not is_normalised(F.SHA512_256 | F.BLAKE3)
+
+
 def test_not_a_word() -> None:
     """Neither more than 64 bits nor a negative number is a flag word."""
     assert not is_normalised(1 << 64)
