@@ -141,16 +141,17 @@ def test_input_and_output_kinds(pair: Pair, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("old", [0, 100, 800_000])
 def test_over_a_file_that_is_not_longer(pair: Pair, old: int) -> None:
-    """A blob extracted over an existing file keeps that file and replaces its contents."""
+    """A blob extracted over an existing file has its contents, and the mode that the file had.
+
+    casync writes into the file, which is lost when the run fails; here it is replaced once the new one is whole.
+    """
     blob = put(pair.base, "text")
     pair.archive("x.caibx", blob)
     for at, tool in ((pair.theirs, pair.casync), (pair.ours, pair.pycasync)):
         (at / "out").write_bytes(content(old))
         (at / "out").chmod(0o640)
-        inode = (at / "out").stat().st_ino
         tool("extract", "x.caibx", "out", cwd=at)
         assert (at / "out").read_bytes() == BLOBS["text"]
-        assert (at / "out").stat().st_ino == inode
     assert (pair.ours / "out").stat().st_mode == (pair.theirs / "out").stat().st_mode
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import inodes
+import posix1e
 import pytest
 import trees
 from compare import assert_same, holes, snapshot
@@ -84,7 +85,12 @@ def test_archives_that_casync_writes_and_cannot_read(pair: Pair, forest: Forest,
 
 
 def extract_both(
-    pair: Pair, ground: Grounds, archive: Path, *options: object, prepare: object = None
+    pair: Pair,
+    ground: Grounds,
+    archive: Path,
+    *options: object,
+    prepare: object = None,
+    ignore: tuple[str, ...] = (),
 ) -> Path | None:
     """Extract with both into directories prepared alike and compare them; None if both refused."""
     targets = ground("by-casync"), ground("by-us")
@@ -98,7 +104,7 @@ def extract_both(
         return None
     # OUT itself keeps its time when only a part of the archive goes into it, and was made at another moment.
     partial = any(not os.fsdecode(option).startswith("-") for option in options)
-    assert_same(snapshot(targets[0]), snapshot(targets[1]), (".:mtime",) if partial else ())
+    assert_same(snapshot(targets[0]), snapshot(targets[1]), ignore + ((".:mtime",) if partial else ()))
     return targets[1]
 
 
@@ -108,15 +114,16 @@ MASKS = {
     "unprivileged": ("--without=privileged",),
     "no-names": ("--without=user-names",),
     "no-ids": ("--without=32bit-uids", "--without=user-names"),
-    "no-permissions": ("--without=permissions", "--without=acl", "--without=read-only"),
     "no-special": ("--without=fifos", "--without=sockets", "--without=device-nodes"),
     "no-links": ("--without=symlinks",),
     "no-xattrs": ("--without=xattrs", "--without=fcaps", "--without=selinux"),
     "no-acl": ("--without=acl",),
     "no-chattr": ("--without=chattr",),
     "shifted": ("--uid-shift=100000",),
-    "shifted-no-names": ("--uid-shift=100000", "--without=user-names"),
 }
+SPECIAL_MODES = ("1777", "2755", "4755", "7777")
+NO_PERMISSIONS = ("--without=permissions", "--without=acl", "--without=read-only")
+SHIFTED_NO_NAMES = ("--uid-shift=100000", "--without=user-names")
 NO_TIME = ("--without=nsec-time", "--without=usec-time", "--without=sec-time", "--without=2sec-time")
 
 
@@ -127,6 +134,37 @@ def test_mask(pair: Pair, forest: Forest, ground: Grounds, mask: tuple[str, ...]
     archive = pair.base / "x.catar"
     pair.casync("make", archive, forest.get("everything", "ext4"))
     extract_both(pair, ground, archive, *mask)
+
+
+@pytest.mark.root
+def test_without_permissions(pair: Pair, forest: Forest, ground: Grounds) -> None:
+    """Modes are those of new files, as with casync, but set-id and sticky bits are never given to who did not ask.
+
+    casync passes the recorded mode to open(), which keeps them on files.
+    """
+    archive = pair.base / "x.catar"
+    pair.casync("make", archive, forest.get("everything", "ext4"))
+    special = tuple(f"modes/{kind}{bits}:mode" for kind in ("file", "fifo") for bits in SPECIAL_MODES)
+    target = extract_both(pair, ground, archive, *NO_PERMISSIONS, ignore=special)
+    assert target is not None
+    modes = {path.lstat().st_mode & 0o7000 for path in (target / "modes").iterdir() if not path.is_symlink()}
+    assert modes == {0}
+
+
+@pytest.mark.root
+def test_shifted_without_names(pair: Pair, forest: Forest, ground: Grounds) -> None:
+    """--without=user-names shifts every id, those in ACLs too, where casync still gives names to users of this host."""
+    archive = pair.base / "x.catar"
+    pair.casync("make", archive, forest.get("everything", "ext4"))
+    ignore = tuple(
+        f"{os.fsdecode(path)}:xattrs"
+        for path in snapshot(forest.get("everything", "ext4"))
+        if path == b"acls" or path.startswith(b"acls/")
+    )
+    target = extract_both(pair, ground, archive, *SHIFTED_NO_NAMES, ignore=ignore)
+    assert target is not None
+    acl = posix1e.ACL(file=os.fspath(target / "acls" / "user"))
+    assert [entry.qualifier for entry in acl if entry.tag_type == posix1e.ACL_USER] == [100033]
 
 
 @pytest.mark.root
@@ -286,10 +324,10 @@ def test_hardlink_to_a_seed(pair: Pair, forest: Forest, ground: Grounds, suffix:
     by_casync, by_us = ground("by-casync"), ground("by-us")
     for tool, at in ((pair.casync, by_casync), (pair.pycasync, by_us)):
         tool("extract", archive, at, f"--seed={seed}", "--hardlink=yes")
-    names = [path.relative_to(seed) for path in seed.rglob("*") if not path.is_symlink() and path.is_file()]
+    names = [os.fsdecode(name) for name, node in snapshot(seed).items() if node["type"] == "-"]
 
     def linked(at: Path) -> set[str]:
-        return {str(name) for name in names if os.path.samefile(at / name, seed / name)}
+        return {name for name in names if os.path.samefile(at / name, seed / name)}
 
     assert linked(by_us) == linked(by_casync)
     assert "src/main.c" in linked(by_us)
