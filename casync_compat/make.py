@@ -241,8 +241,14 @@ def make_blob_index(
 
 
 def _read_blob(blob: BlobInput, sink: Sink, reporter: Reporter, counts: ChunkCounts | None = None) -> None:
-    while count := blob.read_into(sink.room()):
-        sink.advance(count)
+    while True:
+        hole = blob.take_hole()
+        if hole:
+            sink.write_zeros(hole)
+        elif count := blob.read_into(sink.room()):
+            sink.advance(count)
+        else:
+            break
         if reporter.due:
             _report(reporter, sink, 0, blob.path, counts)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from casync_compat.chunker import Chunker, ChunkSizes
+from casync_compat.chunker import WINDOW_SIZE, Chunker, ChunkSizes
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.slabs import Slab, SlabWriter
@@ -22,6 +22,8 @@ __all__ = ["ChunkCounts", "ChunkingSink", "DigestSink", "FileSink", "Sink"]
 
 _SLAB = 2 << 20
 _BATCH = 256 << 10
+_ZEROS = memoryview(bytes(1 << 20))
+_LARGEST_ZERO_CHUNK = 4 << 20
 
 
 class Sink(Protocol):
@@ -35,6 +37,7 @@ class Sink(Protocol):
     def write(self, data: bytes | memoryview) -> None: ...
     def room(self) -> memoryview: ...
     def advance(self, count: int) -> None: ...
+    def write_zeros(self, count: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -75,6 +78,13 @@ class _SlabSink:
     def written(self) -> int:
         """Bytes taken so far."""
         return self._slabs.written
+
+    def write_zeros(self, count: int) -> None:
+        """Append `count` zero bytes."""
+        while count > 0:
+            part = min(count, len(_ZEROS))
+            self._slabs.write(_ZEROS[:part])
+            count -= part
 
     def _consume(self, slab: Slab, seen: int, end: int, last: bool) -> int:
         if self._hasher is not None and end > seen:
@@ -170,6 +180,7 @@ class ChunkingSink(_SlabSink):
             jobs, slabs * slab // _BATCH
         )
         self.counts = ChunkCounts()
+        self._zero_length = 0
 
     def _consume(self, slab: Slab, seen: int, end: int, last: bool) -> int:
         super()._consume(slab, seen, end, last)
@@ -205,6 +216,50 @@ class ChunkingSink(_SlabSink):
             put = self._store.put(id_, chunk)
             out.append((id_, end - begin, put.new, put.stored))
         return out
+
+    def write_zeros(self, count: int) -> None:
+        """Append `count` zero bytes: a hole. Its chunks are cut, hashed and stored once, however many there are.
+
+        Within zeros every chunk is like the one before, since the hash window begins anew at each. So once a cut lies
+        in the hole, what follows is known without looking at it.
+        """
+        most = self._chunker.sizes.max
+        if (
+            count < 4 * most
+            or most > _LARGEST_ZERO_CHUNK
+            or (most < WINDOW_SIZE and not self._chunker.sizes.fixed)
+        ):
+            super().write_zeros(count)
+            return
+        super().write_zeros(most)
+        carried = self._slabs.flush()  # zeros only: no chunk that began before the hole is longer than `most`
+        length = self._zero_chunk_length()
+        number, rest = divmod(count - most + carried, length)
+        self._slabs.take_back(carried)
+        self._add_zeros(number * length - carried)
+        for done in self._pool.submit(self._store_zeros, length, number):
+            self._collect(done)
+        super().write_zeros(rest)
+
+    def _add_zeros(self, count: int) -> None:
+        """Count and hash zeros that no slab holds."""
+        self._slabs.written += count
+        if self._hasher is not None:
+            hasher = self._hasher
+            for _ in range(count // len(_ZEROS)):
+                self._sequencer.submit(hasher.update, _ZEROS)
+            self._sequencer.submit(hasher.update, _ZEROS[: count % len(_ZEROS)])
+
+    def _zero_chunk_length(self) -> int:
+        if not self._zero_length:
+            cuts = self._chunker.cuts(bytes(self._chunker.sizes.max), 0, self._chunker.sizes.max)
+            self._zero_length = cuts[0]
+        return self._zero_length
+
+    def _store_zeros(self, length: int, number: int) -> list[tuple[ChunkId, int, bool, int]]:
+        """Runs on a worker: `number` chunks of `length` zeros."""
+        first = self._store_batch(memoryview(bytes(length)), [(0, length)])
+        return first + [(first[0][0], length, False, 0)] * (number - 1)
 
     def _collect(self, done: list[tuple[ChunkId, int, bool, int]]) -> None:
         counts = self.counts

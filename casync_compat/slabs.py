@@ -86,6 +86,16 @@ class SlabWriter:
             self.advance(len(part))
             view = view[len(part) :]
 
+    def flush(self) -> int:
+        """Have everything so far consumed. :returns: bytes that are still needed, which begin the next slab"""
+        self._turn()
+        return self._at
+
+    def take_back(self, count: int) -> None:
+        """Forget the last `count` bytes written, no more than `flush` returned; they stay part of the stream."""
+        self._at -= count
+        self._carried = min(self._carried, self._at)
+
     def finish(self) -> None:
         """Consume what is left."""
         self._consume(self._slab, self._carried, self._at, True)

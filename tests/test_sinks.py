@@ -398,3 +398,63 @@ def test_file_that_cannot_be_written(after: int) -> None:
         fill(sink, stream(11 * MIB + 5), "64 KiB", True)
         sink.finish()
     assert written == [2 * MIB] * after
+
+
+# ---- holes
+
+HOLES = [
+    ChunkSizes(),
+    ChunkSizes(1000, 1000, 1000),
+    ChunkSizes(64, 256, 1024),
+    ChunkSizes(1, 48, 48),
+    ChunkSizes(100, 7000, 50_000),
+    ChunkSizes(1, 40, 47),
+]
+
+
+@pytest.mark.parametrize("sizes", HOLES, ids=str)
+@settings(max_examples=15, deadline=None)
+@given(
+    parts=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 2_000_000)), max_size=4),
+    jobs=st.integers(1, 2),
+)
+def test_holes_are_the_zeros_they_stand_for(
+    sizes: ChunkSizes, parts: list[tuple[int, int]], jobs: int
+) -> None:
+    """Index, chunks and digest are those of the same bytes written out, wherever holes begin and end."""
+    data = b"".join(stream(size) + bytes(hole) for size, hole in parts)
+    if sizes.max < 48 and len(data) > sizes.max:
+        return  # no chunker can cut that, holes or not; see test_chunk_sizes_that_cannot_be_kept_are_refused
+    results = []
+    for as_holes in (True, False):
+        store = MemoryStore()
+        with ChunkingSink(store, sizes, FLAGS, jobs=jobs) as sink:
+            for size, hole in parts:
+                sink.write(stream(size))
+                if as_holes:
+                    sink.write_zeros(hole)
+                else:
+                    sink.write(bytes(hole))
+            sink.finish()
+            assert sink.written == len(data)
+            results.append((sink.index.to_bytes(), store.chunks, sink.digest, sink.counts.total))
+    assert results[0] == results[1]
+
+
+def test_a_hole_is_hashed_and_stored_once() -> None:
+    """A hole of 4 GiB takes a few puts, not sixteen thousand."""
+
+    class Counting(MemoryStore):
+        puts = 0
+
+        def put(self, id: ChunkId, data: object) -> Put:
+            self.puts += 1
+            return super().put(id, data)  # type: ignore[arg-type]
+
+    store = Counting()
+    with ChunkingSink(store, ChunkSizes(), FLAGS, stream_digest=False) as sink:
+        sink.write_zeros(4 << 30)
+        sink.finish()
+        assert sink.index.size == 4 << 30
+    assert store.puts <= 4
+    assert len(store.chunks) == 1

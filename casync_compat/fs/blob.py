@@ -6,6 +6,7 @@ A block device that holds a file system is read up to the size in its superblock
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -90,6 +91,10 @@ class BlobInput:
         self._fd = -1
         self._standard = path is None
         self._left: int | None = None
+        self._positioned = False  # reads at `_at`, since looking for holes moves the descriptor
+        self._sparse = False
+        self._at = 0
+        self._data_end = 0  # up to here, no hole begins
 
     def __enter__(self) -> Self:
         try:
@@ -109,6 +114,9 @@ class BlobInput:
         if stat.S_ISREG(st.st_mode):
             at = os.lseek(self._fd, 0, os.SEEK_CUR) if self._standard else 0
             self.size = max(st.st_size - at, 0)
+            self._at = at
+            self._positioned = True
+            self._sparse = st.st_blocks * 512 < st.st_size
         elif stat.S_ISBLK(st.st_mode):
             self.size = self._device_size()
         self._left = self.size
@@ -119,13 +127,42 @@ class BlobInput:
         described = file_system_size(os.pread(self._fd, _PROBE, 0))
         return min(size, described) if described else size
 
+    def take_hole(self) -> int:
+        """Pass over the hole that begins here. :returns: its size in bytes; 0 when there is data, or the end"""
+        if not self._sparse or not self._left or self._at < self._data_end:
+            return 0
+        end = self._at + self._left
+        try:
+            data = min(os.lseek(self._fd, self._at, os.SEEK_DATA), end)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # it does where no data follows
+                self._sparse = False
+                return 0
+            data = end
+        size = data - self._at
+        if size:
+            self._at = data
+            self._left -= size
+            return size
+        try:
+            self._data_end = min(os.lseek(self._fd, self._at, os.SEEK_HOLE), end)
+        except OSError:  # it shrank; reading will say so
+            self._sparse = False
+        return 0
+
     def read_into(self, buffer: memoryview) -> int:
         """Read the next bytes into `buffer`; 0 at the end."""
         want = len(buffer) if self._left is None else min(len(buffer), self._left)
+        if self._sparse and self._at < self._data_end:
+            want = min(want, self._data_end - self._at)
         if not want:
             return 0
         try:
-            count = os.readv(self._fd, [buffer[:want]])
+            if self._positioned:
+                count = os.preadv(self._fd, [buffer[:want]], self._at)
+                self._at += count
+            else:
+                count = os.readv(self._fd, [buffer[:want]])
         except OSError as error:
             raise FileError(self.path, "read", error) from error
         if self._left is not None:

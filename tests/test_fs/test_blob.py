@@ -238,3 +238,38 @@ def test_a_directory_as_standard_input(tmp_path: Path) -> None:
         with pytest.raises(FileError, match="standard input: cannot read: it is a directory"):
             BlobInput(None).__enter__()
         os.fstat(0)
+
+
+def test_holes_are_told_from_data(tmp_path: Path) -> None:
+    """Holes and data together are the file, and no hole is read."""
+    path = tmp_path / "sparse"
+    with open(path, "wb") as file:
+        file.truncate(10 << 20)
+        for at in (0, 3 << 20, (7 << 20) + 123):
+            file.seek(at)
+            file.write(b"data" * 1000)
+    with BlobInput(os.fsencode(path)) as blob:
+        out = bytearray()
+        read = 0
+        buffer = memoryview(bytearray(1 << 20))
+        while True:
+            hole = blob.take_hole()
+            if hole:
+                out += bytes(hole)
+            elif count := blob.read_into(buffer):
+                read += count
+                out += buffer[:count]
+            else:
+                break
+    assert out == path.read_bytes()
+    assert read < 1 << 20
+
+
+def test_files_without_holes_have_none(tmp_path: Path) -> None:
+    """Zeros that are written are data."""
+    path = tmp_path / "dense"
+    path.write_bytes(bytes(100_000))
+    with BlobInput(os.fsencode(path)) as blob:
+        assert blob.take_hole() == 0
+        assert read_all(blob) == bytes(100_000)
+        assert blob.take_hole() == 0
