@@ -191,7 +191,7 @@ def _run(words: list[str], settings: _Settings) -> int:
     return status
 
 
-_MODULES = {"list": "listing", "mtree": "listing"}
+_MODULES = {"list": "listing", "mtree": "listing", "convert-index": "convert"}
 """Verbs whose module has another name."""
 
 

@@ -132,6 +132,23 @@ VERBS: dict[str, Verb] = {
             (("pycasync cat etc.caidx passwd", "fetches only the chunks it needs"),),
         ),
         Verb(
+            "convert-index",
+            "make a standard index and chunks from one made with other sizes or blake3",
+            "INDEX OUTPUT",
+            (("1", "a .caidx or .caibx file"), ("1", "the index to make")),
+            (
+                (
+                    "pycasync convert-index disk.caibx for-casync.caibx",
+                    "as `make` would have made it by default",
+                ),
+                (
+                    "pycasync convert-index --extra-store=fast.castr --store=new.castr a.caidx b.caidx",
+                    "two stores",
+                ),
+            ),
+            "Chunks are read from --store and --extra-store, and the new ones go to --store.",
+        ),
+        Verb(
             "completion",
             "print a completion script for a shell",
             "bash|zsh|tcsh",
@@ -147,7 +164,7 @@ VERBS: dict[str, Verb] = {
 }
 
 _TREE = frozenset({"make", "extract", "list", "mtree", "stat", "digest"})
-_READ = frozenset({"extract", "list", "mtree", "stat", "digest", "cat"})
+_READ = frozenset({"extract", "list", "mtree", "stat", "digest", "cat", "convert-index"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +221,27 @@ OPTIONS: tuple[Option, ...] = (
     _value(
         "--extra-store", "further store to look for chunks in", _READ, "PATH", action="append", default=[]
     ),
-    _value("--chunk-size", "average chunk size, or all three", {"make"}, "[MIN:]AVG[:MAX]", default="auto"),
-    _value("--digest", "sha512-256 (default) or sha256", {"make", "digest"}, "NAME", default="default"),
-    _value("--compression", "of new chunks: zstd (default), xz, gzip", {"make"}, "NAME", default="default"),
+    _value(
+        "--chunk-size",
+        "average chunk size, or all three",
+        {"make", "convert-index"},
+        "[MIN:]AVG[:MAX]",
+        default="auto",
+    ),
+    _value(
+        "--digest",
+        "sha512-256 (default), sha256, or blake3, which casync and desync refuse",
+        {"make", "digest", "convert-index"},
+        "NAME",
+        default="default",
+    ),
+    _value(
+        "--compression",
+        "of new chunks: zstd (default), xz, gzip",
+        {"make", "convert-index"},
+        "NAME",
+        default="default",
+    ),
     _value("--what", "kind of input or output, when no suffix tells", _TREE, "KIND"),
     _value(
         "--with",

@@ -56,8 +56,6 @@ def is_stream(argument: str | None) -> bool:
 def feature_flags(options: argparse.Namespace, *, default: int = WITH_ALL) -> int:
     """The flag word that `--with`, `--without`, `--exclude-*` and `--digest` ask for."""
     digest = Digest.parse(options.digest)
-    if digest is Digest.BLAKE3:
-        raise UsageError("--digest=blake3 is not supported; use sha512-256 or sha256")
     return select(
         map(parse_flag, options.with_),
         map(parse_flag, options.without),

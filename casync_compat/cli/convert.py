@@ -1,0 +1,41 @@
+"""`pycasync convert-index`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from casync_compat.chunker import ChunkSizes
+from casync_compat.cli._common import archive_errors, arguments, source_for
+from casync_compat.cli._location import default_store, local_path, open_store
+from casync_compat.cli._progress import ProgressLine
+from casync_compat.compression import Compression
+from casync_compat.convert import convert_index
+from casync_compat.digest import Digest
+from casync_compat.errors import UsageError
+from casync_compat.kinds import Kind
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    source, output = arguments(options)
+    assert source is not None
+    assert output is not None
+    kind = Kind.parse(options.what) if options.what else Kind.of_suffix(os.fsencode(source))
+    if kind is None or kind is not Kind.of_suffix(os.fsencode(output)):
+        raise UsageError("both must be named alike: two .caidx or two .caibx files")
+    store = open_store(options.store or default_store(output), Compression.parse(options.compression))
+    with archive_errors(source), ProgressLine("converting", wanted=not options.no_progress) as line:
+        result = convert_index(
+            kind,
+            local_path(source),
+            local_path(output),
+            source_for(options, source),
+            store,
+            digest=Digest.parse(options.digest),
+            sizes=ChunkSizes.parse(options.chunk_size),
+            jobs=options.jobs,
+            progress=line.callback,
+        )
+    print(result.digest)
+    return 0
