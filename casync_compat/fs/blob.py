@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from casync_compat.errors import FileError
+from casync_compat.fs.readers import wait_readable
 
 __all__ = ["BlobInput", "file_system_size"]
 
@@ -135,7 +136,8 @@ class BlobInput:
         try:
             data = min(os.lseek(self._fd, self._at, os.SEEK_DATA), end)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # it does where no data follows
+            # ENXIO: no data follows. That it does after a file that has become shorter, too.
+            if error.errno != errno.ENXIO or os.fstat(self._fd).st_size < end:
                 self._sparse = False
                 return 0
             data = end
@@ -162,6 +164,8 @@ class BlobInput:
                 count = os.preadv(self._fd, [buffer[:want]], self._at)
                 self._at += count
             else:
+                if self.size is None:
+                    wait_readable(self._fd)
                 count = os.readv(self._fd, [buffer[:want]])
         except OSError as error:
             raise FileError(self.path, "read", error) from error

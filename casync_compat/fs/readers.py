@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 from types import TracebackType
 from typing import Self
 
 from casync_compat.errors import FileError, FormatError
 
-__all__ = ["FileReader", "StreamSource", "read_whole"]
+__all__ = ["FileReader", "StreamSource", "read_whole", "wait_readable"]
 
 _PIECE = 256 << 10
 
@@ -85,6 +86,7 @@ class StreamSource:
     def read(self) -> bytes:
         """The next piece; empty at the end. :raises FileError: when it cannot be read"""
         try:
+            wait_readable(self._fd)
             return os.read(self._fd, _PIECE)
         except OSError as error:
             raise FileError(self._name, "read", error) from error
@@ -98,12 +100,24 @@ class StreamSource:
             pass
         while count > 0:
             try:
+                wait_readable(self._fd)
                 data = os.read(self._fd, min(count, _PIECE))
             except OSError as error:
                 raise FileError(self._name, "read", error) from error
             if not data:
                 return
             count -= len(data)
+
+
+def wait_readable(fd: int) -> None:
+    """Return when there is something to read, or the end, on a pipe or the like.
+
+    It looks up every second: a signal that comes just before a read begins would else be noticed only after it.
+    """
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    while not poller.poll(1000):
+        pass
 
 
 def read_whole(path: bytes | None, limit: int) -> bytes:

@@ -56,10 +56,14 @@ class _Nursery:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._mounts = ""
 
     def run(self, job: dict[str, object]) -> tuple[int, int]:
         """Exit status and peak memory of one run."""
-        if self._process is None:
+        mounts = os.readlink("/proc/self/ns/mnt")
+        if self._process is None or mounts != self._mounts:  # it must see what the tests mount
+            self.close()
+            self._mounts = mounts
             program = (sys.executable, str(Path(__file__).with_name("nursery.py")))
             self._process = subprocess.Popen(
                 program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), cwd="/"
@@ -69,8 +73,18 @@ class _Nursery:
         assert process.stdout is not None
         process.stdin.write(json.dumps(job).encode() + b"\n")
         process.stdin.flush()
-        answer = json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        if not line:
+            self.close()
+            raise AssertionError("the process that forks the runs has ended")
+        answer = json.loads(line)
         return answer["status"], answer["peak"] * 1024
+
+    def close(self) -> None:
+        """Let it end."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.communicate()
 
 
 _nursery = _Nursery()

@@ -94,7 +94,7 @@ def test_make_of_an_archive(source: Path) -> None:
     words = ("make", "x.catar", "src")
     whole = duration(*words, cwd=source)
     chance = random.Random(2)
-    for _ in range(KILLS // 2):
+    for _ in range(KILLS // 3):
         (source / "x.catar").write_bytes(b"old")
         kill_after(whole * chance.uniform(0.3, 1.0), *words, cwd=source)
         assert (source / "x.catar").read_bytes() in (b"old", (source / "right.catar").read_bytes())
@@ -129,7 +129,7 @@ def test_extract_of_a_blob(source: Path) -> None:
     whole = duration(*words, cwd=source)
     chance = random.Random(4)
     right = (source / "blob").read_bytes()
-    for _ in range(KILLS // 2):
+    for _ in range(KILLS // 3):
         (source / "restored").write_bytes(b"old")
         kill_after(whole * chance.uniform(0.3, 1.0), *words, cwd=source)
         assert (source / "restored").read_bytes() in (b"old", right)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from .hostile import LETTERS, tree
-from .running import everything, start, temporary_files, works
+from .running import start, temporary_files, works
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 SOON = 10
@@ -122,17 +122,15 @@ def test_extract_of_a_blob_in_the_middle(at: Path) -> None:
     assert temporary_files(at) == []
 
 
-@pytest.mark.parametrize("verb", ["digest", "list", "mtree"])
-def test_verbs_that_only_read(at: Path, verb: str) -> None:
+@pytest.mark.parametrize("words", ["digest large", "list - --what=archive", "mtree ."])
+def test_verbs_that_only_read(at: Path, words: str) -> None:
     """They end too, in the middle of a file."""
     with open(at / "large", "wb") as file:
         file.truncate(64 << 30)
-    words = ("digest", "large") if verb == "digest" else (verb, "-", "--what=archive")
-    process = start(*words, cwd=at, stdin=subprocess.PIPE)
+    process = start(*words.split(), cwd=at, stdin=subprocess.PIPE)
     time.sleep(0.8)
-    before = everything(at) if verb != "digest" else None
     told_to_end(process, signal.SIGINT)
-    assert before is None or everything(at) == before
+    assert os.listdir(at) == ["large"]
 
 
 def test_two_signals(at: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from .running import COMMAND, build_tree, environment, fails, run, works
 
 
-@pytest.fixture
-def at(tmp_path: Path) -> Path:
-    """A directory with a tree whose listing is longer than any pipe, and archives of it."""
-    here = tmp_path / "here"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree whose listing is longer than any pipe, and archives of it."""
+    here = tmp_path_factory.mktemp("streams")
     build_tree(here / "src", files=40)
     (here / "src" / "many").mkdir()
     for i in range(3000):
@@ -22,6 +22,16 @@ def at(tmp_path: Path) -> Path:
     works("make", "x.catar", "src", cwd=here)
     works("make", "x.caidx", "src", cwd=here)
     works("make", "x.caibx", "x.catar", cwd=here)
+    return here
+
+
+@pytest.fixture
+def at(made: Path, tmp_path: Path) -> Path:
+    """A directory for runs, with those archives in it, which are only read."""
+    here = tmp_path / "here"
+    here.mkdir()
+    for path in made.iterdir():
+        (here / path.name).symlink_to(path)
     return here
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filesystems import FileSystems
 
 from casync_compat.errors import FileError
 from casync_compat.fs.blob import BlobInput, file_system_size
@@ -193,6 +195,24 @@ def test_a_missing_file(tmp_path: Path) -> None:
         BlobInput(os.fsencode(tmp_path / "nowhere")).__enter__()
 
 
+@pytest.mark.root
+def test_a_device_is_read_to_the_end_of_its_file_system(filesystems: FileSystems) -> None:
+    """A block device with a file system has the size that the superblock says, and its bytes come from the device."""
+    at = filesystems.directory("ext4")
+    device = next(
+        line.split()[0]
+        for line in Path("/proc/self/mounts").read_text().splitlines()
+        if line.split()[1] == str(at)
+    )
+    with open(device, "rb") as raw, BlobInput(os.fsencode(device)) as blob:
+        head = raw.read(4096)
+        assert blob.size == file_system_size(head)
+        assert stat.S_ISBLK(blob.mode)
+        buffer = memoryview(bytearray(4096))
+        assert blob.read_into(buffer) == 4096
+        assert bytes(buffer[1024:]) == head[1024:]
+
+
 class _Stdin:
     """Puts a descriptor in the place of standard input for a while."""
 
@@ -273,3 +293,16 @@ def test_files_without_holes_have_none(tmp_path: Path) -> None:
         assert blob.take_hole() == 0
         assert read_all(blob) == bytes(100_000)
         assert blob.take_hole() == 0
+
+
+@pytest.mark.parametrize("size", [0, 1 << 20, (8 << 20) - 1])
+def test_a_sparse_file_that_shrinks(tmp_path: Path, size: int) -> None:
+    """The room behind a new end is not taken for the rest of a hole: it is an error, as for any file."""
+    path = tmp_path / "blob"
+    path.write_bytes(b"x" * 4096)
+    os.truncate(path, 8 << 20)
+    with pytest.raises(FileError, match="shrank by"), BlobInput(os.fsencode(path)) as blob:
+        blob.read_into(memoryview(bytearray(4096)))
+        os.truncate(path, size)
+        while blob.take_hole() or blob.read_into(memoryview(bytearray(65536))):
+            pass
