@@ -18,10 +18,10 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 from casync_compat.chunker import ChunkSizes
+from casync_compat.closing import Closing
 from casync_compat.compression import Compression
 from casync_compat.errors import FormatError, UsageError, show_path
 from casync_compat.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
@@ -171,7 +171,7 @@ def _naming(path: bytes) -> Iterator[None]:
         raise FormatError(error.reason, path, error.offset) from error
 
 
-class ArchiveTree:
+class ArchiveTree(Closing):
     """An archive opened as a tree; made by `open_archive`. Use it as a context manager.
 
     Iterating gives `(path, node)` of every node, parents first. `Node.mtime` is as stored; `mtime_ns` below converts.
@@ -181,14 +181,6 @@ class ArchiveTree:
         self._tree = tree
         self._path = path
         self._archive: Archive | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the file and of threads."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
+from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId
 from casync_compat.errors import FormatError
 from casync_compat.index import Index, IndexChunk
@@ -61,7 +60,7 @@ class ChunkFetcher:
         return [(chunk, self.fetch(chunk)) for chunk in chunks]
 
 
-class ChunkStream:
+class ChunkStream(Closing):
     """The stream of an index, front to back (a `catar.walker.ByteSource`), fetched ahead on several threads.
 
     :param start: offset to begin at, in bytes
@@ -89,14 +88,6 @@ class ChunkStream:
         self._ready: deque[tuple[IndexChunk, bytes]] = deque()
         self._ahead = 1  # batches to have under way; grows while reading goes straight on
         self._seek()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop fetching."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from casync_compat.chunker import WINDOW_SIZE, Chunker, ChunkSizes
+from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.slabs import Slab, SlabWriter
@@ -60,7 +60,7 @@ class ChunkCounts:
         return self.total - self.new
 
 
-class _SlabSink:
+class _SlabSink(Closing):
     """A sink over slabs that hashes the whole stream.
 
     :param digest: of the stream; None leaves it out
@@ -90,14 +90,6 @@ class _SlabSink:
         if self._hasher is not None and end > seen:
             slab.users.append(self._sequencer.submit(self._hasher.update, slab.view[seen:end]))
         return end
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop the threads and let go of the buffers."""

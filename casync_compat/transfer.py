@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from casync_compat.closing import Closing
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,7 +38,7 @@ def _executor(workers: int, name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix=name)
 
 
-class OrderedPool(Generic[R]):
+class OrderedPool(Closing, Generic[R]):
     """Runs calls on several threads and gives their results in the order of submission.
 
     :param jobs: threads
@@ -48,14 +49,6 @@ class OrderedPool(Generic[R]):
         self._executor = _executor(jobs, "worker")
         self._depth = max(depth, 1)
         self._pending: deque[Future[R]] = deque()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Forget what has not begun, and wait for what has."""

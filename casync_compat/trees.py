@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 
 from casync_compat.assemble import ChunkFetcher, ChunkStream, IndexReader
+from casync_compat.closing import Closing
 from casync_compat.errors import CasyncError, FormatError, UsageError, show_path
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.readers import FileReader, StreamSource, read_whole
@@ -53,7 +52,7 @@ def wrap_errors(error: CatarError, path: bytes | None) -> CasyncError:
     return UsageError(f"{show_path(name)}: {error}")
 
 
-class Tree:
+class Tree(Closing):
     """An open tree. Use it as a context manager.
 
     :ivar kind: what it is
@@ -90,14 +89,6 @@ class Tree:
                 raise UsageError("an index needs a chunk store")
             self.index = index or load_index(path)
             self._fetcher = ChunkFetcher(self.index, source, path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of files and threads."""

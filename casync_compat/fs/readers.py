@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import select
 import stat
-from types import TracebackType
-from typing import Self
 
+from casync_compat.closing import Closing
 from casync_compat.errors import FileError, FormatError
 
 __all__ = ["FileReader", "StreamSource", "read_whole", "wait_readable"]
@@ -15,7 +14,7 @@ __all__ = ["FileReader", "StreamSource", "read_whole", "wait_readable"]
 _PIECE = 256 << 10
 
 
-class FileReader:
+class FileReader(Closing):
     """A regular file or block device at any offset (a `catar.archive.RandomAccess`).
 
     :param path: the file
@@ -62,14 +61,6 @@ class FileReader:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class StreamSource:

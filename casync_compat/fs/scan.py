@@ -20,9 +20,8 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import Self
 
+from casync_compat.closing import Closing
 from casync_compat.errors import FileError
 from casync_compat.fs.exclude import MAX_FILE_SIZE, Rule, decide, parse_rules
 from casync_compat.fs.inspect import FileSystem, Inspector, RawFile
@@ -96,7 +95,7 @@ class _Directory:
         self.in_runs = False
 
 
-class Scanner:
+class Scanner(Closing):
     """A `TreeStream` over a directory.
 
     :param root: the directory; may itself be a symlink to one
@@ -146,14 +145,6 @@ class Scanner:
     def full_path(self) -> bytes:
         """Path of the current node, from where the process stands."""
         return os.path.join(self.root, self.path) if self.path else self.root
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close every descriptor."""
