@@ -20,7 +20,7 @@ from casync_compat.digest import Hasher
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.fs.apply import ApplyOptions, TreeWriter
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.fs.reflink import BlockSharer
+from casync_compat.fs.reflink import BLOCK, BlockSharer
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.fs.write_file import PayloadWriter
 from casync_compat.index import Index, IndexChunk, digest_of_flags
@@ -176,18 +176,16 @@ class _Sharing:
         self._seeds = seeds
 
     def on_payload(self, fd: int, node: Node, path: bytes) -> None:
-        if not self._seeds.used or not node.size:
+        if not self._seeds.used or node.size < BLOCK:
             return
         begin, end = node.payload_offset, node.payload_offset + node.size
         for chunk in self._index.chunks(self._index.at(begin)):
             if chunk.start >= end:
                 break
-            for part in self._seeds.parts(chunk.id):
-                first = max(chunk.start + part.at, begin)
-                last = min(chunk.start + part.at + part.size, end)
-                if first < last:
-                    there = part.offset + first - chunk.start - part.at
-                    self.sharer.add(part.path, there, fd, first - begin, last - first)
+            first, last = max(chunk.start, begin), min(chunk.end, end)
+            for part in self._seeds.parts(chunk.id, first - chunk.start, last - chunk.start):
+                at = chunk.start + part.at - begin
+                self.sharer.add(part.path, part.offset, fd, at, part.size)
         self.sharer.flush()
 
 

@@ -125,10 +125,13 @@ class BlobSeed:
             sink.finish()
             self._places = _Places(sink.index)
 
-    def parts(self, id_: bytes) -> list[FilePart] | None:
-        """The file parts of a chunk, None when the seed does not have it."""
+    def parts(self, id_: bytes, first: int = 0, last: int | None = None) -> list[FilePart] | None:
+        """The file parts of a chunk between two offsets in it, None when the seed does not have it."""
         place = self._places.find(id_)
-        return None if place is None else [FilePart(self.path, place[0], 0, place[1])]
+        if place is None:
+            return None
+        offset, size = place
+        return [FilePart(self.path, offset + first, first, (size if last is None else last) - first)]
 
     def read(self, id_: bytes) -> bytes | None:
         """What stands where the chunk was, None when the seed does not have it."""
@@ -252,15 +255,15 @@ class TreeSeed:
             yield -1, behind, at - offset, count
             at += count
 
-    def parts(self, id_: bytes) -> list[FilePart] | None:
-        """The file parts of a chunk, None when the seed does not have it."""
+    def parts(self, id_: bytes, first: int = 0, last: int | None = None) -> list[FilePart] | None:
+        """The file parts of a chunk between two offsets in it, None when the seed does not have it."""
         place = self._places.find(id_) if self._places is not None else None
         if place is None:
             return None
+        offset, size = place
+        runs = self._runs(offset + first, (size if last is None else last) - first)
         return [
-            FilePart(self._path(row), there, at, size)
-            for row, there, at, size in self._runs(*place)
-            if row >= 0
+            FilePart(self._path(row), there, first + at, count) for row, there, at, count in runs if row >= 0
         ]
 
     def read(self, id_: bytes) -> bytes | None:
@@ -320,10 +323,14 @@ class SeedSource:
         """Whether a seed had the chunk when it was read."""
         return any(seed.parts(id) is not None for seed in self.seeds)
 
-    def parts(self, id: bytes) -> list[FilePart]:
-        """Where the files are that a chunk can be found in; empty when it is in none."""
+    def parts(self, id: bytes, first: int = 0, last: int | None = None) -> list[FilePart]:
+        """Where the files are that a chunk can be found in; empty when it is in none.
+
+        :param first: only what lies behind this offset in the chunk, in bytes
+        :param last: only what lies before this one; None for the chunk's end
+        """
         for seed in self.seeds:
-            parts = seed.parts(id)
+            parts = seed.parts(id, first, last)
             if parts is not None:
                 return parts
         return []

@@ -12,12 +12,13 @@ import fcntl
 import os
 import struct
 
-__all__ = ["BlockSharer"]
+__all__ = ["BLOCK", "BlockSharer"]
 
 _FIDEDUPERANGE = 0xC0189436
 _HEAD = struct.Struct("=QQHHI")
 _INFO = struct.Struct("=qQQiI")
-_BLOCK = 4096
+BLOCK = 4096
+"""Ranges are shared in multiples of this, in bytes; smaller files share nothing."""
 _MOST = 16 << 20
 _UNABLE = frozenset(
     {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES}
@@ -50,7 +51,7 @@ class BlockSharer:
                 self._run = (path, source_at, fd, at, length + size)
                 return
             self.flush()
-        if (source_offset - offset) % _BLOCK == 0:
+        if (source_offset - offset) % BLOCK == 0:
             self._run = (source, source_offset, target_fd, offset, size)
 
     def flush(self) -> None:
@@ -59,8 +60,8 @@ class BlockSharer:
         if run is None:
             return
         source, source_offset, fd, offset, size = run
-        skip = -offset % _BLOCK
-        size = (size - skip) // _BLOCK * _BLOCK
+        skip = -offset % BLOCK
+        size = (size - skip) // BLOCK * BLOCK
         if size <= 0:
             return
         try:

@@ -89,7 +89,7 @@ def test_mode(tmp_path: Path, mode: int, umask: int) -> None:
 
 def test_an_existing_file_keeps_its_mode(tmp_path: Path) -> None:
     """Replacing a file does not open it to others, nor close it."""
-    for mode in (0o600, 0o666, 0o4755):
+    for mode in (0o600, 0o666, 0o755):
         (tmp_path / "out").touch()
         os.chmod(tmp_path / "out", mode)
         write(tmp_path / "out", b"x")
