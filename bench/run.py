@@ -109,21 +109,24 @@ class Bench:
             target = str(self.at(tool, name + suffix))
             out[tool] = [
                 *start,
-                *(a.replace("{}", target).replace("{s}", str(self.at(tool, "store"))) for a in arguments),
+                *(
+                    a.replace("{}", target)
+                    .replace("{s}", str(self.at(tool, "store")))
+                    .replace("{b}", str(self.at(tool, "blobs")))
+                    for a in arguments
+                ),
             ]
         return out
 
     def jobs(self) -> list[Job]:
         return [*self._make_jobs(), *self._blob_jobs(), *self._read_jobs(), *self._extract_jobs()]
 
-    def _same_files(self, name: str, stores: bool = False) -> Callable[[], str]:
+    def _same_files(self, name: str, stores: str = "") -> Callable[[], str]:
         def check() -> str:
             ours, theirs = self.at("pycasync", name), self.at("casync", name)
             if file_digest(ours) != file_digest(theirs):
                 return f"{name} differs"
-            if stores and store_names(self.at("pycasync", "store")) != store_names(
-                self.at("casync", "store")
-            ):
+            if stores and store_names(self.at("pycasync", stores)) != store_names(self.at("casync", stores)):
                 return "chunk stores differ"
             return ""
 
@@ -143,7 +146,7 @@ class Bench:
                 "make tree, empty store",
                 {**make, "tar+zstd": tar},
                 self._drop("store", "tree.caidx"),
-                self._same_files("tree.caidx", stores=True),
+                self._same_files("tree.caidx", stores="store"),
             ),
             Job(
                 "make tree, all chunks present",
@@ -161,12 +164,12 @@ class Bench:
         ]
 
     def _blob_jobs(self) -> list[Job]:
-        make = self.both("make", "--store={s}", "{}", str(self.blob), name="blob", suffix=".caibx")
-        index = self.both("make", "--store={s}", "{}", str(self.blob), name="blob2", suffix=".caibx")
-        image = self.both("make", "--store={s}", "{}", str(self.image), name="image", suffix=".caibx")
+        make = self.both("make", "--store={b}", "{}", str(self.blob), name="blob", suffix=".caibx")
+        index = self.both("make", "--store={b}", "{}", str(self.blob), name="blob2", suffix=".caibx")
+        image = self.both("make", "--store={b}", "{}", str(self.image), name="image", suffix=".caibx")
         index = {"pycasync, no stream digest": [*index["pycasync"], "--stream-digest=no"]}
         if self.desync:
-            store = self.at("desync", "store")
+            store = self.at("desync", "blobs")
             make["desync"] = [
                 self.desync,
                 "make",
@@ -178,12 +181,12 @@ class Bench:
             index["desync, store full"] = make["desync"]
 
         def fresh(tool: str) -> None:
-            remove(self.at(tool, "store"), self.at(tool, "blob.caibx"))
+            remove(self.at(tool, "blobs"), self.at(tool, "blob.caibx"))
             if tool == "desync":
-                self.at(tool, "store").mkdir()
+                self.at(tool, "blobs").mkdir()
 
         return [
-            Job("make blob, empty store", make, fresh, self._same_files("blob.caibx", stores=True)),
+            Job("make blob, empty store", make, fresh, self._same_files("blob.caibx", stores="blobs")),
             Job("make blob, all chunks present", index),
             Job("make image with holes", image, self._drop("image.caibx"), self._same_files("image.caibx")),
         ]
@@ -223,7 +226,7 @@ class Bench:
         )
         blob = self.both(
             "extract",
-            "--store={s}",
+            "--store={b}",
             "--seed-output=no",
             str(self.at("casync", "blob.caibx")),
             "{}",
@@ -235,7 +238,7 @@ class Bench:
                 self.desync,
                 "extract",
                 "-s",
-                str(self.at("casync", "store")),
+                str(self.at("casync", "blobs")),
                 str(self.at("casync", "blob.caibx")),
                 str(self.at("desync", "out.blob")),
             ]
@@ -252,11 +255,14 @@ class Bench:
     def prepare_reading(self) -> None:
         """Fill the stores that the reading jobs need, whatever jobs ran before."""
         for tool, start in (("pycasync", self.py), ("casync", [self.casync])):
-            for name, source in (("tree.caidx", self.tree), ("blob.caibx", self.blob)):
+            for name, store, source in (
+                ("tree.caidx", "store", self.tree),
+                ("blob.caibx", "blobs", self.blob),
+            ):
                 target = self.at(tool, name)
                 remove(target)
                 run(
-                    [*start, "make", f"--store={self.at(tool, 'store')}", str(target), str(source)],
+                    [*start, "make", f"--store={self.at(tool, store)}", str(target), str(source)],
                     self.work / "time",
                 )
 
