@@ -7,10 +7,8 @@ Chunks come from seeds first, then from the stores; every one is checked against
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -20,6 +18,7 @@ from casync_compat.digest import Hasher
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.fs.apply import ApplyOptions, TreeWriter
 from casync_compat.fs.atomic import AtomicFile
+from casync_compat.fs.blob import device_size
 from casync_compat.fs.reflink import BLOCK, BlockSharer
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.fs.write_file import PayloadWriter
@@ -34,8 +33,6 @@ from catar.encoder import Encoder
 from catar.records import Node
 
 __all__ = ["ExtractOptions", "ExtractResult", "extract_archive", "extract_blob"]
-
-_BLKGETSIZE64 = 0x80081272
 
 Warn = Callable[[str], None]
 
@@ -275,10 +272,6 @@ def extract_archive(
 # Blobs
 
 
-def _device_size(fd: int) -> int:
-    return int.from_bytes(fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8)), sys.byteorder)
-
-
 def extract_blob(
     source: bytes | None,
     output: bytes | None,
@@ -347,7 +340,7 @@ def _holds_data(path: bytes) -> bool:
 
 def _check_room(fd: int, output: bytes, size: int) -> None:
     if stat.S_ISBLK(os.fstat(fd).st_mode):
-        there = _device_size(fd)
+        there = device_size(fd)
         if there < size:
             raise FileError(output, "write", f"the device has {there} bytes, the blob {size}")
 

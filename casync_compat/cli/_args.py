@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from casync_compat.errors import UsageError
 
-__all__ = ["OPTIONS", "VERBS", "Verb", "find_verb", "parser_for", "split_verb"]
+__all__ = ["OPTIONS", "VERBS", "Verb", "find_verb", "parse_boolean", "parser_for", "split_verb"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,8 @@ class Option:
     keywords: dict[str, Any] = field(default_factory=dict)
 
 
-def _boolean(text: str) -> bool:
+def parse_boolean(text: str) -> bool:
+    """casync's words for yes and no, in either case. :raises argparse.ArgumentTypeError: for any other"""
     lower = text.lower()
     if lower in ("1", "yes", "y", "true", "t", "on"):
         return True
@@ -192,7 +193,7 @@ def _bool(flag: str, help: str, verbs: Iterable[str], default: bool) -> Option:
         (flag,),
         f"{help} (default {word})",
         frozenset(verbs),
-        {"type": _boolean, "default": default, "metavar": "yes|no"},
+        {"type": parse_boolean, "default": default, "metavar": "yes|no"},
     )
 
 
@@ -397,7 +398,7 @@ def environment_flag(name: str) -> bool:
     if not text:
         return False
     try:
-        return _boolean(text)
+        return parse_boolean(text)
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"${name}: {error}") from error
 

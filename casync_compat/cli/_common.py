@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from casync_compat.cli._args import parse_boolean
 from casync_compat.cli._location import default_store, local_path, open_source
 from casync_compat.digest import Digest
 from casync_compat.errors import FileError, UsageError
@@ -88,12 +89,10 @@ def _number(text: str) -> int | None:
 
 
 def _boolean(text: str, option: str) -> bool:
-    lower = text.lower()
-    if lower in ("1", "yes", "y", "true", "t", "on"):
-        return True
-    if lower in ("0", "no", "n", "false", "f", "off"):
-        return False
-    raise UsageError(f"{option}={text} is neither a valid id nor yes or no")
+    try:
+        return parse_boolean(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{option}={text} is neither a valid id nor yes or no") from error
 
 
 def id_shift(options: argparse.Namespace) -> IdShift:

@@ -18,7 +18,7 @@ from typing import Self
 from casync_compat.errors import FileError
 from casync_compat.fs.readers import wait_readable
 
-__all__ = ["BlobInput", "file_system_size"]
+__all__ = ["BlobInput", "device_size", "file_system_size"]
 
 _BLKGETSIZE64 = 0x80081272
 _PROBE = 4096
@@ -75,6 +75,11 @@ def _fat_size(head: bytes) -> int | None:
     return sectors * sector or None
 
 
+def device_size(fd: int) -> int:
+    """Size in bytes of an open block device."""
+    return int.from_bytes(fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8)), sys.byteorder)
+
+
 class BlobInput:
     """Context manager around the input.
 
@@ -123,8 +128,7 @@ class BlobInput:
         self._left = self.size
 
     def _device_size(self) -> int:
-        raw = fcntl.ioctl(self._fd, _BLKGETSIZE64, bytes(8))
-        size = int.from_bytes(raw, sys.byteorder)
+        size = device_size(self._fd)
         described = file_system_size(os.pread(self._fd, _PROBE, 0))
         return min(size, described) if described else size
 
