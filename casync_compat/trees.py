@@ -58,6 +58,7 @@ class Tree(Closing):
     :ivar kind: what it is
     :ivar path: the file or directory, None for standard input
     :ivar index: of an archive index, else None
+    :param contents: False when no payload will be asked for, so that a directory's files are not read in advance
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Tree(Closing):
         feature_flags: int = DEFAULT,
         shift: IdShift | None = None,
         jobs: int | None = None,
+        contents: bool = True,
     ) -> None:
         if not kind.is_tree:
             raise UsageError(f"a {kind.value} has no files in it")
@@ -79,6 +81,7 @@ class Tree(Closing):
         self._flags = feature_flags
         self._shift = shift
         self._jobs = jobs
+        self._contents = contents
         self._stack = ExitStack()
         self._file: FileReader | None = None
         self._fetcher: ChunkFetcher | None = None
@@ -131,7 +134,7 @@ class Tree(Closing):
                 raise UsageError(
                     "a path inside is only looked up in archives; name the directory itself instead"
                 )
-            scanner = Scanner(self.path or b".", self._flags, shift=self._shift)
+            scanner = Scanner(self.path or b".", self._flags, shift=self._shift, contents=self._contents)
             return self._stack.enter_context(scanner)
         where = self.locate(path) if path.strip(b"/") else None
         return Walker(

@@ -143,8 +143,11 @@ def source_for(options: argparse.Namespace, index: str | None) -> ChunkSource:
     return open_source(store, options.extra_store)
 
 
-def open_tree(options: argparse.Namespace, argument: str | None) -> Tree:
-    """Open a verb's input as a tree."""
+def open_tree(options: argparse.Namespace, argument: str | None, *, contents: bool = True) -> Tree:
+    """Open a verb's input as a tree.
+
+    :param contents: whether payloads will be asked for
+    """
     kind = tree_kind(options, argument)
     path: bytes | None
     if kind is Kind.DIRECTORY:
@@ -158,6 +161,7 @@ def open_tree(options: argparse.Namespace, argument: str | None) -> Tree:
         feature_flags=feature_flags(options),
         shift=id_shift(options),
         jobs=options.jobs,
+        contents=contents,
     )
 
 

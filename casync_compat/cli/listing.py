@@ -13,7 +13,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     source, inside = arguments(options)
     mask = replay_mask(options)
-    with archive_errors(source), open_tree(options, source) as tree:
+    contents = options.verb == "mtree"  # its lines have digests
+    with archive_errors(source), open_tree(options, source, contents=contents) as tree:
         stream = tree.stream(os.fsencode(inside or ""))
         if options.verb == "mtree":
             write_lines(mtree_lines(stream, mask=mask, shifted=shifts(options)))
