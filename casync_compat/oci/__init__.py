@@ -1,0 +1,1 @@
+"""OCI images made of casync indexes. See README.md in this directory."""

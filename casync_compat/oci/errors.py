@@ -1,0 +1,84 @@
+"""Errors of images and registries, beneath the one root of this package.
+
+CasyncError
+├── BlobError
+│   ├── BlobMissing     no such blob or manifest
+│   └── BlobCorrupt     its bytes have another digest or size than its descriptor says
+├── ImageError          a manifest, config, pack index or recipe is malformed or contradicts another
+└── RegistryError       a registry refused, or could not be reached
+    └── AccessDenied    it wants (other) credentials
+"""
+
+from __future__ import annotations
+
+from casync_compat.errors import CasyncError
+
+__all__ = ["AccessDenied", "BlobCorrupt", "BlobError", "BlobMissing", "ImageError", "RegistryError"]
+
+
+class BlobError(CasyncError):
+    """A blob could not be had.
+
+    :ivar digest: of the blob, as text (`sha256:…`)
+    :ivar where: the layout, archive or repository, as a user would name it
+    """
+
+    def __init__(self, digest: str, where: str, why: str = "") -> None:
+        super().__init__(digest, where, why)
+        self.digest = digest
+        self.where = where
+        self.why = why
+
+
+class BlobMissing(BlobError):
+    """The place does not have the blob."""
+
+    def __str__(self) -> str:
+        what = f" ({self.why})" if self.why else ""
+        return f"{self.where}: blob {self.digest} is missing{what}; the image is incomplete: push or copy it again"
+
+
+class BlobCorrupt(BlobError):
+    """The place has other bytes under this digest."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: blob {self.digest} is corrupt: {self.why}; delete it and push or copy it again"
+
+
+class ImageError(CasyncError):
+    """A document of an image is malformed, or not what this version understands.
+
+    :ivar where: the image or blob, as a user would name it
+    """
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(where, why)
+        self.where = where
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.why}"
+
+
+class RegistryError(CasyncError):
+    """A registry did not do what was asked.
+
+    :ivar where: the registry or repository
+    :ivar op: what was being done, as a verb phrase ("upload blob sha256:…")
+    :ivar status: the HTTP status, 0 when there was no answer
+    """
+
+    def __init__(self, where: str, op: str, why: str, status: int = 0) -> None:
+        super().__init__(where, op, why, status)
+        self.where = where
+        self.op = op
+        self.why = why
+        self.status = status
+
+    def __str__(self) -> str:
+        status = f" (HTTP {self.status})" if self.status else ""
+        return f"{self.where}: cannot {self.op}: {self.why}{status}"
+
+
+class AccessDenied(RegistryError):
+    """Credentials are missing, wrong, or not enough."""
