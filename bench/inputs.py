@@ -110,3 +110,13 @@ def tiny_files(target: Path, count: int) -> Path:
             directory.mkdir(parents=True)
         (directory / f"file-{number:07}").write_bytes(b"%d\n" % number)
     return target
+
+
+def large_files(target: Path, *sources: Path) -> Path:
+    """A tree of few large files: copies of `sources`."""
+    if target.exists():
+        return target
+    target.mkdir()
+    for source in sources:
+        shutil.copyfile(source, target / source.name)
+    return target
