@@ -1,0 +1,234 @@
+"""Requests made to last: redirects, second attempts, credentials where they belong, and what has moved.
+
+    >>> exchange.send(Request("GET", url), authorizer, scopes, op="read a manifest", where="…")
+
+Rules, and where they are from:
+
+* Authorization goes to the registry's own origin and nowhere else; a redirect to another one is followed without it
+  (distribution-spec, "Redirects"). No redirect leads from https to http.
+* 408, 429, 500, 502, 503, 504 and broken connections are tried again when the request can be repeated, after a pause
+  that doubles, or that the server asks for in Retry-After. Other statuses are the caller's to judge.
+* 401 is answered once for each request; 403 is final.
+* `Warning: 299` is shown to the user, each text once (distribution-spec, "Warnings").
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin
+
+from casync_compat.oci.auth import Authorizer, parse_challenges
+from casync_compat.oci.errors import RegistryError
+from casync_compat.oci.http import Headers, Request, Transport, TransportError, origin
+from casync_compat.oci.traffic import Answer, CountedBody, Meter, Traffic
+
+__all__ = ["ATTEMPTS", "Clock", "Exchange", "is_temporary"]
+
+ATTEMPTS = 6
+_REDIRECTS = 10
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+_LONGEST_ASKED = 300.0
+"""A server that asks for a longer pause than this many seconds gets an error instead."""
+
+_WARNINGS = 20
+_TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
+_WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
+
+
+def is_temporary(status: int) -> bool:
+    """Whether the same request may succeed later."""
+    return status in _TEMPORARY
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time, for tests to replace. `jitter` gives numbers from 0 to 1."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    jitter: Callable[[], float] = random.random
+
+
+class Exchange:
+    """Sends requests. May be used from several threads at once.
+
+    :param insecure: whether certificates are not checked, and redirects may leave TLS
+    :param warn: told the registry's warnings
+    :param on_bytes: told of bytes moved, from whichever thread moves them
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        *,
+        insecure: bool = False,
+        warn: Callable[[str], None] | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self.insecure = insecure
+        self._warn = warn
+        self._warned: set[str] = set()
+        self._warn_lock = threading.Lock()
+        self._meter = Meter(on_bytes)
+        self._reached: set[tuple[str, str, int]] = set()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has moved so far."""
+        return self._meter.traffic
+
+    def send(
+        self,
+        request: Request,
+        authorizer: Authorizer | None,
+        scopes: frozenset[str],
+        *,
+        op: str,
+        where: str,
+        repeat: bool = True,
+    ) -> Answer:
+        """The answer, whatever its status, once it is not worth asking again.
+
+        :param authorizer: of the registry whose origin `request.url` has; None sends no credentials
+        :param repeat: whether a request that failed half-way may be sent again
+        :raises RegistryError: there is none
+        :raises AccessDenied: no token could be had
+        """
+        answered = False
+        attempt = 0
+        while True:
+            used = authorizer.header(scopes) if authorizer is not None else None
+            try:
+                answer = self.once(request, used)
+            except TransportError as error:
+                if not repeat or attempt == ATTEMPTS - 1 or not self._may_pass(error, request):
+                    raise RegistryError(where, op, error.why) from error
+                self.pause(attempt)
+                attempt += 1
+                continue
+            if answer.status == 401 and authorizer is not None and answer.at_home and not answered:
+                answered = True
+                if _introduced(authorizer, answer, scopes, used):
+                    continue
+            if not repeat or attempt == ATTEMPTS - 1 or not is_temporary(answer.status):
+                return answer
+            if not self.pause(attempt, answer.headers):
+                return answer
+            answer.drain()
+            attempt += 1
+
+    def _may_pass(self, error: TransportError, request: Request) -> bool:
+        # Nobody there on first contact is a mistyped name; later it is a server that is being restarted.
+        stranger = error.absent and _origin(request.url) not in self._reached
+        return not (error.final or stranger)
+
+    def once(self, request: Request, authorization: str | None) -> Answer:
+        """One attempt, redirects followed.
+
+        :raises TransportError: no answer, or a redirect that is not followed
+        """
+        if request.body is not None:
+            request = replace(request, body=CountedBody(request.body, self._meter))
+        url, home = request.url, _origin(request.url)
+        for _ in range(_REDIRECTS):
+            here = _origin(url)
+            if request.secret and here != home:
+                raise TransportError("it redirects elsewhere what is not for everybody", final=True)
+            headers = dict(request.headers)
+            if here != home:
+                headers.pop("Authorization", None)
+            if authorization is not None and here == home:
+                headers["Authorization"] = authorization
+            self._meter.add(requests=1)
+            response = self._transport.send(
+                replace(request, url=url, headers=headers), verify=not self.insecure
+            )
+            self._reached.add(here)
+            answer = Answer(response, url, here == home, self._meter)
+            self._show_warnings(response.headers)
+            location = response.headers.get("Location")
+            if response.status not in (301, 302, 303, 307, 308) or location is None:
+                return answer
+            answer.drain()
+            if request.method not in ("GET", "HEAD") and response.status not in (307, 308):
+                raise TransportError(
+                    f"it redirects a {request.method} with status {response.status}", final=True
+                )
+            target = _joined(url, location)
+            if here[0] == "https" and _origin(target)[0] != "https" and not self.insecure:
+                raise TransportError("it redirects from https to http, which is not followed", final=True)
+            url = target
+        raise TransportError(f"it redirects more than {_REDIRECTS} times", final=True)
+
+    def pause(self, attempt: int, headers: Headers | None = None) -> bool:
+        """Wait before attempt `attempt + 2`. False, at once, if the server asks for more patience than there is."""
+        asked = self._asked(headers) if headers is not None else None
+        if asked is not None and asked > _LONGEST_ASKED:
+            return False
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+        pause = longest * (0.5 + self._clock.jitter() / 2)
+        # Jitter is added to what was asked for, so that clients turned away together do not come back together.
+        self._clock.sleep(pause if asked is None else asked + pause / 4)
+        return True
+
+    def _asked(self, headers: Headers) -> float | None:
+        text = headers.get("Retry-After")
+        if text is None:
+            return None
+        if text.isascii() and text.isdigit():
+            return float(text[:12])
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - self._clock.now())
+        except (ValueError, TypeError, OverflowError):
+            return None
+
+    def _show_warnings(self, headers: Headers) -> None:
+        for value in headers.all("Warning"):
+            for match in _WARNING.finditer(value):
+                text = "".join(c if c.isprintable() else " " for c in re.sub(r"\\(.)", r"\1", match[1]))[:500]
+                with self._warn_lock:
+                    known = text in self._warned or len(self._warned) >= _WARNINGS
+                    self._warned.add(text)
+                if not known and self._warn is not None:
+                    self._warn(text)
+
+
+def _introduced(authorizer: Authorizer, answer: Answer, scopes: frozenset[str], used: str | None) -> bool:
+    """Take in what a 401 asks for. Returns whether the request is worth sending again; the answer is closed then."""
+    try:
+        again = authorizer.learn(parse_challenges(answer.headers.all("WWW-Authenticate")), scopes, used)
+    except BaseException:
+        answer.close()
+        raise
+    if again:
+        answer.drain()
+    return again
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise TransportError(
+            f"it redirects to an address that cannot be used: {error}", final=True
+        ) from error
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    try:
+        return origin(url)
+    except ValueError as error:
+        raise TransportError(
+            f"it redirects to an address that cannot be used: {error}", final=True
+        ) from error

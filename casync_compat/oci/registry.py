@@ -1,0 +1,135 @@
+"""Registries reached over HTTP, as they are told apart and opened.
+
+    >>> with RegistryClient(environ=os.environ) as client:
+    ...     source = client.repository(parse_reference("docker://docker.io/library/debian:12"))
+    ...     target = client.repository(parse_reference("docker://localhost:5000/debian"))
+
+One client shares connections, counters and warnings between all repositories of a run. Nothing is sent before something
+is asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from casync_compat.closing import Closing
+from casync_compat.errors import UsageError
+from casync_compat.oci.auth import Authorizer
+from casync_compat.oci.credentials import Credential, Credentials
+from casync_compat.oci.endpoint import Access, Endpoint
+from casync_compat.oci.exchange import Clock, Exchange
+from casync_compat.oci.http import Request, Response, Transport, is_loopback
+from casync_compat.oci.reference import Reference
+from casync_compat.oci.repository import Repository
+from casync_compat.oci.traffic import Traffic
+
+__all__ = ["Clock", "RegistryClient", "Repository", "Traffic", "open_repository"]
+
+_AGENT = "pycasync"
+
+
+class RegistryClient(Closing):
+    """Opens repositories. May be used from several threads at once.
+
+    :param environ: variables for credentials, certificates and proxies (see `credentials` and `transport`)
+    :param insecure: accept plain HTTP and certificates that are not trusted
+    :param warn: told the registries' own warnings, each once
+    :param on_bytes: told of the bytes of bodies as they move up or down, from whichever thread moves them
+    :param transport: in place of connections
+    :raises UsageError: urllib3 is not installed
+    """
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str],
+        insecure: bool = False,
+        warn: Callable[[str], None] | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if transport is None:
+            from casync_compat.oci.transport import PooledTransport  # lazily: ssl costs 20 ms
+
+            transport = PooledTransport(environ, _AGENT)
+        self._transport = transport
+        self._clock = clock or Clock()
+        self._insecure = insecure
+        self._credentials = Credentials(environ)
+        self._exchange = Exchange(transport, self._clock, insecure=insecure, warn=warn, on_bytes=on_bytes)
+        self._lock = threading.Lock()
+        self._endpoints: dict[tuple[str, str | None], Endpoint] = {}
+
+    def close(self) -> None:
+        self._transport.close()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has moved so far."""
+        return self._exchange.traffic
+
+    def repository(
+        self,
+        reference: Reference,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        scheme: str | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> Repository:
+        """The repository that a `docker://` reference names; its tag and digest do not matter here.
+
+        :param username: with `password`, used instead of what the files say
+        :param scheme: `https` or `http` for exactly that; None: TLS, and plain HTTP where that is acceptable
+        :raises UsageError: the reference is of another transport, or only one of name and password was given
+        """
+        if reference.transport != "docker":
+            raise UsageError(f"{reference}: this is not in a registry")
+        if (username is None) != (password is None):
+            raise UsageError("a user name and a password for a registry must be given together")
+        host = reference.place
+        if scheme is None and not (self._insecure or is_loopback(host)):
+            scheme = "https"
+        with self._lock:
+            endpoint = self._endpoints.get((host, scheme))
+            if endpoint is None:
+                endpoint = self._endpoints[host, scheme] = Endpoint(host, self._exchange, scheme)
+
+        def find() -> Credential | None:
+            if username is not None and password is not None:
+                return Credential("the command line or environment", username, password)
+            return self._credentials.find(host, reference.repository)
+
+        authorizer = Authorizer(
+            host, find, self._ask_token_server, self._clock.monotonic, insecure=self._insecure
+        )
+        return Repository(Access(endpoint, reference.repository, authorizer), on_close)
+
+    def _ask_token_server(self, request: Request) -> Response:
+        where = urlsplit(request.url).netloc
+        return self._exchange.send(request, None, frozenset(), op="get a token", where=where)
+
+
+def open_repository(
+    reference: Reference,
+    *,
+    environ: Mapping[str, str],
+    insecure: bool = False,
+    username: str | None = None,
+    password: str | None = None,
+    scheme: str | None = None,
+    warn: Callable[[str], None] | None = None,
+    on_bytes: Callable[[int], None] | None = None,
+    transport: Transport | None = None,
+    clock: Clock | None = None,
+) -> Repository:
+    """A repository with a client of its own, which is closed with it. For the parameters see `RegistryClient`."""
+    client = RegistryClient(
+        environ=environ, insecure=insecure, warn=warn, on_bytes=on_bytes, transport=transport, clock=clock
+    )
+    return client.repository(
+        reference, username=username, password=password, scheme=scheme, on_close=client.close
+    )

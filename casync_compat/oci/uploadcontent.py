@@ -1,0 +1,138 @@
+"""What is uploaded: bytes that can be sent from any offset, more than once, collected here or read where they are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Self
+
+from casync_compat.oci.blobs import BlobSource, Check
+from casync_compat.oci.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.http import Body
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["Spool", "UploadContent", "content_of", "spooled"]
+
+_PIECE = 1 << 18
+_SPOOL_MEMORY = 1 << 20
+
+
+class UploadContent:
+    """A blob's bytes, to be sent from any offset, more than once.
+
+    :param read_at: gives exactly the bytes asked for
+    :param trusted: whether the bytes are known to be the descriptor's; otherwise they are hashed as they first go out,
+        and the last of them are held back when they are not
+    """
+
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        read_at: Callable[[int, int], ReadableBuffer],
+        where: str,
+        *,
+        trusted: bool,
+    ) -> None:
+        self.descriptor = descriptor
+        self._read_at = read_at
+        self._check = None if trusted else Check(descriptor, where)
+
+    def part(self, start: int, end: int) -> Body:
+        """The bytes from `start` up to `end`."""
+        return _Part(self, start, end)
+
+    def pieces(self, start: int, end: int) -> Iterator[memoryview]:
+        """The same in pieces.
+
+        :raises BlobCorrupt: they are not the descriptor's
+        """
+        at = start
+        while at < end:
+            piece = memoryview(self._read_at(at, min(_PIECE, end - at))).cast("B")
+            check = self._check
+            if check is not None and check.size == at:
+                check.update(piece)
+                if check.size == self.descriptor.size:
+                    check.finish()
+                    self._check = None
+            at += piece.nbytes
+            yield piece
+
+
+class _Part:
+    def __init__(self, content: UploadContent, start: int, end: int) -> None:
+        self._content = content
+        self._start = start
+        self._end = end
+        self.size = end - start
+
+    def pieces(self) -> Iterator[memoryview]:
+        return self._content.pieces(self._start, self._end)
+
+
+class Spool:
+    """Bytes collected until their digest is known: in memory, and from 1 MiB on in a temporary file without a name.
+
+    :param algorithm: of that digest
+    """
+
+    def __init__(self, algorithm: str = "sha256") -> None:
+        self._algorithm = algorithm
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+        self._hash = hashlib.new(algorithm)
+        self.size = 0
+
+    def write(self, data: ReadableBuffer, /) -> None:
+        view = memoryview(data).cast("B")
+        self._hash.update(view)
+        self.size += view.nbytes
+        if self._file is None:
+            self._memory += view
+            if len(self._memory) > _SPOOL_MEMORY:
+                self._file = tempfile.TemporaryFile(prefix="pycasync-", buffering=0)  # noqa: SIM115
+                view, self._memory = memoryview(self._memory), bytearray()
+        if self._file is not None:
+            while view.nbytes:
+                view = view[self._file.write(view) :]
+
+    @property
+    def digest(self) -> BlobDigest:
+        """Digest of what was written."""
+        return BlobDigest(self._algorithm, self._hash.hexdigest())
+
+    def read_at(self, offset: int, size: int) -> memoryview:
+        """Bytes written before."""
+        if self._file is None:
+            return memoryview(self._memory)[offset : offset + size]
+        return memoryview(os.pread(self._file.fileno(), size, offset))
+
+    def close(self) -> None:
+        """Drop it all."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def spooled(descriptor: Descriptor, spool: Spool) -> UploadContent:
+    """What was spooled, whose digest the caller has compared."""
+    return UploadContent(descriptor, spool.read_at, "", trusted=True)
+
+
+def content_of(source: BlobSource, descriptor: Descriptor) -> UploadContent:
+    """A blob straight from another place, checked on the way."""
+    return UploadContent(
+        descriptor,
+        lambda offset, size: source.read_range(descriptor, offset, size),
+        source.name,
+        trusted=False,
+    )
