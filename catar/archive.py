@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from catar import goodbye, layouts, schema
+from catar import goodbye, layouts
 from catar.decoder import NEED_DATA, Decoder
 from catar.errors import CatarError, FormatError
 from catar.grammar import check_name
@@ -91,6 +91,10 @@ class RangeSource:
     def skip(self, count: int) -> None:
         """Pass over `count` bytes."""
         self._at += count
+
+    def back(self, count: int) -> None:
+        """Go back by `count` bytes."""
+        self._at -= count
 
 
 class PayloadReader(io.RawIOBase):
@@ -271,7 +275,7 @@ class Archive:
         record = where.end - size
         if record - back != where.entry or record < where.entry + 64:
             raise FormatError("lookup table points outside its directory", tail_at)
-        if self._exactly(record, 16) != layouts.HEADER.pack(size, schema.GOODBYE.type):
+        if self._exactly(record, 16) != layouts.HEADER.pack(size, layouts.GOODBYE.type):
             raise FormatError("lookup table has no GOODBYE header", record)
         return record, (size - goodbye.record_size(0)) // goodbye.ITEM_SIZE, first
 
@@ -284,7 +288,7 @@ class Archive:
     def _filename(self, start: int, end: int) -> tuple[bytes, int]:
         """The name in the FILENAME record at `start`, and the offset of the ENTRY after it."""
         size, type_ = layouts.HEADER.unpack(self._exactly(start, 16))
-        row = schema.FILENAME
+        row = layouts.FILENAME
         if type_ != row.type or not row.smallest <= size <= row.largest or start + size > end:
             raise FormatError("lookup table points to something that is not a FILENAME", start)
         body = self._exactly(start + 16, size - 16)

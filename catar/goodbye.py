@@ -15,8 +15,13 @@ from functools import lru_cache
 
 from siphashc import siphash
 
-from catar import schema
+from catar import layouts
 from catar.layouts import GOODBYE_ITEM, GOODBYE_TAIL, HEADER
+
+try:
+    from catar._encode import goodbye_items
+except ImportError:  # built without a C compiler
+    goodbye_items = None  # type: ignore[assignment]
 
 __all__ = ["HASH_KEY", "ChildTable", "find", "hash_name", "level_order", "parse_tail", "record_size"]
 
@@ -106,17 +111,25 @@ class ChildTable:
         self.names_seen.add(known)
         return False
 
+    def add_run(self, starts: bytes, hashes: bytes, last_name: bytes) -> None:
+        """Note several children: their offsets and the hashes of their names as `array("Q")` holds them."""
+        self.starts.frombytes(starts)
+        self.hashes.frombytes(hashes)
+        self.last_name = last_name
+
     def record(self, offset: int) -> bytes:
         """The whole GOODBYE record, when it stands at `offset`."""
         count = len(self.starts)
         size = record_size(count)
-        tail = GOODBYE_TAIL.pack(offset - self.entry_offset, size, schema.GOODBYE_TAIL_MARKER)
-        head = HEADER.pack(size, schema.GOODBYE.type)
+        tail = GOODBYE_TAIL.pack(offset - self.entry_offset, size, layouts.GOODBYE_TAIL_MARKER)
+        head = HEADER.pack(size, layouts.GOODBYE.type)
         if not count:
             return head + tail
         if count == 1:
             back = offset - self.starts[0]
             return head + GOODBYE_ITEM.pack(back, back, self.hashes[0]) + tail
+        if goodbye_items is not None:
+            return head + goodbye_items(offset, self.starts, self.hashes) + tail
         return head + self._items(offset, count) + tail
 
     def _items(self, offset: int, count: int) -> bytes:
@@ -141,7 +154,7 @@ class ChildTable:
 def parse_tail(data: bytes) -> tuple[int, int] | None:
     """`(entry_offset, record size)` from the last 24 bytes of a GOODBYE record, None when they are no such tail."""
     entry_offset, size, marker = GOODBYE_TAIL.unpack(data)
-    if marker != schema.GOODBYE_TAIL_MARKER or size < record_size(0) or (size - record_size(0)) % ITEM_SIZE:
+    if marker != layouts.GOODBYE_TAIL_MARKER or size < record_size(0) or (size - record_size(0)) % ITEM_SIZE:
         return None
     return entry_offset, size
 

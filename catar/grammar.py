@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from catar import schema
+from catar import layouts
 from catar.flags import NODE_FLAGS, SUBVOLUME_BITS, FeatureFlags, time_granularity
 from catar.records import AclEntry, Node
 
@@ -34,10 +34,10 @@ _ANY = frozenset({REG, DIR, LNK, BLK, CHR, FIFO, SOCK})
 _NO_LINKS = _ANY - {LNK}
 
 TAILS: Mapping[int, int | None] = {
-    REG: schema.PAYLOAD.type,
-    LNK: schema.SYMLINK.type,
-    BLK: schema.DEVICE.type,
-    CHR: schema.DEVICE.type,
+    REG: layouts.PAYLOAD.type,
+    LNK: layouts.SYMLINK.type,
+    BLK: layouts.DEVICE.type,
+    CHR: layouts.DEVICE.type,
     FIFO: None,
     SOCK: None,
     DIR: None,
@@ -62,19 +62,19 @@ class MetadataRule:
 
 
 def _rules() -> dict[int, MetadataRule]:
-    rows: list[tuple[schema.RecordRow, bool, frozenset[int], int]] = [
-        (schema.USER, False, _ANY, F.USER_NAMES),
-        (schema.GROUP, False, _ANY, F.USER_NAMES),
-        (schema.XATTR, True, _NO_LINKS, F.XATTRS),
-        (schema.ACL_USER, True, _NO_LINKS, F.ACL),
-        (schema.ACL_GROUP, True, _NO_LINKS, F.ACL),
-        (schema.ACL_GROUP_OBJ, False, _NO_LINKS, F.ACL),
-        (schema.ACL_DEFAULT, False, frozenset({DIR}), F.ACL),
-        (schema.ACL_DEFAULT_USER, True, frozenset({DIR}), F.ACL),
-        (schema.ACL_DEFAULT_GROUP, True, frozenset({DIR}), F.ACL),
-        (schema.SELINUX, False, _ANY, F.SELINUX),
-        (schema.FCAPS, False, frozenset({REG}), 0),
-        (schema.QUOTA_PROJID, False, frozenset({REG, DIR}), 0),
+    rows: list[tuple[layouts.Layout, bool, frozenset[int], int]] = [
+        (layouts.USER, False, _ANY, F.USER_NAMES),
+        (layouts.GROUP, False, _ANY, F.USER_NAMES),
+        (layouts.XATTR, True, _NO_LINKS, F.XATTRS),
+        (layouts.ACL_USER, True, _NO_LINKS, F.ACL),
+        (layouts.ACL_GROUP, True, _NO_LINKS, F.ACL),
+        (layouts.ACL_GROUP_OBJ, False, _NO_LINKS, F.ACL),
+        (layouts.ACL_DEFAULT, False, frozenset({DIR}), F.ACL),
+        (layouts.ACL_DEFAULT_USER, True, frozenset({DIR}), F.ACL),
+        (layouts.ACL_DEFAULT_GROUP, True, frozenset({DIR}), F.ACL),
+        (layouts.SELINUX, False, _ANY, F.SELINUX),
+        (layouts.FCAPS, False, frozenset({REG}), 0),
+        (layouts.QUOTA_PROJID, False, frozenset({REG, DIR}), 0),
     ]
     return {
         row.type: MetadataRule(rank, repeats, kinds, int(needs))
@@ -204,7 +204,7 @@ def _check_acl(node: Node, features: int) -> str | None:
 
 def metadata_cost(size: int) -> int:
     """What a metadata record of `size` bytes counts towards `NODE_METADATA_MAX`; small ones take memory too."""
-    return max(size, schema.NODE_METADATA_MAX // schema.NODE_RECORDS_MAX)
+    return max(size, layouts.NODE_METADATA_MAX // layouts.NODE_RECORDS_MAX)
 
 
 def check_xattr(name: bytes, value: bytes) -> str | None:

@@ -5,10 +5,10 @@ end in a NUL that their size counts, and nothing is padded or aligned. A record 
 
     size (16 + length of the body) | type | body
 
-Each row gives the record's type, its body as a construct declaration, and the sizes a reader accepts. The hot path does
-not interpret these declarations: `catar.layouts` derives `struct` layouts from them at import, and a test proves that
-both agree. Types, fields and limits are those of casync 2 (`src/caformat.h`, `CA_FORMAT_*`, and the size checks of
-`src/cadecoder.c`); where a limit is ours, the row says so.
+Each row gives the record's type, its body as a construct declaration, and the sizes a reader accepts. Programs do not
+interpret these declarations: `catar.derive` reads `struct` layouts off them, into a table for `catar.layouts`, and a
+test proves that both agree. Types, fields and limits are those of casync 2 (`src/caformat.h`, `CA_FORMAT_*`, and the
+size checks of `src/cadecoder.c`); where a limit is ours, the row says so.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ A payload that is not asked for is skipped in the source, so that listing an arc
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from catar.decoder import END, NEED_DATA, Decoder
 from catar.grammar import DIR
-from catar.records import Data, DirectoryEnd, Node
+from catar.records import Data, DirectoryEnd, Node, Run
 
 __all__ = ["ByteSource", "TreeStream", "Walker"]
 
@@ -30,6 +30,15 @@ class ByteSource(Protocol):
 
     def skip(self, count: int) -> None:
         """Pass over the next `count` bytes. Passing the end is not an error here: the next `read` is empty."""
+        ...
+
+
+@runtime_checkable
+class Rewindable(ByteSource, Protocol):
+    """A source that can go back over bytes that it gave."""
+
+    def back(self, count: int) -> None:
+        """Go back by `count` bytes, no more than `read` gave last."""
         ...
 
 
@@ -53,6 +62,10 @@ class TreeStream(Protocol):
         ...
 
 
+def _below(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name
+
+
 class Walker:
     """Iterates over the nodes of an archive and the ends of its directories.
 
@@ -68,6 +81,7 @@ class Walker:
         self.path = top
         """Path of the node or finished directory that was yielded last, without a leading slash."""
         self._source = source
+        self._rewindable: Rewindable | None = None  # the source, where it is one
         self._top = top
         self._parents: list[bytes] = []
 
@@ -96,6 +110,54 @@ class Walker:
                 yield event
             elif event is END:
                 return
+
+    def runs(self) -> Iterator[Node | DirectoryEnd | Run]:
+        """As iteration, with ordinary nodes and ends of directories in runs where that is possible.
+
+        At a run, `path` is that of the directory in which the run's first row stands.
+        """
+        decoder, source = self.decoder, self._source
+        parents = self._parents
+        # Looked up once: it takes 0.1 ms.
+        self._rewindable = source if isinstance(source, Rewindable) else None
+        while True:
+            run = decoder.next_run()
+            if run is NEED_DATA:
+                self._receive_more()
+                continue
+            step = run or decoder.next_event()
+            if type(step) is Run:
+                self.path = parents[-1]
+                del parents[len(parents) - step.closed :]
+                for name in step.opened:
+                    parents.append(_below(parents[-1], name))
+            elif type(step) is Node:
+                self.path = _below(parents[-1], step.name) if parents else self._top
+                if step.mode & 0o170000 == DIR:
+                    parents.append(self.path)
+            elif type(step) is DirectoryEnd:
+                self.path = parents.pop()
+            elif step is NEED_DATA:
+                decoder.receive(source.read())
+                continue
+            else:  # END: payloads are taken or skipped before the next step
+                return
+            yield step
+            if decoder.payload_left:
+                missing = decoder.skip_payload()
+                if missing:
+                    source.skip(missing)
+
+    def _receive_more(self) -> None:
+        """Give the decoder more than it has; where that works the rest is read again, which saves joining the two."""
+        rest = 0
+        if self._rewindable is not None:
+            rest = self.decoder.unread()
+            self._rewindable.back(rest)
+        while rest >= 0:
+            data = self._source.read()
+            self.decoder.receive(data)
+            rest = rest - len(data) if data else -1
 
     @property
     def feature_flags(self) -> int:

@@ -315,3 +315,17 @@ def archives(draw: DrawFn, flags: int | None = None, depth: int = 3) -> Archived
     """
     word = draw(flag_words()) if flags is None else flags
     return encode(draw(items(word, kind=stat.S_IFDIR, depth=depth)), word)
+
+
+@st.composite
+def plain_archives(draw: DrawFn, flags: int = DEFAULT) -> Archived:
+    """A valid archive in which most nodes are ordinary: no attributes, owners by number and perhaps by name."""
+    top = draw(items(flags, kind=stat.S_IFDIR))
+    for _, item in top.walk():
+        if draw(st.integers(0, 7)):
+            full = item.node
+            kept = (full.name, full.mode, 0, full.uid, full.gid, full.mtime, full.user, full.group)
+            plain = Node(*kept, size=full.size, target=full.target, device=full.device)
+            full.__dict__.clear()
+            full.__dict__.update(plain.__dict__)
+    return encode(top, flags)
