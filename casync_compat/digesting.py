@@ -15,6 +15,8 @@ from catar.errors import CatarError
 __all__ = ["digest_index", "digest_tree_part"]
 
 _PIECE = 256 << 10
+_WHOLE = 1 << 20
+"""Bytes of an archive file to read at a time: the fewer pieces, the less there is to do between them."""
 
 
 class _Hashing:
@@ -97,14 +99,14 @@ def _digest_nodes(
     tree: Tree, inside: bytes | None, progress: ProgressCallback | None
 ) -> tuple[ChunkId, Digest]:
     where = tree.locate(inside) if inside is not None else None
-    decoder, source = tree.decoder(where), tree.bytes(where)
+    decoder, source = tree.decoder(where), tree.bytes(where, piece=_WHOLE)
     digest: Digest | None = None
     hashing: _Hashing | None = None
     # The decoder asks for more only when it has used up what it was given, so only the last piece can run past the end.
     held: list[bytes] = []
     try:
         while True:
-            event = decoder.next_event()
+            event = decoder.next_run() or decoder.next_event()
             if hashing is None and decoder.feature_flags is not None:
                 digest = digest_of_flags(decoder.feature_flags)
                 hashing = _Hashing(digest, progress, tree.size)

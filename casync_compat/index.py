@@ -21,7 +21,7 @@ from operator import sub
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import FormatError, UsageError
-from catar import layouts, schema
+from catar import layouts
 from catar.flags import FeatureFlags, is_normalised
 
 __all__ = ["Index", "IndexBuilder", "IndexChunk", "digest_bits", "digest_of_flags"]
@@ -85,7 +85,7 @@ class Index:
         if len(data) < _HEADER.size:
             raise FormatError("index is truncated", path, len(data))
         size, type_, flags, smallest, average, largest, table_size, table_type = _HEADER.unpack_from(data)
-        if size != 48 or type_ != schema.INDEX_TYPE:
+        if size != 48 or type_ != layouts.INDEX_TYPE:
             raise FormatError("not an index file", path, 0)
         if not is_normalised(flags):
             raise FormatError(f"feature flags {flags:#x} are unknown or contradict one another", path, 16)
@@ -93,7 +93,7 @@ class Index:
             sizes = ChunkSizes(smallest, average, largest)
         except UsageError as error:
             raise FormatError(f"chunk sizes are not valid: {error}", path, 24) from error
-        if table_size != schema.UINT64_MAX or table_type != schema.TABLE_TYPE:
+        if table_size != layouts.UINT64_MAX or table_type != layouts.TABLE_TYPE:
             raise FormatError("no chunk table follows the index header", path, 48)
         items_end = _check_tail(data, path)
         table = data[_HEADER.size : items_end]
@@ -124,15 +124,15 @@ class Index:
         sizes = self.sizes
         header = _HEADER.pack(
             48,
-            schema.INDEX_TYPE,
+            layouts.INDEX_TYPE,
             self.feature_flags,
             sizes.min,
             sizes.avg,
             sizes.max,
-            schema.UINT64_MAX,
-            schema.TABLE_TYPE,
+            layouts.UINT64_MAX,
+            layouts.TABLE_TYPE,
         )
-        tail = _TAIL.pack(0, 0, 48, _TABLE_OVERHEAD + len(self.table), schema.TABLE_TAIL_MARKER)
+        tail = _TAIL.pack(0, 0, 48, _TABLE_OVERHEAD + len(self.table), layouts.TABLE_TAIL_MARKER)
         return b"".join((header, self.table, tail))
 
     @property
@@ -188,7 +188,7 @@ def _check_tail(data: bytes, path: bytes | None) -> int:
     if items_end < _HEADER.size or (items_end - _HEADER.size) % _ITEM.size:
         raise FormatError("index is truncated, or has bytes after its end", path, len(data))
     zero1, zero2, index_offset, table_size, marker = _TAIL.unpack_from(data, items_end)
-    if marker != schema.TABLE_TAIL_MARKER or zero1 or zero2 or index_offset != 48:
+    if marker != layouts.TABLE_TAIL_MARKER or zero1 or zero2 or index_offset != 48:
         raise FormatError("index is truncated: its tail is missing", path, items_end)
     if table_size != len(data) - 48:
         raise FormatError("size in the index tail does not match the file", path, items_end + 24)

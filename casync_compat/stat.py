@@ -32,8 +32,8 @@ from casync_compat.textform import (
 from catar.encoder import Encoder
 from catar.flags import FAT_ATTRS, NO_REPLAY_LIMIT, FeatureFlags, flag_names, replayed, time_granularity
 from catar.grammar import BLK, REG
+from catar.layouts import UINT64_MAX
 from catar.records import AclEntry, Node, signed_time
-from catar.schema import UINT64_MAX
 from catar.walker import TreeStream
 
 __all__ = ["NodeStat", "NodeView", "read_stat", "stat_json", "stat_lines"]

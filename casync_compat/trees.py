@@ -16,7 +16,6 @@ from casync_compat.closing import Closing
 from casync_compat.errors import CasyncError, FormatError, UsageError, show_path
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.readers import FileReader, StreamSource, read_whole
-from casync_compat.fs.scan import Scanner
 from casync_compat.index import Index, IndexChunk
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource
@@ -122,11 +121,16 @@ class Tree(Closing):
         return self.archive().locate(path)
 
     def stream(
-        self, path: bytes = b"", *, on_chunk: Callable[[IndexChunk], None] | None = None
+        self,
+        path: bytes = b"",
+        *,
+        on_chunk: Callable[[IndexChunk], None] | None = None,
+        piece: int = _PIECE,
     ) -> TreeStream:
         """The nodes of the whole tree, or from `path` inwards.
 
         :param on_chunk: called for each chunk that was read
+        :param piece: bytes to read of an archive file at a time; where it is large, pieces of an index's are, too
         :raises UsageError: when `path` cannot be looked up in this kind of tree
         """
         if self.kind is Kind.DIRECTORY:
@@ -134,11 +138,15 @@ class Tree(Closing):
                 raise UsageError(
                     "a path inside is only looked up in archives; name the directory itself instead"
                 )
+            from casync_compat.fs.scan import Scanner  # lazily: 8 ms that only directories need
+
             scanner = Scanner(self.path or b".", self._flags, shift=self._shift, contents=self._contents)
             return self._stack.enter_context(scanner)
         where = self.locate(path) if path.strip(b"/") else None
         return Walker(
-            self.bytes(where, on_chunk), self.decoder(where), top=where.path if where is not None else b""
+            self.bytes(where, on_chunk, piece),
+            self.decoder(where),
+            top=where.path if where is not None else b"",
         )
 
     def decoder(self, where: Located | None = None) -> Decoder:
@@ -148,16 +156,22 @@ class Tree(Closing):
         return Decoder(flags, offset=offset, any_top=offset > 0)
 
     def bytes(
-        self, where: Located | None = None, on_chunk: Callable[[IndexChunk], None] | None = None
+        self,
+        where: Located | None = None,
+        on_chunk: Callable[[IndexChunk], None] | None = None,
+        piece: int = _PIECE,
     ) -> ByteSource:
         """The archive's bytes, or those of one located node, as a stream."""
         if self._fetcher is not None:
             start, end = (where.entry, where.end) if where is not None else (0, None)
-            stream = ChunkStream(self._fetcher, start=start, end=end, jobs=self._jobs, on_chunk=on_chunk)
+            joined = piece > _PIECE
+            stream = ChunkStream(
+                self._fetcher, start=start, end=end, jobs=self._jobs, on_chunk=on_chunk, joined=joined
+            )
             return self._stack.enter_context(stream)
         if self._file is None:
             return StreamSource(0, b"standard input")
         if not self._file.seekable:
             return StreamSource(self._file.fd, self._file.path)
         start, end = (where.entry, where.end) if where is not None else (0, self._file.size)
-        return RangeSource(self._file, start, end, _PIECE)
+        return RangeSource(self._file, start, end, piece)

@@ -10,24 +10,25 @@ import hashlib
 import json
 import re
 import stat
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from archives import END, Memory, OneByOne, Step, archive, encode
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import Archived, plain_archives
 
 from casync_compat.digest import Digest
-from casync_compat.listing import json_lines, list_lines, mtree_lines
+from casync_compat.listing import has_runs, json_lines, list_lines, mtree_lines
 from casync_compat.textform import escape, ls_mode
-from catar import Archive, Encoder, FormatError, Node, RangeSource, Walker, XAttr
+from catar import Archive, FormatError, Node, RangeSource, Walker, XAttr
 from catar.flags import DEFAULT, NO_REPLAY_LIMIT, NODE_FLAGS, SUBVOLUME_BITS, WITH_ALL, FeatureFlags, select
 from catar.records import AclDefault, AclEntry, DirectoryEnd
 
 F = FeatureFlags
 REG, DIR, LNK = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK
-END = "end"
-Step = Node | tuple[Node, bytes] | str
 
 T = 1_500_000_000_000_000_000
 NOFLAGS = "flags=nohidden,nosystem,noarchive,nosappend,nosimmutable"
@@ -35,38 +36,6 @@ ALLFLAGS = "flags=hidden,system,archive,sappend,simmutable"
 ROOT = "uid=0 gid=0 uname=root gname=root"
 X_DIGEST = "6a1db6c1dd481f7aab2adb9c262b210edcca35624ec64c29ffca6857b1e30253"
 Q_DIGEST = "a234e923dde04be6a2d4d1a1f4f39e5381aa1693a3e8e45533e0751cc22cdfa3"
-
-
-class Memory:
-    """An archive in memory that notes how much of it was read."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.size = len(data)
-        self.bytes_read = 0
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        piece = self._data[offset : offset + size]
-        self.bytes_read += len(piece)
-        return piece
-
-
-def encode(steps: Iterable[Step], features: int = DEFAULT) -> bytes:
-    encoder = Encoder(features)
-    out = b""
-    for step in steps:
-        if isinstance(step, str):
-            out += encoder.end_directory()
-            continue
-        node, payload = step if isinstance(step, tuple) else (step, b"")
-        node.size = len(payload)
-        out += encoder.begin(node) + payload
-        encoder.advance(len(payload))
-    return out
-
-
-def archive(steps: Iterable[Step], features: int = DEFAULT) -> Archive:
-    return Archive(Memory(encode(steps, features)))
 
 
 def text(lines: Iterable[bytes]) -> str:
@@ -242,6 +211,49 @@ def test_escape_loses_nothing(name: bytes) -> None:
     shown = escape(name)
     assert re.fullmatch(rb"[!-~]*", shown)
     assert re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), shown) == name
+
+
+@given(plain_archives(), st.sampled_from([1 << 20, 200]))
+def test_list_in_runs(archived: Archived, piece: int) -> None:
+    """Lines of runs, made by `_listing.c`, are those of one node at a time."""
+    source = RangeSource(Memory(archived.data), 0, len(archived.data), piece)
+    assert text(list_lines(Walker(source))) == text(list_lines(OneByOne(archived.data)))
+
+
+@pytest.mark.skipif(not has_runs(), reason="the native part is not compiled")
+def test_modes_in_runs() -> None:
+    """The native part shows every mode that nodes in runs can have as `ls_mode` does, and puts paths together alike."""
+    from casync_compat._listing import list_text
+
+    buffer = b"?a#b"
+    for kind in (REG, LNK):
+        packed = b"".join(struct.pack("=16Q", kind | bits, 1, 3, *[0] * 13) for bits in range(0o10000))
+        expected = [b"%b in/a\\043b" % ls_mode(kind | bits) for bits in range(0o10000)]
+        assert list_text(buffer, packed, b"in").splitlines() == expected
+    for bits in range(0o10000):
+        packed = struct.pack("=16Q", DIR | bits, 1, 1, *[0] * 13) * 2 + bytes(128) * 2
+        shown = ls_mode(DIR | bits)
+        assert list_text(buffer, packed, b"") == b"%b a\n%b a/a\n" % (shown, shown)
+
+
+@pytest.mark.skipif(not has_runs(), reason="the native part is not compiled")
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (bytes(127), "not whole rows"),
+        (struct.pack("=16Q", REG, 4, 1, *[0] * 13), "outside"),
+        (struct.pack("=16Q", REG, 1 << 63, 1 << 63, *[0] * 13), "outside"),
+        (struct.pack("=16Q", REG, 0, 1 << 63, *[0] * 13), "outside"),
+    ],
+)
+def test_rows_that_cannot_be(rows: bytes, says: str) -> None:
+    """Rows that point outside of their buffer are refused."""
+    from casync_compat._listing import list_text, mtree_text
+
+    with pytest.raises(ValueError, match=says):
+        list_text(b"abcd", rows, b"")
+    with pytest.raises(ValueError, match=says):
+        mtree_text(b"abcd", rows, b"", (True, True, False, True, b"", b"", b"d"), bytes(64))
 
 
 # mtree

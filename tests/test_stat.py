@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 import pytest
+from archives import END, Memory, Step, archive
 
 from casync_compat.stat import NodeStat, read_stat, stat_json, stat_lines
 from casync_compat.textform import chattr_letters, fat_letters
@@ -23,36 +24,9 @@ from catar.records import AclEntry, DirectoryEnd
 
 F = FeatureFlags
 REG, DIR, LNK = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK
-END = "end"
-Step = Node | tuple[Node, bytes] | str
 
 T = 1_500_000_000_000_000_000
 EVERY_FLAG = DEFAULT & NODE_FLAGS & ~SUBVOLUME_BITS
-
-
-class Memory:
-    """An archive in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.size = len(data)
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return self._data[offset : offset + size]
-
-
-def archive(steps: Iterable[Step], features: int = DEFAULT) -> Archive:
-    encoder = Encoder(features)
-    out = b""
-    for step in steps:
-        if isinstance(step, str):
-            out += encoder.end_directory()
-            continue
-        node, payload = step if isinstance(step, tuple) else (step, b"")
-        node.size = len(payload)
-        out += encoder.begin(node) + payload
-        encoder.advance(len(payload))
-    return Archive(Memory(out))
 
 
 def one(node: Node, payload: bytes = b"", features: int = DEFAULT) -> NodeStat:

@@ -156,6 +156,9 @@ def _fail(error: Exception, level: str) -> None:
 
 
 def _run(words: list[str], settings: _Settings) -> int:
+    if words[:1] == ["--version"]:  # whatever else is said, and without reading the table of options
+        print("pycasync", _version())
+        return 0
     from importlib import import_module
 
     from casync_compat.cli import _args
@@ -167,6 +170,11 @@ def _run(words: list[str], settings: _Settings) -> int:
     if "--version" in chosen:
         print("pycasync", _version())
         return 0
+    if name == "oci":  # a group of verbs, which have options of their own
+        from casync_compat.cli import oci
+
+        at = words.index(name)
+        return oci.run([*words[:at], *words[at + 1 :]], settings)
     if name is None or name == "help":
         if name == "help" or any(word in ("-h", "--help") for word in chosen):
             sys.stdout.write(_args.general_help())
@@ -175,7 +183,7 @@ def _run(words: list[str], settings: _Settings) -> int:
             return 0
         raise UsageError("no verb given; see `pycasync --help`")
     verb = _args.find_verb(name)
-    parser = _args.parser_for(verb)
+    parser = _args.parser_for(verb, chosen)
     try:
         if _special_help(chosen):
             return 0

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 from casync_compat.errors import UsageError
@@ -48,6 +49,7 @@ VERBS: dict[str, Verb] = {
                 ("pycasync make etc.caidx /etc", "index etc.caidx, chunks in default.castr beside it"),
                 ("pycasync make etc.catar /etc", "one plain archive"),
                 ("pycasync make disk.caibx disk.img --store=/srv/chunks", "a disk image"),
+                ("pycasync make -c home.caidx /home", "read only what changed since the last time"),
                 ("pycasync make --with=unix --without=sockets x.catar .", "record less"),
             ),
             "Prints the digest of the archive or blob. " + _STORE[0],
@@ -213,7 +215,8 @@ def _level(text: str) -> str:
     return text
 
 
-_ENDS_IN_L = re.compile(r"-[hnv]*l")
+_COLUMNS = 80
+_ENDS_IN_L = re.compile(r"-[chnv]*l")
 _LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 _EVERY = frozenset(VERBS)
 
@@ -285,6 +288,18 @@ OPTIONS: tuple[Option, ...] = (
         "--jobs", "threads to use (default: one a processor)", {"make", "extract", "digest"}, "N", type=int
     ),
     _bool("--stream-digest", "hash and print the digest of the whole stream", {"make"}, True),
+    _value(
+        "--cache",
+        "directory to remember the tree in, so that what is unchanged is not read again; no digest is printed",
+        {"make"},
+        "PATH",
+    ),
+    Option(
+        ("-c", "--cache-auto"),
+        "the same, in ~/.cache/pycasync",
+        frozenset({"make"}),
+        {"action": "store_true"},
+    ),
     Option(("-v", "--verbose"), "say more on standard error", _EVERY, {"action": "store_true"}),
     Option(
         ("--no-progress",),
@@ -305,31 +320,64 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
 
-def _add_options(parser: argparse.ArgumentParser, verb: str | None) -> None:
+def _wants_help(words: Sequence[str]) -> bool:
+    """Whether the help text may be asked for."""
+    return any(word.startswith("--h") or (word[1:2] != "-" and "h" in word) for word in words)
+
+
+def _flags(option: Option) -> tuple[str, ...]:
+    return ("-l", *option.flags) if option.flags == ("--log-level",) else option.flags
+
+
+def _may_be_meant(option: Option, words: Sequence[str]) -> bool:
+    """Whether one of the words may name the option, if only by an abbreviation."""
+    return any(
+        not flag.startswith("--") or any(flag.startswith(word.partition("=")[0]) for word in words)
+        for flag in _flags(option)
+    )
+
+
+def _default(option: Option) -> tuple[str, Any]:
+    """The name that an option's value has, and its value where the option is not given."""
+    keywords = option.keywords
+    name = keywords.get("dest") or option.flags[-1].removeprefix("--").replace("-", "_")
+    return name, keywords.get("default", False if keywords.get("action") == "store_true" else None)
+
+
+def _add_options(parser: argparse.ArgumentParser, verb: str, words: Sequence[str] | None) -> None:
     for option in OPTIONS:
+        if words is not None and not _may_be_meant(option, words):
+            parser.set_defaults(**dict([_default(option)]))
+            continue
         keywords = dict(option.keywords)
-        shown = verb is None or verb in option.verbs
-        keywords["help"] = option.help if shown else argparse.SUPPRESS
-        flags = ("-l", *option.flags) if option.flags == ("--log-level",) else option.flags
-        parser.add_argument(*flags, **keywords)
+        keywords["help"] = option.help if verb in option.verbs else argparse.SUPPRESS
+        parser.add_argument(*_flags(option), **keywords)
 
 
-def parser_for(verb: Verb) -> argparse.ArgumentParser:
-    """The parser of one verb, for the arguments without the verb itself."""
+def parser_for(verb: Verb, words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of one verb, for the arguments without the verb itself.
+
+    :param words: the options that it will parse, as `split_verb` gives them; it then knows those alone, which takes
+        half the time, and no help text suffers: where that may be asked for, it knows all
+    """
+    if words is not None and _wants_help(words):
+        words = None
     shown = "\n".join(f"  {command}\n      {meaning}" for command, meaning in verb.examples)
+    form = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog=f"pycasync {verb.name}",
         usage=f"pycasync {verb.name} [OPTIONS] {verb.usage}",
         description=f"{verb.summary[0].upper()}{verb.summary[1:]}. {verb.description}".strip(),
         epilog=f"examples:\n{shown}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Where no help is printed, the terminal's width is not looked up: that imports all of shutil, 4 ms.
+        formatter_class=form if words is None else partial(form, width=_COLUMNS),
     )
     for number, (count, help_) in enumerate(verb.arguments):
         keywords: dict[str, Any] = {} if count == "1" else {"nargs": count}
         parser.add_argument(
             f"argument{number}", help=help_, metavar=help_.split(":")[0].split(";")[0], **keywords
         )
-    _add_options(parser, verb.name)
+    _add_options(parser, verb.name, words)
     return parser
 
 
@@ -370,7 +418,7 @@ def find_verb(name: str) -> Verb:
     if verb is None:
         from difflib import get_close_matches
 
-        close = get_close_matches(name, VERBS, 1)
+        close = get_close_matches(name, [*VERBS, "oci"], 1)
         hint = f"; did you mean {close[0]}?" if close else "; see `pycasync --help` for all there are"
         raise UsageError(f"unknown verb {name!r}{hint}")
     return verb
@@ -380,6 +428,7 @@ def general_help() -> str:
     """The text of `pycasync --help`."""
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb.name:<{width}}  {verb.summary}" for verb in VERBS.values())
+    verbs += f"\n  {'oci':<{width}}  container images made of casync indexes; see `pycasync oci --help`"
     return (
         "usage: pycasync [OPTIONS] VERB [ARGUMENTS]\n\n"
         "Archives of file trees, cut into chunks that are stored once: the formats and the command line of casync.\n\n"

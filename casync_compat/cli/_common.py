@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from casync_compat.cli._args import parse_boolean
-from casync_compat.cli._location import default_store, local_path, open_source
+from casync_compat.cli._location import default_store, in_registry, input_path, open_source
 from casync_compat.digest import Digest
 from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.owners import IdShift
@@ -29,6 +29,7 @@ __all__ = [
     "feature_flags",
     "id_shift",
     "is_stream",
+    "jobs_for",
     "open_tree",
     "replay_mask",
     "shifts",
@@ -38,6 +39,10 @@ __all__ = [
 ]
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_BATCH = 32 << 10
+_REGISTRY_JOBS = 10
+"""Threads that mostly wait for a registry; as many as desync uses."""
+
 _INVALID_IDS = (0xFFFF, 0xFFFFFFFF)
 
 
@@ -126,7 +131,7 @@ def tree_kind(options: argparse.Namespace, argument: str | None) -> Kind:
         raise UsageError("what standard input is must be said: --what=archive or --what=archive-index")
     if argument is None:
         return Kind.DIRECTORY
-    path = local_path(argument)
+    path = input_path(argument)
     if os.path.isdir(path):
         return Kind.DIRECTORY
     kind = Kind.of_suffix(path)
@@ -143,6 +148,15 @@ def source_for(options: argparse.Namespace, index: str | None) -> ChunkSource:
     return open_source(store, options.extra_store)
 
 
+def jobs_for(options: argparse.Namespace, index: str | None) -> int | None:
+    """How many threads to use: `--jobs`, or more than there are processors when chunks are in a registry."""
+    store = options.store or default_store(None if is_stream(index) else index)
+    if options.jobs is None and any(map(in_registry, [store, *getattr(options, "extra_store", [])])):
+        return _REGISTRY_JOBS
+    jobs: int | None = options.jobs
+    return jobs
+
+
 def open_tree(options: argparse.Namespace, argument: str | None, *, contents: bool = True) -> Tree:
     """Open a verb's input as a tree.
 
@@ -151,16 +165,16 @@ def open_tree(options: argparse.Namespace, argument: str | None, *, contents: bo
     kind = tree_kind(options, argument)
     path: bytes | None
     if kind is Kind.DIRECTORY:
-        path = local_path("." if argument is None else argument)
+        path = input_path("." if argument is None else argument)
     else:
-        path = None if is_stream(argument) else local_path(str(argument))
+        path = None if is_stream(argument) else input_path(str(argument))
     return Tree(
         kind,
         path,
         source_for(options, argument) if kind.is_index else None,
         feature_flags=feature_flags(options),
         shift=id_shift(options),
-        jobs=options.jobs,
+        jobs=jobs_for(options, argument),
         contents=contents,
     )
 
@@ -176,13 +190,16 @@ def archive_errors(argument: str | None) -> Iterator[None]:
 
 
 def write_lines(lines: Iterable[bytes]) -> None:
-    """Write lines to standard output, many at a time."""
+    """Write lines, or pieces of several, to standard output, many at a time."""
     out = StandardOutput()
     batch: list[bytes] = []
+    size = 0
     sys.stdout.flush()
     for line in lines:
         batch.append(line)
-        if len(batch) >= 512:
+        size += len(line)
+        if size >= _BATCH:
             out.write(b"".join(batch))
             batch.clear()
+            size = 0
     out.write(b"".join(batch))

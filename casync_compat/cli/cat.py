@@ -7,7 +7,7 @@ import os
 
 from casync_compat.assemble import ChunkFetcher, ChunkStream
 from casync_compat.cli._common import archive_errors, arguments, open_tree, source_for
-from casync_compat.cli._location import local_path
+from casync_compat.cli._location import input_path
 from casync_compat.errors import UsageError
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.kinds import Kind
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _cat_blob(options: argparse.Namespace, source: str) -> None:
-    path = None if source == "-" else local_path(source)
+    path = None if source == "-" else input_path(source)
     index = load_index(path)
     out = StandardOutput()
     with ChunkStream(ChunkFetcher(index, source_for(options, source), path), jobs=options.jobs) as stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from casync_compat.cli import oci
 from casync_compat.cli._args import VERBS, parser_for
 from casync_compat.errors import UsageError
 
@@ -22,6 +23,7 @@ def combined_parser() -> argparse.ArgumentParser:
             add_help=False,
             conflict_handler="resolve",
         )
+    oci.fill(verbs.add_parser("oci", help=oci.SUMMARY))
     return parser
 
 

@@ -7,7 +7,7 @@ import os
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.cli._common import archive_errors, arguments, source_for
-from casync_compat.cli._location import default_store, local_path, open_store
+from casync_compat.cli._location import default_store, index_output, input_path, open_chunk_store
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
 from casync_compat.convert import convert_index
@@ -24,12 +24,17 @@ def run(options: argparse.Namespace) -> int:
     kind = Kind.parse(options.what) if options.what else Kind.of_suffix(os.fsencode(source))
     if kind is None or kind is not Kind.of_suffix(os.fsencode(output)):
         raise UsageError("both must be named alike: two .caidx or two .caibx files")
-    store = open_store(options.store or default_store(output), Compression.parse(options.compression))
-    with archive_errors(source), ProgressLine("converting", wanted=not options.no_progress) as line:
+    store = open_chunk_store(options.store or default_store(output), Compression.parse(options.compression))
+    with (
+        index_output(output) as path,
+        archive_errors(source),
+        ProgressLine("converting", wanted=not options.no_progress) as line,
+    ):
+        assert path is not None
         result = convert_index(
             kind,
-            local_path(source),
-            local_path(output),
+            input_path(source),
+            path,
             source_for(options, source),
             store,
             digest=Digest.parse(options.digest),

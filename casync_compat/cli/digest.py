@@ -16,7 +16,7 @@ from casync_compat.cli._common import (
     open_tree,
     source_for,
 )
-from casync_compat.cli._location import local_path
+from casync_compat.cli._location import input_path, local_path
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.digesting import digest_index, digest_tree_part
@@ -35,7 +35,7 @@ def _kind(options: argparse.Namespace, source: str | None) -> Kind:
         return Kind.DIRECTORY
     if source == "-":
         return Kind.BLOB
-    path = local_path(source)
+    path = input_path(source)
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -76,7 +76,7 @@ def _digest(
         algorithm = Digest.parse(options.digest)
         return digest_blob(None if is_stream(source) else local_path(str(source)), algorithm), algorithm
     if kind is Kind.BLOB_INDEX:
-        file = None if is_stream(source) else local_path(str(source))
+        file = None if is_stream(source) else input_path(str(source))
         index = load_index(file)
         # casync digests blobs with SHA-512/256 whatever the index says; so the number can be compared with its.
         algorithm = Digest.SHA512_256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli._location import default_store, local_path, open_store
+from casync_compat.cli._location import default_store, input_path, open_chunk_store
 from casync_compat.digest import ChunkId
 from casync_compat.gc import collect_garbage
 from casync_compat.trees import load_index
@@ -13,9 +13,9 @@ from casync_compat.trees import load_index
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     paths: list[str] = options.argument0
-    store = open_store(options.store or default_store(paths[0]))
+    store = open_chunk_store(options.store or default_store(paths[0]))
     # All indexes are read before anything is removed: one that cannot be read must not cost its chunks.
-    indexes = [load_index(local_path(path)) for path in paths]
+    indexes = [load_index(input_path(path)) for path in paths]
     dry = options.dry_run
 
     def on_chunk(id_: ChunkId) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 
 from casync_compat.cli._common import source_for
-from casync_compat.cli._location import default_store, local_path
+from casync_compat.cli._location import default_store, in_registry, input_path
 from casync_compat.cli._progress import human_size
 from casync_compat.info import IndexInfo, describe
 from casync_compat.trees import load_index
@@ -17,9 +17,9 @@ from catar.flags import flag_names
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     path: str = options.argument0
-    index = load_index(None if path == "-" else local_path(path))
+    index = load_index(None if path == "-" else input_path(path))
     store = options.store or default_store(path)
-    known = options.store is not None or os.path.isdir(os.fsencode(store))
+    known = options.store is not None or in_registry(store) or os.path.isdir(os.fsencode(store))
     info = describe(index, source_for(options, path) if known else None)
     if options.json:
         print(json.dumps(info.to_json()))

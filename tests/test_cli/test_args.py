@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from casync_compat.cli import _args
 from casync_compat.errors import UsageError
@@ -20,7 +22,9 @@ def parse(*words: str) -> argparse.Namespace:
     """The options of a command line, by the way that the command itself takes."""
     name, plain, options = _args.split_verb(words)
     assert name is not None
-    return _args.parser_for(_args.find_verb(name)).parse_args([*options, "--", *plain] if plain else options)
+    return _args.parser_for(_args.find_verb(name), options).parse_args(
+        [*options, "--", *plain] if plain else options
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,6 +154,48 @@ def test_words_that_make_no_sense(words: str, says: str) -> None:
 def test_unknown_verbs(fails: Callable[..., str], name: str, says: str) -> None:
     """A mistyped verb is answered with the one that was meant, if one is near."""
     assert fails(name) == says
+
+
+WORDS = [
+    *_args.VERBS,
+    "x",
+    "-",
+    "no",
+    "-v",
+    "-n",
+    "-vn",
+    "-l",
+    "-ldebug",
+    "debug",
+    "3",
+    "-x",
+    "--",
+    "--e",
+    "--ex",
+]
+FLAGS = [flag for option in _args.OPTIONS for flag in option.flags if flag.startswith("--")]
+
+
+def outcome(parser: argparse.ArgumentParser, words: list[str]) -> object:
+    try:
+        options = vars(parser.parse_args(words))
+    except UsageError as error:
+        return str(error)
+    return options
+
+
+@given(data=st.data())
+def test_parsers_know_what_they_need(data: st.DataObject) -> None:
+    """A parser that only knows the options which a command line may mean reads it as one that knows all."""
+    lengths = st.integers(3, max(map(len, FLAGS)))
+    flags = st.builds(lambda flag, length: flag[:length], st.sampled_from(FLAGS), lengths)
+    values = st.sampled_from(["", "=", "=x", "=yes", "=no", "=3"])
+    word = st.sampled_from(WORDS) | st.builds(str.__add__, flags, values)
+    words = [each for each in data.draw(st.lists(word, max_size=6)) if not _args._wants_help([each])]
+    name, plain, chosen = _args.split_verb(words)
+    verb = _args.find_verb(name if name in _args.VERBS else "make")
+    line = [*chosen, "--", *plain] if plain else chosen
+    assert outcome(_args.parser_for(verb, chosen), line) == outcome(_args.parser_for(verb), line)
 
 
 # ---- help
