@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import enum
 import functools
-import hashlib
 from typing import TYPE_CHECKING, Protocol
 
 from casync_compat.errors import CasyncError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from _typeshed import ReadableBuffer
 
 __all__ = ["CHUNK_ID_SIZE", "ChunkId", "Digest", "Hasher"]
@@ -106,6 +107,33 @@ class Digest(enum.Enum):
         hasher.update(buffer)
         return ChunkId(hasher.digest())
 
+    def of_many(self, buffers: Sequence[ReadableBuffer]) -> list[ChunkId]:
+        """The ids of several buffers, in order. Lets other threads run meanwhile.
+
+        Where the processor can hash several at once, SHA-512/256 of eight or more chunks takes two thirds of the time.
+
+        :raises CasyncError: this Python lacks the function
+        """
+        if self is Digest.SHA512_256 and (together := _together()) is not None:
+            sizes = [memoryview(buffer).nbytes for buffer in buffers]
+            if sum(sizes) >= _WORTHWHILE * max(sizes, default=1):
+                return [ChunkId(digest) for digest in together(buffers)]
+        return [self.of(buffer) for buffer in buffers]
+
+
+_WORTHWHILE = 3
+"""Bytes of all buffers for each byte of the longest from which hashing them together is faster than one by one:
+four lanes do 1.7 times as much as one of OpenSSL's, but one of the four alone does less than half."""
+
+
+@functools.cache
+def _together() -> Callable[[Sequence[ReadableBuffer]], list[bytes]] | None:
+    try:
+        from casync_compat import _sha512  # lazily: many runs make no ids
+    except ImportError:  # built without a C compiler
+        return None
+    return _sha512.sha512_256 if _sha512.LANES > 1 else None
+
 
 @functools.cache
 def _template(digest: Digest) -> Hasher:
@@ -116,6 +144,8 @@ def _template(digest: Digest) -> Hasher:
 
 
 def _openssl(name: str) -> Hasher:
+    import hashlib  # lazily: it loads OpenSSL, 4 ms that listing an archive does not need
+
     try:
         return hashlib.new(name)
     except ValueError as e:

@@ -44,6 +44,26 @@ def test_in_pieces_as_at_once(kind: Digest, data: bytes, cut: int) -> None:
     assert hasher.hexdigest() == str(kind.of(data))
 
 
+@pytest.mark.parametrize("kind", Digest, ids=lambda kind: kind.value)
+@pytest.mark.parametrize(
+    "sizes", [[], [5], [300] * 9, [2000, 1, 1, 1], [0] * 4, [7000, 6000, 5000, 9000, 4000]]
+)
+def test_many_as_one_by_one(kind: Digest, sizes: list[int]) -> None:
+    """Several ids made together are those of each alone, whether lengths are alike or not."""
+    buffers = [memoryview(bytes(range(256)) * 36)[:size] for size in sizes]
+    ids = kind.of_many(buffers)
+    assert ids == [kind.of(buffer) for buffer in buffers]
+    assert all(type(id_) is ChunkId for id_ in ids)
+
+
+def test_many_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it was not compiled, or the processor is too old, hashlib makes the same ids."""
+    buffers = [bytes([n]) * 500 for n in range(9)]
+    expected = Digest.SHA512_256.of_many(buffers)
+    monkeypatch.setattr(digest, "_together", lambda: None)
+    assert Digest.SHA512_256.of_many(buffers) == expected
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

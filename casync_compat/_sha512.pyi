@@ -1,0 +1,7 @@
+from collections.abc import Iterable
+
+from _typeshed import ReadableBuffer
+
+LANES: int
+
+def sha512_256(buffers: Iterable[ReadableBuffer], /) -> list[bytes]: ...
