@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from typing import TypeAlias
 
 from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId
 from casync_compat.errors import FormatError
 from casync_compat.index import Index, IndexChunk
-from casync_compat.store.base import ChunkSource
+from casync_compat.store.base import BatchSource, ChunkSource
 from casync_compat.transfer import OrderedPool, default_jobs
 
-__all__ = ["ChunkFetcher", "ChunkStream", "IndexReader"]
+__all__ = ["ChunkFetcher", "ChunkStream", "IndexReader", "place_chunks"]
 
 _BATCH = 256 << 10
+"""Bytes to fetch together at first."""
+_LARGE = 1 << 20
+"""The same once reading goes straight on: few pieces are handed on, and many chunks are checked at once."""
+_SMALL = 64 << 10
+"""Where nothing need be handed on, the first batches are smaller, so that all threads have something to do at once."""
 _WINDOW = 8 << 20
+_MOST_AHEAD = 16 << 20
+"""What all batches may have together: with many threads, batches are smaller."""
 _CACHE = 8 << 20
+
+_Piece: TypeAlias = tuple[list[IndexChunk], bytes]
+"""Chunks, and their bytes."""
 
 
 class ChunkFetcher:
@@ -36,16 +47,25 @@ class ChunkFetcher:
         self.index = index
         self._path = path
         self._source = source
+        self._batches = source if isinstance(source, BatchSource) else None
         self._digest = index.digest
         # Runs of one chunk, zeros mostly, are fetched and checked once. One tuple, so that threads see it whole.
         self._last: tuple[ChunkId, bytes] | None = None
+        # So is the chunk of zeros, wherever else it is.
+        self._zeros: tuple[ChunkId, bytes] | None = None
+
+    def is_zeros(self, data: bytes) -> bool:
+        """Whether these are the bytes of the chunk of zeros, as `fetch` gave them: a look, not a comparison."""
+        return self._zeros is not None and data is self._zeros[1]
 
     def fetch(self, chunk: IndexChunk) -> bytes:
         """The bytes of a chunk, of exactly the size that the index says."""
-        last = self._last
-        if last is not None and last[0] == chunk.id and len(last[1]) == chunk.size:
-            return last[1]
-        data = self._source.get(chunk.id, self._digest, chunk.size)
+        for known in (self._last, self._zeros):
+            if known is not None and known[0] == chunk.id and len(known[1]) == chunk.size:
+                return known[1]
+        return self._checked(chunk, self._source.get(chunk.id, self._digest, chunk.size))
+
+    def _checked(self, chunk: IndexChunk, data: bytes) -> bytes:
         if len(data) != chunk.size:
             raise FormatError(
                 f"chunk {chunk.id} has {len(data)} bytes, but the index says {chunk.size}",
@@ -53,11 +73,44 @@ class ChunkFetcher:
                 chunk.start,
             )
         self._last = (chunk.id, data)
+        # Zeros are cut where nothing else is: at the most that a chunk may have.
+        if (
+            self._zeros is None
+            and not data[0]
+            and len(data) == self.index.sizes.max
+            and data == bytes(len(data))
+        ):
+            self._zeros = self._last
         return data
 
-    def fetch_all(self, chunks: list[IndexChunk]) -> list[tuple[IndexChunk, bytes]]:
-        """Several chunks at once, each with its bytes."""
-        return [(chunk, self.fetch(chunk)) for chunk in chunks]
+    def fetch_all(self, chunks: list[IndexChunk]) -> list[bytes]:
+        """The bytes of several chunks."""
+        if self._batches is None or len(chunks) == 1 or self._repeats(chunks):
+            return [self.fetch(chunk) for chunk in chunks]
+        wanted = [(chunk.id, chunk.size) for chunk in chunks]
+        found = self._batches.get_many(wanted, self._digest)
+        return [self._checked(chunk, data) for chunk, data in zip(chunks, found, strict=True)]
+
+    def _repeats(self, chunks: list[IndexChunk]) -> bool:
+        if len({chunk.id for chunk in chunks}) < len(chunks):
+            return True
+        last, zeros = self._last, self._zeros
+        return (last is not None and last[0] == chunks[0].id) or (
+            zeros is not None and any(zeros[0] == chunk.id for chunk in chunks)
+        )
+
+    def pieces(self, chunks: list[IndexChunk]) -> list[_Piece]:
+        """Several chunks, as a piece each."""
+        return [([chunk], data) for chunk, data in zip(chunks, self.fetch_all(chunks), strict=True)]
+
+    def joined(self, chunks: list[IndexChunk]) -> list[_Piece]:
+        """Several chunks that follow one another, as one piece."""
+        data = self.fetch_all(chunks)
+        return [(chunks, data[0] if len(data) == 1 else b"".join(data))]
+
+
+def _large_batch(jobs: int) -> int:
+    return max(_BATCH, min(_LARGE, _MOST_AHEAD // (2 * jobs)))
 
 
 class ChunkStream(Closing):
@@ -67,6 +120,7 @@ class ChunkStream(Closing):
     :param end: offset to end at; None for the end of the stream
     :param jobs: threads; None for one a processor
     :param on_chunk: called with each chunk as it is handed out, on the reader's thread
+    :param joined: hand out several chunks at a time, in pieces of up to a megabyte or more; else one by one
     """
 
     def __init__(
@@ -77,16 +131,18 @@ class ChunkStream(Closing):
         end: int | None = None,
         jobs: int | None = None,
         on_chunk: Callable[[IndexChunk], None] | None = None,
+        joined: bool = False,
     ) -> None:
         self._fetcher = fetcher
+        self._fetch = fetcher.joined if joined else fetcher.pieces
         self._index = fetcher.index
         self._at = start
         self._end = self._index.size if end is None else min(end, self._index.size)
         self._jobs = jobs or default_jobs()
         self._on_chunk = on_chunk
-        self._pool: OrderedPool[list[tuple[IndexChunk, bytes]]] | None = None
-        self._ready: deque[tuple[IndexChunk, bytes]] = deque()
-        self._ahead = 1  # batches to have under way; grows while reading goes straight on
+        self._pool: OrderedPool[list[_Piece]] | None = None
+        self._ready: deque[_Piece] = deque()
+        self._large = _large_batch(self._jobs)
         self._seek()
 
     def close(self) -> None:
@@ -99,12 +155,15 @@ class ChunkStream(Closing):
         self._next = self._index.at(self._at)
         self._scheduled = self._at
         self._chunks = self._index.chunks(self._next)
+        # Both grow while reading goes straight on: batches to have under way, and bytes in one.
+        self._ahead = 1
+        self._size = _BATCH
 
     def _batch(self) -> list[IndexChunk]:
         """The next chunks to fetch together."""
         batch: list[IndexChunk] = []
         size = 0
-        while size < _BATCH and self._scheduled < self._end:
+        while size < self._size and self._scheduled < self._end:
             chunk = next(self._chunks, None)
             if chunk is None:
                 break
@@ -118,18 +177,22 @@ class ChunkStream(Closing):
         if self._pool is None:
             first = self._batch()
             if self._scheduled >= self._end:  # nothing to overlap with: no threads for small archives
-                self._ready.extend(self._fetcher.fetch_all(first))
+                if first:
+                    self._ready.extend(self._fetch(first))
                 return
             self._pool = OrderedPool(self._jobs, depth=1)
-            self._pool.start(self._fetcher.fetch_all, first)
+            self._pool.start(self._fetch, first)
         pool = self._pool
-        most = max(2 * self._jobs, _WINDOW // max(_BATCH, self._index.sizes.max))
+        most = max(2 * self._jobs, _WINDOW // max(self._size, self._index.sizes.max))
         while len(pool) < min(self._ahead, most):
             batch = self._batch()
             if not batch:
                 break
-            pool.start(self._fetcher.fetch_all, batch)
-        self._ahead = min(self._ahead * 2, most)
+            pool.start(self._fetch, batch)
+        if self._ahead < most:
+            self._ahead *= 2
+        else:
+            self._size = min(2 * self._size, self._large)
         if len(pool):
             self._ready.extend(pool.take())
         if not len(pool) and self._scheduled >= self._end:
@@ -144,13 +207,16 @@ class ChunkStream(Closing):
                 self._fill()
             if not self._ready:
                 return b""
-            chunk, data = self._ready.popleft()
-            if chunk.end > self._at:
+            chunks, data = self._ready.popleft()
+            if chunks[-1].end > self._at:
                 break
         if self._on_chunk is not None:
-            self._on_chunk(chunk)
-        begin, stop = self._at - chunk.start, min(chunk.end, self._end) - chunk.start
-        self._at = chunk.start + stop
+            for chunk in chunks:
+                if chunk.end > self._at:
+                    self._on_chunk(chunk)
+        start, end = chunks[0].start, min(chunks[-1].end, self._end)
+        begin, stop = self._at - start, end - start
+        self._at = end
         return data if begin == 0 and stop == len(data) else data[begin:stop]
 
     def skip(self, count: int) -> None:
@@ -160,8 +226,49 @@ class ChunkStream(Closing):
             self._ready.clear()
             if self._pool is not None:
                 self._pool.discard()
-            self._ahead = 1
             self._seek()
+
+
+def place_chunks(
+    fetcher: ChunkFetcher, put: Callable[[int, list[bytes]], None], *, jobs: int | None = None
+) -> Generator[IndexChunk, None, None]:
+    """Fetch all chunks of an index and put each into its place, on several threads and in any order.
+
+    :param put: called on those threads, with an offset and chunks that follow one another from there
+    :returns: the chunks in order, each when it and all before it are in their places; close it, to have the threads end
+    :raises Exception: what `put` raises
+    """
+
+    def run(batch: list[IndexChunk]) -> list[IndexChunk]:
+        put(batch[0].start, fetcher.fetch_all(batch))
+        return batch
+
+    chunks = iter(fetcher.index)
+    batch = _next_batch(chunks, _SMALL)
+    if batch and batch[-1].end == fetcher.index.size:  # no threads for small blobs
+        yield from run(batch)
+        return
+    jobs = jobs or default_jobs()
+    large = _large_batch(jobs)
+    started = 0
+    with OrderedPool[list[IndexChunk]](jobs, depth=2 * jobs) as pool:
+        while batch:
+            for done in pool.submit(run, batch):
+                yield from done
+            started += 1
+            batch = _next_batch(chunks, min(_SMALL << started // (2 * jobs), large))
+        for done in pool.drain():
+            yield from done
+
+
+def _next_batch(chunks: Iterator[IndexChunk], least: int) -> list[IndexChunk]:
+    """The next chunks, until they have so many bytes together."""
+    batch: list[IndexChunk] = []
+    size = 0
+    while size < least and (chunk := next(chunks, None)) is not None:
+        batch.append(chunk)
+        size += chunk.size
+    return batch
 
 
 class IndexReader:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from casync_compat.assemble import ChunkFetcher, ChunkStream
+from casync_compat.assemble import ChunkFetcher, ChunkStream, place_chunks
 from casync_compat.digest import Hasher
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.fs.apply import ApplyOptions, TreeWriter
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.blob import device_size
 from casync_compat.fs.reflink import BLOCK, BlockSharer
+from casync_compat.fs.runs import count_nodes, run_paths
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.fs.write_file import PayloadWriter
 from casync_compat.index import Index, IndexChunk, digest_of_flags
@@ -28,13 +30,20 @@ from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.seeds import BlobSeed, SeedSource, TreeSeed
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.layered import Layered
+from casync_compat.transfer import OrderedPool, default_jobs
 from casync_compat.trees import Tree, load_index
 from catar.encoder import Encoder
-from catar.records import Node
+from catar.records import DirectoryEnd, Node, Run
+from catar.walker import TreeStream, Walker
 
 __all__ = ["ExtractOptions", "ExtractResult", "extract_archive", "extract_blob"]
 
 Warn = Callable[[str], None]
+
+_PIECE = 1 << 20
+"""Bytes to read of an archive file at a time; smaller archives are extracted without threads."""
+_WAITING = 2
+"""Runs of files that wait to be written, beside those that threads are writing."""
 
 
 def _no_warning(text: str) -> None:
@@ -87,6 +96,22 @@ class _Counter:
         self.reporter.state.total = total
         self._seeds = seeds
         self.chunks = 0
+        self.entries = 0
+
+    def on_step(self, step: Node | DirectoryEnd | Run, path: bytes) -> None:
+        """A step of a tree was written."""
+        self.entries += count_nodes(step) if isinstance(step, Run) else isinstance(step, Node)
+        self.reporter.state.entries = self.entries
+        self.reporter.state.path = path
+
+    def on_piece(self, step: Node | DirectoryEnd | Run) -> None:
+        """A piece of a file's payload was written, of an archive that has no chunks to count."""
+        if self.reporter.due:
+            if isinstance(step, Node):
+                self.reporter.state.done = step.payload_offset
+            elif isinstance(step, Run):
+                self.reporter.state.done = step.base
+            self.reporter.report()
 
     def on_chunk(self, chunk: IndexChunk) -> None:
         self.chunks += 1
@@ -186,6 +211,93 @@ class _Sharing:
         self.sharer.flush()
 
 
+class _Restoring:
+    """Takes a stream's nodes to a `TreeWriter`, which is made when the archive's feature flags are known.
+
+    :param sharing: shares blocks with seeds; None for nobody
+    :param pool: threads to write files on; None for the caller's
+    :param name: write the top node as this entry of `output`
+    """
+
+    def __init__(
+        self,
+        output: bytes,
+        options: ExtractOptions,
+        links: Callable[[int], _Links] | None,
+        sharing: _Sharing | None,
+        pool: OrderedPool[Any] | None,
+        warn: Warn,
+        name: bytes | None,
+    ) -> None:
+        self._output = output
+        self._options = options
+        self._make_links = links
+        self._sharing = sharing
+        self._pool = pool
+        self._warn = warn
+        self._name = name
+        self._links: _Links | None = None
+        self._writer: TreeWriter | None = None
+
+    def steps(self, stream: TreeStream) -> Iterator[Node | DirectoryEnd | Run]:
+        """The stream's steps, in runs unless somebody wants to see every single file."""
+        if isinstance(stream, Walker) and self._sharing is None and self._make_links is None:
+            return stream.runs()
+        return iter(stream)
+
+    def take(self, step: Node | DirectoryEnd | Run, stream: TreeStream) -> None:
+        """Write a step, all but the payload that is still in the stream."""
+        writer = self._writer or self._begin(stream.feature_flags)
+        if isinstance(step, Run):
+            writer.feed_run(step)
+            return
+        if self._links is not None and isinstance(step, Node):
+            self._links.begin(step)
+        writer.feed(step, stream.path)
+
+    def payload(self, stream: TreeStream) -> Iterator[None]:
+        """Write the payload that is still in the stream; pauses after each piece."""
+        writer = self._writer
+        if writer is None or not writer.wants_payload:
+            return
+        for piece in stream.payload():
+            if self._links is not None:
+                self._links.update(piece)
+            writer.write(piece)
+            yield
+
+    def _begin(self, features: int) -> TreeWriter:
+        self._links = self._make_links(features) if self._make_links is not None else None
+        self._writer = TreeWriter(
+            self._output,
+            features,
+            self._options.apply,
+            warn=self._warn,
+            name=self._name,
+            on_payload=self._sharing.on_payload if self._sharing is not None else None,
+            link_candidate=self._links.candidate if self._links is not None else None,
+            pool=self._pool,
+            depth=_WAITING + (self._options.jobs or default_jobs()),
+        )
+        return self._writer
+
+    def finish(self) -> None:
+        if self._writer is not None:
+            self._writer.finish()
+
+    def abort(self) -> None:
+        if self._writer is not None:
+            self._writer.abort()
+
+
+def _paths(step: Node | DirectoryEnd | Run, path: bytes) -> Iterator[bytes]:
+    """The paths of the nodes that begin with a step."""
+    if isinstance(step, Run):
+        yield from run_paths(step, path)
+    elif isinstance(step, Node):
+        yield path
+
+
 def extract_archive(
     kind: Kind,
     source: bytes | None,
@@ -220,53 +332,38 @@ def extract_archive(
             store = Layered(seeds, store) if seeds.seeds else store
         tree = stack.enter_context(Tree(kind, source, store, index=index, jobs=options.jobs))
         counter = _Counter(progress, tree.size, seeds)
-        stream = tree.stream(inside, on_chunk=counter.on_chunk)
         sharing = _Sharing(index, seeds) if index is not None and options.reflink and seeds.seeds else None
-        links: _Links | None = None
-        writer: TreeWriter | None = None
-        entries = 0
+        pool: OrderedPool[Any] | None = None
+        if tree.size is None or tree.size > _PIECE:  # no threads for small archives
+            pool = stack.enter_context(OrderedPool(options.jobs or default_jobs(), depth=1))
+
+        def links(features: int) -> _Links:
+            if index is None:
+                _tree_seeds(None, features, output, options, seeds, warn)
+            return _Links(features, seeds)
+
+        name = inside.strip(b"/").rpartition(b"/")[2] or None
+        hardlinks = links if options.hardlink else None
+        restoring = _Restoring(output, options, hardlinks, sharing, pool, warn, name)
+        stream = tree.stream(inside, on_chunk=counter.on_chunk, piece=_PIECE)
         try:
-            for step in stream:
-                if writer is None:
-                    features = stream.feature_flags
-                    if options.hardlink:
-                        if index is None:
-                            _tree_seeds(None, features, output, options, seeds, warn)
-                        links = _Links(features, seeds)
-                    writer = TreeWriter(
-                        output,
-                        features,
-                        options.apply,
-                        warn=warn,
-                        name=inside.strip(b"/").rpartition(b"/")[2] or None,
-                        on_payload=sharing.on_payload if sharing is not None else None,
-                        link_candidate=links.candidate if links is not None else None,
-                    )
-                if type(step) is Node:
-                    entries += 1
-                    if on_node is not None:
-                        on_node(stream.path)
-                    if links is not None:
-                        links.begin(step)
-                writer.feed(step, stream.path)
-                if type(step) is Node and step.size:
-                    for piece in stream.payload():
-                        if links is not None:
-                            links.update(piece)
-                        writer.write(piece)
-                        if index is None and counter.reporter.due:
-                            counter.reporter.state.done = step.payload_offset
-                            counter.reporter.report()
-                counter.reporter.state.entries = entries
-                counter.reporter.state.path = stream.path
-            if writer is not None:
-                writer.finish()
+            for step in restoring.steps(stream):
+                if on_node is not None:
+                    for path in _paths(step, stream.path):
+                        on_node(path)
+                restoring.take(step, stream)
+                for _ in restoring.payload(stream):
+                    if index is None:
+                        counter.on_piece(step)
+                counter.on_step(step, stream.path)
+            restoring.finish()
         except BaseException:
-            if writer is not None:
-                writer.abort()
+            restoring.abort()
             raise
         shared = sharing.sharer.shared if sharing is not None else 0
-        return ExtractResult(entries, tree.size or 0, counter.chunks, seeds.used, seeds.used_bytes, shared)
+        return ExtractResult(
+            counter.entries, tree.size or 0, counter.chunks, seeds.used, seeds.used_bytes, shared
+        )
 
 
 # Blobs
@@ -300,10 +397,10 @@ def extract_blob(
         regular = stat.S_ISREG(os.fstat(out.fd).st_mode) and output is not None
         if output is not None and not regular:
             _check_room(out.fd, output, index.size)
-        stream = stack.enter_context(ChunkStream(fetcher, jobs=options.jobs, on_chunk=counter.on_chunk))
         if regular:
-            _write_file(out, stream, index, options.apply.punch_holes, seeds, sharer)
+            _write_file(out, fetcher, options, counter, seeds, sharer)
         else:
+            stream = stack.enter_context(ChunkStream(fetcher, jobs=options.jobs, on_chunk=counter.on_chunk))
             while data := stream.read():
                 out.write(data)
             if output is not None and stat.S_ISBLK(os.fstat(out.fd).st_mode):
@@ -347,23 +444,33 @@ def _check_room(fd: int, output: bytes, size: int) -> None:
 
 def _write_file(
     out: AtomicFile | StandardOutput,
-    stream: ChunkStream,
-    index: Index,
-    punch_holes: bool,
+    fetcher: ChunkFetcher,
+    options: ExtractOptions,
+    counter: _Counter,
     seeds: SeedSource,
     sharer: BlockSharer | None,
 ) -> None:
-    offset = 0
-    chunks = iter(index)
-    payload = PayloadWriter(out.fd, index.size, punch_holes)
+    """Write an empty regular file, from whatever thread has the next chunks."""
+    size = fetcher.index.size
+
+    def put(offset: int, pieces: list[bytes]) -> None:
+        payload = PayloadWriter(out.fd, size, options.apply.punch_holes, offset)
+        for piece in pieces:
+            if fetcher.is_zeros(piece):
+                payload.skip_zeros(len(piece))
+            else:
+                payload.write(memoryview(piece))
+
     try:
-        while data := stream.read():
-            payload.write(memoryview(data))
-            if sharer is not None:
-                for part in seeds.parts(next(chunks).id):
-                    sharer.add(part.path, part.offset, out.fd, offset + part.at, part.size)
-            offset += len(data)
-        payload.finish()
+        os.ftruncate(out.fd, size)
+        with closing(place_chunks(fetcher, put, jobs=options.jobs)) as placed:
+            for chunk in placed:
+                counter.on_chunk(chunk)
+                if isinstance(out, AtomicFile):
+                    out.written_to(chunk.end)
+                if sharer is not None:
+                    for part in seeds.parts(chunk.id):
+                        sharer.add(part.path, part.offset, out.fd, chunk.start + part.at, part.size)
         if sharer is not None:
             sharer.flush()
     except OSError as error:

@@ -83,6 +83,7 @@ class OrderedPool(Closing, Generic[R]):
 
     def take(self) -> R:
         """The oldest result that was not collected yet; waits for it. :raises IndexError: when nothing is pending"""
+        self._pending[0].exception()  # waits; an interrupt here leaves it pending, to be waited for again
         return self._pending.popleft().result()
 
     def discard(self) -> None:

@@ -1,7 +1,8 @@
-"""Trees of nodes built by hand, as a stream that `casync_compat.fs.apply` takes: no archive is involved.
+"""Trees of nodes built by hand, as a stream that `casync_compat.fs.apply` takes.
 
     apply(target, d(b"", f(b"hello", b"contents"), link(b"there", b"hello")))
 
+No archive is involved, unless nodes are to come in runs: only a decoder makes those.
 Owners default to whoever runs the test, so that only tests that mean to change them need root.
 """
 
@@ -10,18 +11,26 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from casync_compat.fs.apply import ApplyOptions, TreeWriter, apply_tree
+from casync_compat.fs.runs import Pool
 from catar import flags
+from catar.encoder import Encoder
+from catar.errors import CatarError
 from catar.records import DirectoryEnd, Node
+from catar.walker import TreeStream, Walker
 
 SECOND = 1_000_000_000
 WHEN = 1_500_000_000 * SECOND + 123_456_789
 FLAGS = flags.select(digest_bits=0)
 """Everything, as `casync make` records it."""
+
+in_runs = False
+"""Whether `apply` has nodes come in runs, where an archive can hold the tree; set by a fixture."""
 
 
 @dataclass
@@ -86,6 +95,48 @@ class Steps:
             yield memoryview(data)[at : at + piece]
 
 
+def archive(top: Item, feature_flags: int) -> bytes:
+    """The tree as an archive. :raises CatarError: when none can hold it"""
+    encoder = Encoder(feature_flags)
+
+    def parts(item: Item) -> Iterator[bytes]:
+        yield encoder.begin(item.node)
+        if item.node.is_dir:
+            for child in item.children:
+                yield from parts(child)
+            yield encoder.end_directory()
+        elif item.data:
+            yield item.data
+            encoder.advance(len(item.data))
+
+    return b"".join(parts(top))
+
+
+class Pieces:
+    """An archive in memory, given out in pieces."""
+
+    def __init__(self, data: bytes, size: int = 1 << 20) -> None:
+        self._data = data
+        self._size = size
+        self._at = 0
+
+    def read(self) -> bytes:
+        begin = self._at
+        self._at += self._size
+        return self._data[begin : self._at]
+
+    def skip(self, count: int) -> None:
+        self._at += count
+
+
+def stream(top: Item, feature_flags: int, runs: bool) -> TreeStream:
+    """A tree as a stream, of an archive when nodes are to come in runs and an archive can hold it."""
+    if runs:
+        with suppress(CatarError):
+            return Walker(Pieces(archive(top, feature_flags)))
+    return Steps(top, feature_flags)
+
+
 def apply(
     target: Path | bytes,
     top: Item,
@@ -93,14 +144,22 @@ def apply(
     feature_flags: int = FLAGS,
     name: bytes | None = None,
     hooks: dict[str, Any] | None = None,
+    pool: Pool | None = None,
     **options: Any,
 ) -> list[str]:
     """Write a tree; returns the warnings."""
     warnings: list[str] = []
     writer = TreeWriter(
-        os.fsencode(target), None, ApplyOptions(**options), warn=warnings.append, name=name, **hooks or {}
+        os.fsencode(target),
+        None,
+        ApplyOptions(**options),
+        warn=warnings.append,
+        name=name,
+        pool=pool,
+        depth=3,
+        **hooks or {},
     )
-    apply_tree(Steps(top, feature_flags), writer)
+    apply_tree(stream(top, feature_flags, in_runs and not hooks), writer)
     return warnings
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casync_compat.assemble import ChunkFetcher, ChunkStream, IndexReader
+from casync_compat.assemble import ChunkFetcher, ChunkStream, IndexReader, place_chunks
 from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FormatError, StoreError
@@ -253,6 +255,52 @@ def test_closing_in_the_middle_stops_fetching(large: Case) -> None:
     assert sum(large.store.gets.values()) == fetched
 
 
+# ---- in pieces of several chunks, and in any order
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+@pytest.mark.parametrize("start", [0, 100_000, 4_900_000])
+def test_joined_pieces(large: Case, jobs: int, start: int) -> None:
+    """Several chunks come as one piece, of which any part may be skipped; each is still reported, before it comes."""
+    seen: list[IndexChunk] = []
+    with ChunkStream(large.fetcher(), jobs=jobs, start=start, on_chunk=seen.append, joined=True) as stream:
+        pieces = list(iter(stream.read, b""))
+    assert b"".join(pieces) == large.data[start:]
+    assert len(pieces) < len(seen) // 2 or start > 4_000_000
+    assert seen == list(large.index.chunks(large.index.at(start)))
+    with ChunkStream(large.fetcher(), jobs=jobs, start=start, joined=True) as stream:
+        first = stream.read()
+        stream.skip(1000)
+        assert read_all(stream) == large.data[start + len(first) + 1000 :]
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+def test_chunks_in_their_places(large: Case, small: Case, jobs: int) -> None:
+    """Everything is put where it belongs, and each chunk is told when it is there, in order and once."""
+    for case in (large, small):
+        assert by_places(case.fetcher(), jobs) == case.data
+        with closing(place_chunks(case.fetcher(), lambda at, pieces: None, jobs=jobs)) as placed:
+            assert list(placed) == list(case.index)
+
+
+def test_nothing_to_place() -> None:
+    """An empty index has no chunks."""
+    empty = IndexBuilder(flags.DEFAULT, SIZES).build()
+    assert list(place_chunks(ChunkFetcher(empty, MemoryStore()), lambda at, pieces: None)) == []
+
+
+def test_a_place_that_cannot_be_written(large: Case) -> None:
+    """What `put` raises ends it all."""
+
+    def put(offset: int, pieces: list[bytes]) -> None:
+        if offset > 1_000_000:
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match="full"), closing(place_chunks(large.fetcher(), put, jobs=2)) as placed:
+        for chunk in placed:
+            assert chunk.start <= 1_200_000
+
+
 # ---- chunks that cannot be had
 
 
@@ -269,7 +317,26 @@ def by_reader(fetcher: ChunkFetcher) -> bytes:
     return reader.read_at(0, reader.size)
 
 
-BOTH = pytest.mark.parametrize("read", [by_stream, by_reader])
+def by_joined_stream(fetcher: ChunkFetcher) -> bytes:
+    with ChunkStream(fetcher, jobs=2, joined=True) as stream:
+        return read_all(stream)
+
+
+def by_places(fetcher: ChunkFetcher, jobs: int = 2) -> bytes:
+    out = bytearray(fetcher.index.size)
+
+    def put(offset: int, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            out[offset : offset + len(piece)] = piece
+            offset += len(piece)
+
+    with closing(place_chunks(fetcher, put, jobs=jobs)) as placed:
+        for chunk in placed:
+            assert out[chunk.start : chunk.end] == fetcher.fetch(chunk)
+    return bytes(out)
+
+
+BOTH = pytest.mark.parametrize("read", [by_stream, by_reader, by_joined_stream, by_places])
 NUMBERS = pytest.mark.parametrize("number", [0, 1, 33, -1])
 
 
@@ -402,7 +469,7 @@ class Alive(bytes):
     def __new__(cls, size: int) -> Alive:
         cls.alive += 1
         cls.most = max(cls.most, cls.alive)
-        return super().__new__(cls, size)
+        return super().__new__(cls, b"x" * size)
 
     def __del__(self) -> None:
         type(self).alive -= 1
@@ -429,6 +496,31 @@ def megabytes(count: int) -> Index:
     for i in range(count):
         builder.append(ChunkId(i.to_bytes(32, "big")), 1 << 20)
     return builder.build()
+
+
+class Zeros(Megabytes):
+    """Gives zeros for the id of zeros, and notes which ids were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[ChunkId] = []
+
+    def get(self, id: ChunkId, digest: Digest, limit: int) -> bytes:
+        self.asked.append(id)
+        return bytes(1 << 20) if id == ChunkId(bytes(32)) else super().get(id, digest, limit)
+
+
+def test_zeros_are_fetched_once() -> None:
+    """The chunk of zeros is fetched and checked once, whatever stands between its places."""
+    source = Zeros()
+    fetcher = ChunkFetcher(megabytes(3), source)
+    chunks = list(fetcher.index)
+    zeros = fetcher.fetch(chunks[0])
+    for chunk in (chunks[1], chunks[0], chunks[2], chunks[0]):
+        data = fetcher.fetch(chunk)
+        assert fetcher.is_zeros(data) == (chunk is chunks[0])
+    assert fetcher.fetch_all([chunks[0], chunks[1]])[0] is zeros
+    assert source.asked.count(chunks[0].id) == 1
 
 
 def test_the_memory_of_a_reader_is_bounded() -> None:

@@ -6,8 +6,16 @@ import argparse
 import os
 import sys
 
-from casync_compat.cli._common import archive_errors, arguments, id_shift, is_stream, replay_mask, source_for
-from casync_compat.cli._location import local_path
+from casync_compat.cli._common import (
+    archive_errors,
+    arguments,
+    id_shift,
+    is_stream,
+    jobs_for,
+    replay_mask,
+    source_for,
+)
+from casync_compat.cli._location import input_path, local_path, name_of
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.errors import UsageError
 from casync_compat.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
@@ -21,7 +29,7 @@ def _input_kind(options: argparse.Namespace, source: str | None, output: str | N
     if options.what is not None:
         kind: Kind | None = Kind.parse(options.what)
     elif source is not None and source != "-":
-        kind = Kind.of_suffix(local_path(source))
+        kind = Kind.of_suffix(name_of(source))
     else:
         is_tree = output is None or (output != "-" and os.path.isdir(local_path(output)))
         kind = Kind.ARCHIVE if is_tree else Kind.BLOB_INDEX
@@ -31,7 +39,7 @@ def _input_kind(options: argparse.Namespace, source: str | None, output: str | N
     return kind
 
 
-def _extract_options(options: argparse.Namespace) -> ExtractOptions:
+def _extract_options(options: argparse.Namespace, source: str | None) -> ExtractOptions:
     return ExtractOptions(
         apply=ApplyOptions(
             mask=replay_mask(options),
@@ -44,7 +52,7 @@ def _extract_options(options: argparse.Namespace) -> ExtractOptions:
         seed_output=options.seed_output,
         reflink=options.reflink,
         hardlink=options.hardlink,
-        jobs=options.jobs,
+        jobs=jobs_for(options, source),
     )
 
 
@@ -52,8 +60,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     source, output, inside = arguments(options)
     kind = _input_kind(options, source, output)
-    path = None if is_stream(source) else local_path(str(source))
-    chosen = _extract_options(options)
+    path = None if is_stream(source) else input_path(str(source))
+    chosen = _extract_options(options, source)
     wanted = not (options.no_progress or options.verbose)
     with archive_errors(source), ProgressLine("extracting", wanted=wanted, fetched="fetched") as line:
 

@@ -6,17 +6,19 @@
 Nothing outside the target is touched, whatever the archive says and whatever lies in the target already: every entry is
 reached by its single name from a descriptor of its directory, and no symlink is followed but the target itself. A file
 appears under its name once it is complete; what stood there before is there until then, and a directory that becomes
-something else, or the reverse, is removed last. Nothing is fsynced.
+something else, or the reverse, is removed last. Nothing is fsynced. One exception: in a directory that it has made,
+and that admits nobody but its owner until it is complete, `casync_compat.fs.runs` gives files their names at once, with
+mode 0200 until they are complete.
 
 Semantics are casync 2's (`src/cadecoder.c`) but for what `casync_compat.fs.restore` lists. One writer writes one tree,
-in one thread.
+and is used from one thread.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace as changed
 
@@ -26,12 +28,13 @@ from casync_compat.fs.placing import Placer
 from casync_compat.fs.regular import FileWriter, LinkHook, PayloadHook
 from casync_compat.fs.remove import TempNames, remove
 from casync_compat.fs.restore import ApplyOptions, Restorer
+from casync_compat.fs.runs import Pool, RunWriter, node_of_row
 from casync_compat.fs.special import SpecialWriter
 from casync_compat.fs.target import Directory, enter, open_target
 from catar.flags import FeatureFlags
 from catar.grammar import MAX_DEPTH, NODE_FEATURES, check_name
-from catar.records import DirectoryEnd, Node
-from catar.walker import TreeStream
+from catar.records import DirectoryEnd, Node, Run
+from catar.walker import TreeStream, Walker
 
 __all__ = ["ApplyOptions", "TreeWriter", "apply_tree"]
 
@@ -51,6 +54,8 @@ class TreeWriter:
         before its metadata is restored; to share extents with another file, for example
     :param link_candidate: called with the node and its archive path likewise; may return the absolute path of an
         identical file, metadata included, which is then hard-linked in place of the copy unless it turns out to differ
+    :param pool: threads that files of runs are written on; None for the caller's
+    :param depth: most calls to have under way there
 
     Every method raises `FileError` naming the file in the target, and `FormatError` for steps that make no tree. After
     any error, call `abort`.
@@ -66,6 +71,8 @@ class TreeWriter:
         name: bytes | None = None,
         on_payload: PayloadHook | None = None,
         link_candidate: LinkHook | None = None,
+        pool: Pool | None = None,
+        depth: int = 1,
     ) -> None:
         reason = check_name(name) if name is not None else None
         if reason:
@@ -75,6 +82,7 @@ class TreeWriter:
         self._warn = warn
         self._name = name
         self._hooks = (on_payload, link_candidate)
+        self._threads = (pool, depth)
         self._temp = TempNames()
         self._stack: list[Directory] = []
         self._started = False
@@ -82,6 +90,7 @@ class TreeWriter:
         self._placer: Placer
         self._files: FileWriter
         self._specials: SpecialWriter
+        self._runs: RunWriter
         self.begun = False
         """Whether the feature flags are known."""
         if feature_flags is not None:
@@ -93,9 +102,15 @@ class TreeWriter:
         self._placer = Placer(self._restorer, self._options, self._temp)
         self._files = FileWriter(self._placer, *self._hooks)
         self._specials = SpecialWriter(self._placer)
+        self._runs = RunWriter(self._placer, self._end, *self._threads)
         self.begun = True
 
     # Input
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether somebody is to be told of single files, so that nodes must come one by one."""
+        return self._hooks != (None, None)
 
     @property
     def wants_payload(self) -> bool:
@@ -127,6 +142,37 @@ class TreeWriter:
         else:
             self._top(step, path)
 
+    def feed_run(self, run: Run) -> None:
+        """Take several nodes and ends of directories, with whole payloads. Not with hooks, which want paths.
+
+        The payload of the last one is to be written afterwards when there is more of it to come (`Run.left`).
+        """
+        assert not self.has_hooks, "hooks are told of single nodes only"
+        if self._files.busy:
+            self._files.finish()
+        count = len(run)
+        whole = count - 1 if run.left else count
+        at = 0
+        while at < count:
+            begin = at
+            if at < whole and self._stack and self._runs.takes(self._stack[-1]):
+                at = self._runs.write(run, at, whole, self._stack)
+            if at == begin:
+                self._feed_row(run, at, at < whole)
+                at += 1
+
+    def _feed_row(self, run: Run, number: int, whole: bool) -> None:
+        node = node_of_row(run, number)
+        if node is None:
+            self._leave()
+            return
+        if node.is_dir:
+            self._runs.drain()  # it may be that too much is open
+        self.feed(node, b"")
+        if node.size and whole:
+            begin = node.payload_offset - run.base
+            self.write(memoryview(run.buffer)[begin : begin + node.size])
+
     def write(self, view: memoryview) -> None:
         """Take the next bytes of the current regular file."""
         if not self._files.busy:
@@ -138,6 +184,8 @@ class TreeWriter:
 
         :raises FormatError: when it is not complete
         """
+        if self.begun:
+            self._runs.drain()
         if not self._is_complete:
             raise FormatError("the tree ends in the middle of a directory or file", self.target)
         self._close()
@@ -146,6 +194,7 @@ class TreeWriter:
     def abort(self) -> None:
         """Remove what is under way and close everything; what is complete stays. Never raises, may be repeated."""
         if self.begun:
+            self._runs.abort()
             self._files.abort()
             self._specials.abort()
         self._close()
@@ -213,13 +262,23 @@ class TreeWriter:
         directory = self._stack[-1] if self._stack else None
         if directory is None or directory.node is None:
             raise FormatError("a directory ends that never began", self.target)
+        if self._runs.busy:
+            if directory.fresh and directory.temp is None:
+                self._runs.defer(self._stack.pop())
+                return
+            self._runs.drain()
+        self._end(directory)
+        self._stack.pop()
+
+    def _end(self, directory: Directory) -> None:
+        """Complete a directory and close it."""
+        assert directory.node is not None, "a directory of the archive"
         try:
             if directory.names is not None:
                 self._delete_others(directory, directory.names)
             self._complete(directory, directory.node)
         except (OSError, ValueError) as error:
             raise self._failure(directory.path, error) from error
-        self._stack.pop()
         os.close(directory.fd)
 
     def _complete(self, directory: Directory, node: Node) -> None:
@@ -251,11 +310,16 @@ def apply_tree(stream: TreeStream, writer: TreeWriter) -> None:
 
     :raises FileError: naming the file in the target, and whatever the stream raises
     """
+    steps: Iterator[Node | DirectoryEnd | Run]
+    steps = stream.runs() if isinstance(stream, Walker) and not writer.has_hooks else iter(stream)
     try:
-        for step in stream:
+        for step in steps:
             if not writer.begun:
                 writer.begin(stream.feature_flags)
-            writer.feed(step, stream.path)
+            if isinstance(step, Run):
+                writer.feed_run(step)
+            else:
+                writer.feed(step, stream.path)
             if writer.wants_payload:
                 for piece in stream.payload():
                     writer.write(piece)

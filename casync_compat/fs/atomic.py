@@ -18,12 +18,18 @@ from typing import TYPE_CHECKING, Self
 
 from casync_compat.errors import FileError
 
+try:
+    from casync_compat.fs._native import start_writing
+except ImportError:  # built without a C compiler
+    from casync_compat.fs._python import start_writing
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = ["AtomicFile", "temporary_name"]
 
 _NAME_MAX = 255
+_AHEAD = 8 << 20
 
 
 def temporary_name(name: bytes) -> bytes:
@@ -48,6 +54,7 @@ class AtomicFile:
         self._mode = mode
         self._final = b""
         self._temporary: bytes | None = None
+        self._written = self._started = 0
 
     def __enter__(self) -> Self:
         try:
@@ -86,9 +93,18 @@ class AtomicFile:
         view = memoryview(data).cast("B")
         try:
             while view:
-                view = view[os.write(self.fd, view) :]
+                count = os.write(self.fd, view)
+                view = view[count:]
+                self._written += count
         except OSError as error:
             raise FileError(self.path, "write", error) from error
+        self.written_to(self._written)
+
+    def written_to(self, end: int) -> None:
+        """Everything before `end` is written, by whomever. It will be synced, so the disk is to work meanwhile."""
+        if self._temporary is not None and end - self._started >= _AHEAD:
+            start_writing(self.fd, self._started, end - self._started)
+            self._started = end
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -45,6 +45,14 @@ class Names:
                 self._groups[gid] = None
         return self._groups[gid]
 
+    def answers(self) -> dict[str, dict[str, str | None]]:
+        """What `user` and `group` answered so far: names by id, as text, under `users` and `groups`."""
+        kinds = {"users": self._users, "groups": self._groups}
+        return {
+            kind: {str(id_): None if name is None else os.fsdecode(name) for id_, name in known.items()}
+            for kind, known in kinds.items()
+        }
+
     def uid(self, name: bytes) -> int | None:
         """The id of a user; None when the system does not know the name."""
         if name not in self._uids:

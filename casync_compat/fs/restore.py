@@ -134,6 +134,34 @@ class Restorer:
         self.wants_fat = bool(self.features & FAT_ATTRS)
         self._wants_projid = bool(self.features & F.QUOTA_PROJID)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether ordinary nodes get the modes, and times to the nanosecond, that are recorded."""
+        return self.exact_modes and self._granularity <= 1
+
+    @property
+    def wants_times(self) -> bool:
+        """Whether times are restored."""
+        return self._granularity > 0
+
+    @property
+    def time_samples(self) -> tuple[int, int]:
+        """How many more times are to be read back: of those with nanoseconds, and those in odd seconds."""
+        return self._samples[1], self._samples[2]
+
+    def sampled(self, left: tuple[int, int], rounded: bool) -> None:
+        """Times were read back by somebody else, who started with `time_samples`.
+
+        :param left: what remained of them
+        :param rounded: whether one was not as recorded
+        """
+        self._samples = [0, min(self._samples[1], left[0]), min(self._samples[2], left[1])]
+        if rounded:
+            self._warn_rounded()
+
+    def _warn_rounded(self) -> None:
+        self._warn_once("the file system cannot hold all times as recorded; some are rounded")
+
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
@@ -312,7 +340,7 @@ class Restorer:
         """Whether the file system holds times as finely as they are recorded; a few samples show it."""
         self._samples[kind] -= 1 if self._samples[kind] else 0
         if found // self._granularity != wanted // self._granularity:
-            self._warn_once("the file system cannot hold all times as recorded; some are rounded")
+            self._warn_rounded()
 
     def symlink_in_fresh(self, directory_fd: int, name: bytes, node: Node, uid: int, gid: int) -> None:
         """A symlink without a label in a directory that nobody else can reach: by name, which saves three calls.

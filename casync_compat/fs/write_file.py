@@ -17,7 +17,8 @@ import os
 __all__ = ["BLOCK", "PayloadWriter"]
 
 BLOCK = 4096
-_ZEROS = bytes(BLOCK)
+_MANY = 16 * BLOCK
+_ZEROS = bytes(_MANY)
 
 
 def _is_zero(view: memoryview) -> bool:
@@ -25,21 +26,22 @@ def _is_zero(view: memoryview) -> bool:
 
 
 class PayloadWriter:
-    """Writes one payload from front to back.
+    """Writes one payload, or a part of it, from front to back.
 
-    :param fd: an empty file, open for writing
+    :param fd: a file, open for writing, that is empty or has zeros there
     :param size: how large it will be, in bytes
     :param punch_holes: leave blocks of zeros unwritten
+    :param start: offset to begin at; `finish` is for payloads that begin at 0
     """
 
     __slots__ = ("_end", "_fd", "_holes", "_size", "at")
 
-    def __init__(self, fd: int, size: int, punch_holes: bool) -> None:
+    def __init__(self, fd: int, size: int, punch_holes: bool, start: int = 0) -> None:
         self._fd = fd
         self._size = size
         self._holes = punch_holes and size >= BLOCK
-        self.at = 0
-        """Bytes given so far."""
+        self.at = start
+        """Offset of the next byte to be given."""
         self._end = 0  # of what was written
 
     def write(self, view: memoryview) -> None:
@@ -55,6 +57,19 @@ class PayloadWriter:
             self._write_sparse(view)
         else:
             self._write_at(view, self.at)
+        self.at += count
+
+    def skip_zeros(self, count: int) -> None:
+        """The next `count` bytes are zeros, which need not be shown.
+
+        :raises ValueError: when there are more than the size said
+        :raises OSError: when they cannot be written
+        """
+        if not self._holes:
+            self.write(memoryview(bytes(count)))
+            return
+        if self.at + count > self._size:
+            raise ValueError(f"the payload is longer than the {self._size} bytes announced")
         self.at += count
 
     def finish(self) -> None:
@@ -82,7 +97,13 @@ class PayloadWriter:
         begin = 0
         end = min(-self.at % BLOCK or BLOCK, count)
         while begin < count:
-            if _is_zero(view[begin:end]):
+            many = begin + _MANY
+            if end - begin == BLOCK and many <= count and not view[many - 1] and _is_zero(view[begin:many]):
+                end = many
+                zeros = True
+            else:
+                zeros = _is_zero(view[begin:end])
+            if zeros:
                 if run < begin:
                     self._write_at(view[run:begin], self.at + run)
                 run = end

@@ -7,9 +7,9 @@ module does no IO, and it knows no store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt
@@ -17,7 +17,7 @@ from casync_compat.errors import ChunkCorrupt
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["ChunkSink", "ChunkSource", "Prunable", "Put", "checked"]
+__all__ = ["BatchSource", "ChunkSink", "ChunkSource", "Prunable", "Put", "checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,18 @@ class ChunkSource(Protocol):
         """Whether the store has the chunk; its content is not verified.
 
         :raises FileError: the store could not be read
+        """
+
+
+@runtime_checkable
+class BatchSource(ChunkSource, Protocol):
+    """A source that gives several chunks in less time than one by one."""
+
+    def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
+        """The raw chunks, verified, in the order in which they were asked for.
+
+        :param wanted: for each its id, and the most bytes that it may have
+        :raises ChunkMissing: as `get`, which also says what else may be raised
         """
 
 

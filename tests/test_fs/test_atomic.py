@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from casync_compat.errors import FileError
+from casync_compat.fs import atomic
 from casync_compat.fs.atomic import AtomicFile, temporary_name
 
 
@@ -225,3 +226,22 @@ def test_a_full_disk() -> None:
     with pytest.raises(FileError, match="/dev/full: cannot write: No space left"):
         write(Path("/dev/full"), b"x")
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+def test_a_large_file_is_on_its_way_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is synced in the end is begun meanwhile, each part once; what is written to directly is left alone."""
+    begun: list[tuple[int, int]] = []
+    real = atomic.start_writing
+
+    def start(fd: int, offset: int, size: int) -> None:
+        begun.append((offset, size))
+        real(fd, offset, size)
+
+    monkeypatch.setattr(atomic, "start_writing", start)
+    piece = os.urandom(3 << 20)
+    write(tmp_path / "out", *[piece] * 9)
+    assert (tmp_path / "out").read_bytes() == piece * 9
+    assert begun == [(0, 9 << 20), (9 << 20, 9 << 20), (18 << 20, 9 << 20)]
+    begun.clear()
+    write(Path("/dev/null"), *[piece] * 9)
+    assert not begun

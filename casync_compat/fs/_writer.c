@@ -1,0 +1,484 @@
+/* Native part of writing trees: runs of ordinary nodes into directories that the same run of the program has made.
+ *
+ * A run is what catar/_native.c parsed (catar/_rows.h). It is written in three steps. `open_directories` makes its
+ * directories and plans where each row goes; `write_files` writes the files and symlinks, on whatever thread;
+ * `close_directories` completes the directories that end in the run. None of them holds the GIL meanwhile. Whatever is
+ * unusual, or goes wrong, is undone and left to the caller, which goes the slow way and says what is wrong: this file
+ * knows no messages.
+ *
+ * A file has its final name from the start, because nothing else can be there, and mode 0200 until it is complete.
+ */
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030B0000
+#endif
+#define PY_SSIZE_T_CLEAN
+#define _GNU_SOURCE
+#include <Python.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../catar/_rows.h"
+
+enum { PLANNED, UNUSUAL, OWNER }; /* what became of a row; OWNER: its owner is not known here */
+
+enum { BLOCK = 4096 };
+
+/* Where a row goes. */
+struct place {
+    int32_t fd;    /* of the directory that a node goes into; of the one that a row opens or ends; -1 for none */
+    int32_t row;   /* of the directory, when the row ends one that was opened in the same plan; else -1 */
+    uint32_t uid, gid; /* to change the owner to; both (uint32_t)-1 to leave it */
+};
+
+struct owner {
+    uint64_t uid, gid;
+    const char *user, *group;
+    Py_ssize_t user_len, group_len;
+    uint32_t disk_uid, disk_gid;
+};
+
+struct level {
+    int fd;
+    Py_ssize_t row;
+};
+
+static const char zeros[BLOCK];
+
+static const uint64_t *row_at(const Py_buffer *rows, Py_ssize_t i)
+{
+    return (const uint64_t *)rows->buf + i * ROW_COLUMNS;
+}
+
+static int same_text(const char *data, uint64_t place, uint64_t len, const char *text, Py_ssize_t text_len)
+{
+    return len == (uint64_t)text_len && memcmp(data + place, text, (size_t)len) == 0;
+}
+
+static const struct owner *find_owner(const struct owner *owners, Py_ssize_t count, const uint64_t *row, const char *data)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        const struct owner *o = &owners[i];
+        if (o->uid == row[ROW_UID] && o->gid == row[ROW_GID] &&
+            same_text(data, row[ROW_USER], row[ROW_USER_LEN], o->user, o->user_len) &&
+            same_text(data, row[ROW_GROUP], row[ROW_GROUP_LEN], o->group, o->group_len))
+            return o;
+    }
+    return NULL;
+}
+
+/* Returns the descriptor, or -1 with nothing left behind. */
+static int make_directory(int parent, const char *name)
+{
+    if (mkdirat(parent, name, 0700) < 0)
+        return -1;
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        unlinkat(parent, name, AT_REMOVEDIR);
+    return fd;
+}
+
+struct opening {
+    const struct owner *owners;
+    Py_ssize_t owner_count;
+    uint32_t uid, gid; /* that new inodes get */
+    int may_chown, symlinks;
+    struct level *levels; /* open directories, the innermost last */
+    Py_ssize_t depth, base; /* how many there are; how many of them were open before, and are still */
+};
+
+/* Plans one row.  */
+static int open_row(struct opening *o, const uint64_t *row, Py_ssize_t i, const char *data, struct place *p)
+{
+    p->fd = p->row = -1;
+    p->uid = p->gid = (uint32_t)-1;
+    if (!o->depth)
+        return UNUSUAL;
+    struct level *top = &o->levels[o->depth - 1];
+    if (!row[ROW_MODE]) {
+        if (top->row >= 0) {
+            p->fd = top->fd;
+            p->row = (int32_t)top->row;
+        }
+        o->depth--;
+        if (o->depth < o->base)
+            o->base = o->depth;
+        return PLANNED;
+    }
+    const struct owner *owner = find_owner(o->owners, o->owner_count, row, data);
+    if (!owner)
+        return OWNER;
+    if (owner->disk_uid != o->uid)
+        p->uid = owner->disk_uid;
+    if (owner->disk_gid != o->gid)
+        p->gid = owner->disk_gid;
+    if ((p->uid != (uint32_t)-1 || p->gid != (uint32_t)-1) && !o->may_chown)
+        return UNUSUAL;
+    const char *name = data + row[ROW_NAME];
+    switch (row[ROW_MODE] & S_IFMT) {
+    case S_IFREG:
+        p->fd = top->fd;
+        return PLANNED;
+    case S_IFLNK:
+        p->fd = o->symlinks ? top->fd : -1;
+        return PLANNED;
+    case S_IFDIR:
+        p->fd = make_directory(top->fd, name);
+        if (p->fd < 0)
+            return UNUSUAL;
+        top[1].fd = p->fd;
+        top[1].row = i;
+        o->depth++;
+        return PLANNED;
+    default:
+        return UNUSUAL;
+    }
+}
+
+static int read_owners(PyObject *list, struct owner *owners, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        struct owner *o = &owners[i];
+        unsigned long long uid, gid;
+        int disk_uid, disk_gid;
+        PyObject *item = PyTuple_GetItem(list, i);
+        if (!item || !PyArg_ParseTuple(item, "KKy#y#ii", &uid, &gid, &o->user, &o->user_len, &o->group, &o->group_len,
+                                       &disk_uid, &disk_gid))
+            return 0;
+        o->uid = uid;
+        o->gid = gid;
+        o->disk_uid = (uint32_t)disk_uid;
+        o->disk_gid = (uint32_t)disk_gid;
+    }
+    return 1;
+}
+
+static PyObject *opened_list(const struct opening *o)
+{
+    PyObject *out = PyList_New(0);
+    for (Py_ssize_t i = o->base; out && i < o->depth; i++) {
+        PyObject *item = Py_BuildValue("(ni)", o->levels[i].row, o->levels[i].fd);
+        if (!item || PyList_Append(out, item) < 0)
+            Py_CLEAR(out);
+        Py_XDECREF(item);
+    }
+    return out;
+}
+
+/* Numbers of rows must lie within the rows, and places of names within the buffer, which the caller's decoder saw to;
+ * only what would break memory here is checked again. */
+static int check_rows(const Py_buffer *rows, const Py_buffer *data, Py_ssize_t begin, Py_ssize_t end)
+{
+    Py_ssize_t count = rows->len / (Py_ssize_t)(8 * ROW_COLUMNS);
+    if (begin < 0 || begin > end || end > count || (uintptr_t)rows->buf % 8) {
+        PyErr_SetString(PyExc_ValueError, "rows do not lie in the run");
+        return 0;
+    }
+    for (Py_ssize_t i = begin; i < end; i++) {
+        const uint64_t *row = row_at(rows, i);
+        uint64_t size = (uint64_t)data->len;
+        if (row[ROW_MODE] && (row[ROW_NAME] >= size || row[ROW_NAME_LEN] >= size - row[ROW_NAME] ||
+                              row[ROW_BEHIND] > size || row[ROW_USER] > size || row[ROW_GROUP] > size ||
+                              row[ROW_USER_LEN] > size - row[ROW_USER] || row[ROW_GROUP_LEN] > size - row[ROW_GROUP] ||
+                              row[ROW_TARGET] > size || row[ROW_TARGET_LEN] > size - row[ROW_TARGET])) {
+            PyErr_SetString(PyExc_ValueError, "a row lies outside of the buffer");
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static PyObject *open_directories(PyObject *self, PyObject *args)
+{
+    Py_buffer rows, data;
+    Py_ssize_t begin, end, most;
+    PyObject *open, *owner_list, *owners = NULL, *opened = NULL, *out = NULL;
+    unsigned int uid, gid;
+    struct opening o = {0};
+    struct place *places = NULL;
+    struct owner *known = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*y*nnnO!O!IIpp", &data, &rows, &begin, &end, &most, &PyList_Type, &open, &PyList_Type,
+                          &owner_list, &uid, &gid, &o.may_chown, &o.symlinks))
+        return NULL;
+    owners = PyList_AsTuple(owner_list);
+    if (!owners || !check_rows(&rows, &data, begin, end))
+        goto done;
+    o.uid = uid;
+    o.gid = gid;
+    o.owner_count = PyTuple_Size(owners);
+    o.depth = o.base = PyList_Size(open);
+    known = calloc((size_t)o.owner_count + 1, sizeof *known);
+    places = malloc((size_t)(end - begin + 1) * sizeof *places);
+    o.levels = malloc((size_t)(o.depth + most + 1) * sizeof *o.levels);
+    if (!known || !places || !o.levels) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    if (!read_owners(owners, known, o.owner_count))
+        goto done;
+    o.owners = known;
+    for (Py_ssize_t i = 0; i < o.depth; i++) {
+        o.levels[i].fd = (int)PyLong_AsLong(PyList_GetItem(open, i));
+        o.levels[i].row = -1;
+        if (PyErr_Occurred())
+            goto done;
+    }
+    Py_ssize_t i = begin, made = 0;
+    int why = PLANNED;
+    Py_BEGIN_ALLOW_THREADS
+    for (; i < end; i++) {
+        const uint64_t *row = row_at(&rows, i);
+        int makes = (row[ROW_MODE] & S_IFMT) == S_IFDIR;
+        if (makes && made == most)
+            break;
+        why = open_row(&o, row, i, data.buf, &places[i - begin]);
+        if (why != PLANNED)
+            break;
+        made += makes;
+    }
+    Py_END_ALLOW_THREADS
+    opened = opened_list(&o);
+    if (opened)
+        out = Py_BuildValue("(niy#nOn)", i, why == OWNER, (const char *)places,
+                            (i - begin) * (Py_ssize_t)sizeof *places, PyList_Size(open) - o.base, opened, made);
+    if (!out)
+        for (Py_ssize_t k = begin; k < i; k++)
+            if ((row_at(&rows, k)[ROW_MODE] & S_IFMT) == S_IFDIR)
+                close(places[k - begin].fd);
+done:
+    Py_XDECREF(opened);
+    Py_XDECREF(owners);
+    free(known);
+    free(places);
+    free(o.levels);
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&data);
+    return out;
+}
+
+/* Times: what catar/records.py `signed_time` says, for archives with nanoseconds. */
+static struct timespec moment(uint64_t raw)
+{
+    const uint64_t second = 1000000000, split = second << 31;
+    struct timespec t;
+    uint64_t back = 0 - raw;
+    if (!raw || back > split) {
+        t.tv_sec = (time_t)(raw / second);
+        t.tv_nsec = (long)(raw % second);
+    } else {
+        uint64_t down = (back + second - 1) / second;
+        t.tv_sec = -(time_t)down;
+        t.tv_nsec = (long)(down * second - back);
+    }
+    return t;
+}
+
+struct writing {
+    int holes, times;
+    int samples[3]; /* times in whole even seconds (never looked at), with nanoseconds, in odd seconds */
+    int rounded;
+};
+
+static int write_all(int fd, const char *data, uint64_t from, uint64_t to)
+{
+    while (from < to) {
+        ssize_t n = pwrite(fd, data + from, (size_t)(to - from), (off_t)from);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (!n) {
+            errno = EIO;
+            return -1;
+        }
+        from += (uint64_t)n;
+    }
+    return 0;
+}
+
+/* The payload, without blocks of zeros where holes are wanted. */
+static int write_payload(int fd, const char *data, uint64_t size, int holes)
+{
+    uint64_t begin = 0, end = size;
+    if (holes && size >= BLOCK) {
+        end = 0;
+        for (uint64_t at = 0; at < size; at += BLOCK) {
+            size_t count = size - at < BLOCK ? (size_t)(size - at) : BLOCK;
+            if (data[at] || memcmp(data + at, zeros, count)) {
+                end = at + count;
+                continue;
+            }
+            if (write_all(fd, data, begin, end) < 0)
+                return -1;
+            begin = at + count;
+            if (end < begin)
+                end = begin;
+        }
+        if (begin == size)
+            return ftruncate(fd, (off_t)size);
+    }
+    return write_all(fd, data, begin, end);
+}
+
+static int check_time(struct writing *w, int fd, struct timespec wanted)
+{
+    struct stat st;
+    int kind = wanted.tv_nsec ? 1 : wanted.tv_sec & 1 ? 2 : 0;
+    if (!w->samples[kind] && wanted.tv_sec >= 0 && wanted.tv_sec < (time_t)1 << 31)
+        return 0;
+    if (w->samples[kind])
+        w->samples[kind]--;
+    if (fstat(fd, &st) < 0)
+        return -1;
+    if (st.st_mtim.tv_sec != wanted.tv_sec || st.st_mtim.tv_nsec != wanted.tv_nsec)
+        w->rounded = 1;
+    return 0;
+}
+
+static int chowns(const struct place *p)
+{
+    return p->uid != (uint32_t)-1 || p->gid != (uint32_t)-1;
+}
+
+static int write_file(struct writing *w, const uint64_t *row, const char *data, const struct place *p)
+{
+    const char *name = data + row[ROW_NAME];
+    int fd = openat(p->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0200);
+    if (fd < 0)
+        return errno;
+    struct timespec times[2] = {{0, UTIME_OMIT}, moment(row[ROW_MTIME])};
+    int good = write_payload(fd, data + row[ROW_BEHIND], row[ROW_SIZE], w->holes) == 0 &&
+               (!chowns(p) || fchown(fd, p->uid, p->gid) == 0) &&
+               fchmod(fd, (mode_t)(row[ROW_MODE] & 07777)) == 0 &&
+               (!w->times || (futimens(fd, times) == 0 && check_time(w, fd, times[1]) == 0));
+    int error = good ? 0 : errno;
+    if (close(fd) < 0 && good && errno != EINTR)
+        error = errno;
+    if (error)
+        unlinkat(p->fd, name, 0);
+    return error;
+}
+
+static int write_symlink(struct writing *w, const uint64_t *row, const char *data, const struct place *p)
+{
+    const char *name = data + row[ROW_NAME];
+    if (p->fd < 0)
+        return 0;
+    if (symlinkat(data + row[ROW_TARGET], p->fd, name) < 0)
+        return errno;
+    struct timespec times[2] = {{0, UTIME_OMIT}, moment(row[ROW_MTIME])};
+    if ((!chowns(p) || fchownat(p->fd, name, p->uid, p->gid, AT_SYMLINK_NOFOLLOW) == 0) &&
+        (!w->times || utimensat(p->fd, name, times, AT_SYMLINK_NOFOLLOW) == 0))
+        return 0;
+    int error = errno;
+    unlinkat(p->fd, name, 0);
+    return error;
+}
+
+static int check_places(const Py_buffer *rows, const Py_buffer *data, const Py_buffer *places, Py_ssize_t first,
+                        Py_ssize_t begin)
+{
+    Py_ssize_t count = places->len / (Py_ssize_t)sizeof(struct place);
+    if (begin < first) {
+        PyErr_SetString(PyExc_ValueError, "rows before the plan");
+        return 0;
+    }
+    return check_rows(rows, data, first, first + count);
+}
+
+static PyObject *write_files(PyObject *self, PyObject *args)
+{
+    Py_buffer data, rows, plan;
+    Py_ssize_t first, begin;
+    struct writing w = {0};
+    PyObject *out = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*y*y*nnpp(ii)", &data, &rows, &plan, &first, &begin, &w.holes, &w.times, &w.samples[1],
+                          &w.samples[2]))
+        return NULL;
+    if (!check_places(&rows, &data, &plan, first, begin))
+        goto done;
+    const struct place *places = plan.buf;
+    Py_ssize_t i = begin, end = first + plan.len / (Py_ssize_t)sizeof *places;
+    for (Py_ssize_t k = begin; k < end; k++)
+        if (S_ISREG(row_at(&rows, k)[ROW_MODE]) &&
+            row_at(&rows, k)[ROW_SIZE] > (uint64_t)data.len - row_at(&rows, k)[ROW_BEHIND]) {
+            PyErr_SetString(PyExc_ValueError, "a payload lies outside of the buffer");
+            goto done;
+        }
+    int error = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (; i < end && !error; i++) {
+        const uint64_t *row = row_at(&rows, i);
+        if (S_ISREG(row[ROW_MODE]))
+            error = write_file(&w, row, data.buf, &places[i - first]);
+        else if (S_ISLNK(row[ROW_MODE]))
+            error = write_symlink(&w, row, data.buf, &places[i - first]);
+    }
+    Py_END_ALLOW_THREADS
+    out = Py_BuildValue("(nii(ii))", error ? i - 1 : i, error, w.rounded, w.samples[1], w.samples[2]);
+done:
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&plan);
+    return out;
+}
+
+static int complete_directory(const uint64_t *row, const struct place *p, int with_times)
+{
+    struct timespec times[2] = {{0, UTIME_OMIT}, moment(row[ROW_MTIME])};
+    if ((chowns(p) && fchown(p->fd, p->uid, p->gid) < 0) || fchmod(p->fd, (mode_t)(row[ROW_MODE] & 07777)) < 0 ||
+        (with_times && futimens(p->fd, times) < 0))
+        return errno;
+    close(p->fd);
+    return 0;
+}
+
+static PyObject *close_directories(PyObject *self, PyObject *args)
+{
+    Py_buffer data, rows, plan;
+    Py_ssize_t first, begin;
+    int times;
+    PyObject *out = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*y*y*nnp", &data, &rows, &plan, &first, &begin, &times))
+        return NULL;
+    if (!check_places(&rows, &data, &plan, first, begin))
+        goto done;
+    const struct place *places = plan.buf;
+    Py_ssize_t i = begin, end = first + plan.len / (Py_ssize_t)sizeof *places;
+    int error = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (; i < end && !error; i++) {
+        Py_ssize_t opener = row_at(&rows, i)[ROW_MODE] ? -1 : places[i - first].row;
+        if (opener >= first && opener < end)
+            error = complete_directory(row_at(&rows, opener), &places[opener - first], times);
+    }
+    Py_END_ALLOW_THREADS
+    out = Py_BuildValue("(ni)", error ? i - 1 : i, error);
+done:
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&plan);
+    return out;
+}
+
+static PyMethodDef methods[] = {
+    {"open_directories", open_directories, METH_VARARGS, "Make a run's directories and plan where its rows go."},
+    {"write_files", write_files, METH_VARARGS, "Write a plan's files and symlinks."},
+    {"close_directories", close_directories, METH_VARARGS, "Complete the directories that a plan opens and ends."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_writer", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__writer(void)
+{
+    return PyModule_Create(&module);
+}
