@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from casync_compat.digest import ChunkId
 from casync_compat.index import Index
+from casync_compat.store.base import Prunable
 from casync_compat.store.local import LocalStore
 
 __all__ = ["GcResult", "collect_garbage"]
@@ -50,7 +51,7 @@ def _directory(store: LocalStore, id_: ChunkId) -> bytes:
 
 
 def collect_garbage(
-    store: LocalStore,
+    store: Prunable,
     indexes: Iterable[Index],
     *,
     dry_run: bool = False,
@@ -76,8 +77,9 @@ def collect_garbage(
             on_chunk(id_)
         if not dry_run:
             freed += store.remove(id_)
-            directories += not os.path.isdir(_directory(store, id_))
-    if not dry_run:
+            if isinstance(store, LocalStore):
+                directories += not os.path.isdir(_directory(store, id_))
+    if not dry_run and isinstance(store, LocalStore):
         _remove_stale(store)
     return GcResult(references, len(needed), chunks, removed, directories, freed)
 

@@ -9,14 +9,22 @@ import sys
 from typing import Any
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.cli._common import arguments, feature_flags, id_shift, is_stream
-from casync_compat.cli._location import default_store, local_path, open_store
+from casync_compat.cli._common import arguments, feature_flags, id_shift, is_stream, jobs_for
+from casync_compat.cli._location import (
+    default_store,
+    in_registry,
+    index_output,
+    local_path,
+    name_of,
+    open_chunk_store,
+)
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
 from casync_compat.kinds import Kind
 from casync_compat.make import MakeResult, make_archive, make_archive_index, make_blob_index
 from casync_compat.progress import ProgressCallback
+from casync_compat.store.local import LocalStore
 from catar.flags import flag_names
 
 _OUTPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)
@@ -31,7 +39,7 @@ def _output_kind(options: argparse.Namespace, output: str | None, source: str | 
             )
         return kind
     if output is not None and output != "-":
-        kind_ = Kind.of_suffix(local_path(output))
+        kind_ = Kind.of_suffix(name_of(output))
         if kind_ is None:
             raise UsageError(
                 f"{output}: the file to make must end in .catar, .caidx or .caibx, or use --what"
@@ -66,42 +74,69 @@ def _make(
     progress: ProgressCallback | None,
 ) -> MakeResult:
     flags = feature_flags(options, default=0) if kind is Kind.BLOB_INDEX else feature_flags(options)
-    out = None if is_stream(output) else local_path(str(output))
+    named = None if is_stream(output) else output
     sizes = ChunkSizes.parse(options.chunk_size)
-    digest = options.stream_digest
+    cache = _cache(options, kind)
+    digest = options.stream_digest and cache is None
     if options.verbose:
         _announce(flags, sizes, kind)
     if kind is Kind.ARCHIVE:
         tree = local_path(source or ".")
+        if named is not None and in_registry(named):
+            raise UsageError(f"{named}: a registry takes indexes, not archives; make a .caidx")
+        out = None if named is None else local_path(named)
         return make_archive(
             out, tree, feature_flags=flags, shift=id_shift(options), stream_digest=digest, progress=progress
         )
-    locator = options.store or default_store(None if is_stream(output) else output)
-    store = open_store(locator, Compression.parse(options.compression))
-    if kind is Kind.ARCHIVE_INDEX:
-        return make_archive_index(
+    store = open_chunk_store(options.store or default_store(named), Compression.parse(options.compression))
+    jobs = jobs_for(options, output)
+    with index_output(named) as out:
+        if kind is Kind.ARCHIVE_INDEX:
+            return make_archive_index(
+                out,
+                local_path(source or "."),
+                store,
+                feature_flags=flags,
+                sizes=sizes,
+                shift=id_shift(options),
+                stream_digest=digest,
+                jobs=jobs,
+                skip=[store.path] if isinstance(store, LocalStore) else [],
+                cache=cache,
+                warn=_warn,
+                progress=progress,
+            )
+        blob = None if is_stream(source) else local_path(str(source))
+        return make_blob_index(
             out,
-            local_path(source or "."),
+            blob,
             store,
             feature_flags=flags,
             sizes=sizes,
-            shift=id_shift(options),
             stream_digest=digest,
-            jobs=options.jobs,
-            skip=[store.path],
+            jobs=jobs,
             progress=progress,
         )
-    blob = None if is_stream(source) else local_path(str(source))
-    return make_blob_index(
-        out,
-        blob,
-        store,
-        feature_flags=flags,
-        sizes=sizes,
-        stream_digest=digest,
-        jobs=options.jobs,
-        progress=progress,
-    )
+
+
+def _cache(options: argparse.Namespace, kind: Kind) -> bytes | None:
+    """The directory of caches, None when none is to be used."""
+    if options.cache is None and not options.cache_auto:
+        return None
+    if kind is Kind.BLOB_INDEX:
+        raise UsageError("--cache remembers trees; a blob is read anew each time, so leave it out")
+    if options.cache is not None:
+        return local_path(options.cache)
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not home.startswith("/"):  # the XDG specification has relative ones ignored
+        home = os.path.expanduser("~/.cache")
+    if not home.startswith("/"):
+        raise UsageError("there is no home directory to keep a cache in; use --cache=PATH")
+    return os.fsencode(os.path.join(home, "pycasync"))
+
+
+def _warn(text: str) -> None:
+    print(f"pycasync: warning: {text}", file=sys.stderr)
 
 
 def _summary(kind: Kind, output: str | None, result: MakeResult) -> dict[str, Any]:
@@ -121,6 +156,8 @@ def _summary(kind: Kind, output: str | None, result: MakeResult) -> dict[str, An
             "new_bytes": counts.new_bytes,
             "stored_bytes": counts.stored_bytes,
         }
+        if result.cached is not None:
+            data["chunks"]["cached"] = result.cached
     return data
 
 
@@ -135,7 +172,11 @@ def _report(result: MakeResult) -> None:
     print(f"Archive size: {result.size}B", file=sys.stderr)
     counts = result.chunks
     if counts is not None and counts.total:
-        share = 100 * counts.reused // counts.total
+        reused = counts.reused - (result.cached or 0)
+        share = 100 * reused // counts.total
         print(f"Number of chunks: {counts.total}", file=sys.stderr)
-        print(f"Reused (non-cached) chunks: {counts.reused} ({share}%)", file=sys.stderr)
+        print(f"Reused (non-cached) chunks: {reused} ({share}%)", file=sys.stderr)
         print(f"Effective average chunk size: {result.size // counts.total}B", file=sys.stderr)
+        if result.cached is not None:
+            misses = counts.total - result.cached
+            print(f"Cache hits: {result.cached}, misses: {misses}", file=sys.stderr)

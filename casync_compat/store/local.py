@@ -25,7 +25,7 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,7 @@ class LocalStore:
         self._lock = threading.Lock()
         self._root_fd: int | None = None
         self._unsynced = False
+        self._mostly_packed = compression is not Compression.NONE
         self._lost: OSError | None = None
 
     def close(self) -> None:
@@ -116,8 +117,47 @@ class LocalStore:
                 del damage  # or the error and this frame, buffers and all, keep each other alive
         raise ChunkMissing(id, self.name)
 
+    def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
+        found = [self._unchecked(id, limit) for id, limit in wanted]
+        ids = iter(digest.of_many([raw for raw in found if raw is not None]))
+        # Anything strange is left to `get`, which looks at every form of the chunk before it complains.
+        return [
+            raw if raw is not None and next(ids) == id else self.get(id, digest, limit)
+            for raw, (id, limit) in zip(found, wanted, strict=True)
+        ]
+
+    def _unchecked(self, id: ChunkId, limit: int) -> bytes | None:
+        """The content of a chunk in the form that it is likely to have; None when it is not one of a good form."""
+        plain, packed = self._paths(id)
+        try:
+            for form in (packed, plain) if self._mostly_packed else (plain, packed):
+                stored = self._read(form, limit if form is plain else limit + limit // 8 + (64 << 10))
+                if stored is not None:
+                    self._mostly_packed = form is packed
+                    return stored if form is plain else decompress(stored, limit)
+        except CompressionError:
+            pass
+        return None
+
     def has(self, id: ChunkId) -> bool:
-        for path in self._paths(id):
+        return self._look(id) is not None
+
+    def keep(self, id: ChunkId, durable_before: int = 0) -> bool:
+        """`has`; and if so, after `sync` the chunk is as durable as one that was just put.
+
+        :param durable_before: nanoseconds since 1970; what was there before that moment is durable already
+        """
+        status = self._look(id)
+        if status is None:
+            return False
+        if status.st_ctime_ns >= durable_before:
+            self._unsynced = True  # as in `put`: whoever wrote it may not have synced
+        return True
+
+    def _look(self, id: ChunkId) -> os.stat_result | None:
+        """About the file of a chunk, None if there is none."""
+        plain, packed = self._paths(id)
+        for path in (packed, plain) if self._mostly_packed else (plain, packed):
             try:
                 status = os.lstat(path)
             except FileNotFoundError:
@@ -125,8 +165,8 @@ class LocalStore:
             except OSError as e:
                 raise self._error(path, "look for a chunk", e) from e
             if stat.S_ISREG(status.st_mode) and status.st_size > 0:
-                return True
-        return False
+                return status
+        return None
 
     def _paths(self, id: ChunkId) -> tuple[bytes, bytes]:
         name = id.hex().encode("ascii")

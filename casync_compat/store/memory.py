@@ -47,6 +47,10 @@ class MemoryStore:
     def has(self, id: ChunkId) -> bool:
         return id in self.chunks
 
+    def keep(self, id: ChunkId, durable_before: int = 0) -> bool:
+        """As `has`; nothing here is durable."""
+        return self.has(id)
+
     def put(self, id: ChunkId, data: ReadableBuffer) -> Put:
         raw = bytes(data)
         if not raw:

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from filesystems import IS_ROOT, lacking
 from grounds import Grounds
+from interop.registries import private_registry, registry, tls_registry  # noqa: F401 - fixtures
 from interop.tools import PYCASYNC, Pair, Tool, find_desync
 
 

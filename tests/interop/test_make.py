@@ -65,6 +65,17 @@ def test_default_store(pair: Pair, forest: Forest, output: str) -> None:
         assert pair.same_make(output, forest.get("small"))
 
 
+@pytest.mark.parametrize(("tree", "on"), tree_cases(large=False))
+def test_cache(pair: Pair, forest: Forest, tmp_path: Path, tree: Tree, on: str) -> None:
+    """With a cache the index is the one that casync makes without, each time; and nothing is printed."""
+    source = forest.get(tree.name, on)
+    pair.casync("make", "x.caidx", source, cwd=pair.theirs)
+    for _ in range(3):
+        told = pair.pycasync("make", "x.caidx", source, f"--cache={tmp_path / 'cache'}", cwd=pair.ours)
+        assert not told
+        assert (pair.ours / "x.caidx").read_bytes() == (pair.theirs / "x.caidx").read_bytes()
+
+
 def test_second_make_reuses_chunks(pair: Pair, forest: Forest) -> None:
     """Chunks that are in the store already are left alone: same names, same times."""
     tree = forest.get("duplicates")

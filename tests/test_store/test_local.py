@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import importlib.util
 import os
 import shutil
@@ -70,6 +71,44 @@ class TestLocalStore(PrunableContract):
                 plant(store, id, compress(kind, raw))
 
         return StoreRig(store, fill, damage, store)
+
+
+class TestSeveralAtOnce:
+    """`get_many` gives what `get` gives."""
+
+    @pytest.mark.parametrize("kind", [Compression.ZSTD, Compression.NONE])
+    @pytest.mark.parametrize("count", [0, 1, 30])
+    def test_in_the_order_asked_for(self, tmp_path: Path, kind: Compression, count: int) -> None:
+        """Chunks of all sizes, some of them twice, in either form."""
+        store = LocalStore(os.fsencode(tmp_path / "s"))
+        raws = [text(1 + 977 * i, i) for i in range(count)] * 2
+        for i, raw in enumerate(raws):
+            LocalStore(store.path, compression=kind if i % 3 else Compression.GZIP).put(D.of(raw), raw)
+        assert store.get_many([(D.of(raw), len(raw)) for raw in raws], D) == raws
+
+    def test_one_is_missing(self, store: LocalStore) -> None:
+        """It is named."""
+        store.put(D.of(b"x"), b"x")
+        with pytest.raises(ChunkMissing) as caught:
+            store.get_many([(D.of(b"x"), 9), (D.of(b"y"), 9), (D.of(b"x"), 9)], D)
+        assert caught.value.id == D.of(b"y")
+
+    @pytest.mark.parametrize(
+        "content", [compress(Compression.ZSTD, b"z"), b"junk", compress(Compression.ZSTD, bytes(99))]
+    )
+    def test_one_is_damaged(self, store: LocalStore, content: bytes) -> None:
+        """It is named, unless there is another form that is whole."""
+        raws = [b"%d" % i * 500 for i in range(12)]
+        for raw in raws:
+            store.put(D.of(raw), raw)
+        bad = raws[7]
+        plant(store, D.of(bad), content)
+        wanted = [(D.of(raw), 1000) for raw in raws]
+        with pytest.raises(ChunkCorrupt) as caught:
+            store.get_many(wanted, D)
+        assert caught.value.id == D.of(bad)
+        plant(store, D.of(bad), bad, "")
+        assert store.get_many(wanted, D) == raws
 
 
 class TestLayout:
@@ -456,6 +495,7 @@ class TestDirectories:
 
     def test_no_descriptor_leaks(self, tmp_path: Path) -> None:
         """Neither use nor errors leave files open, once the store is gone."""
+        gc.collect()  # stores of earlier tests, which tracebacks keep
         before = len(os.listdir("/proc/self/fd"))
         for n in range(20):
             store = LocalStore(os.fsencode(tmp_path / str(n)))

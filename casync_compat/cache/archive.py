@@ -1,0 +1,159 @@
+"""A directory archived as an index with the help of a cache: the verb `make`, where it was told to use one.
+
+First: nothing changed, and the store has every chunk - then the old index is the new one. Else the tree is scanned;
+what is the same is passed over, and the new stream is put together of old parts and fresh bytes.
+
+Why the cache may be believed is told in `fs.identity`. It is not used at all where the users' names are others now,
+where something is to be left out that was archived before, or where a chunk is missing from the store. With
+``--exclude-submounts`` it never is: mount points have no identity.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from casync_compat.cache.file import CacheFile, CacheKey, CacheWriter, Description
+from casync_compat.cache.sink import SkippingSink
+from casync_compat.cache.snapshot import Snapshot, names_now
+from casync_compat.cache.splicer import Splicer
+from casync_compat.cache.stream import SplicedStream
+from casync_compat.chunker import ChunkSizes
+from casync_compat.digest import ChunkId
+from casync_compat.errors import FormatError, StoreError
+from casync_compat.fs.owners import IdShift
+from casync_compat.fs.reusing import ReusingScanner
+from casync_compat.index import Index
+from casync_compat.progress import Reporter
+from casync_compat.sinks import ChunkCounts
+from casync_compat.store.base import ChunkSink, ChunkSource
+from casync_compat.transfer import OrderedPool, default_jobs
+
+__all__ = ["CachedRun", "Job", "KeepingStore", "archive_with_cache"]
+
+_MARGIN = 1_000_000_000
+"""Nanoseconds by which a chunk must be older than a sync that is to have covered it."""
+_IDS = 500
+"""Chunks that a worker looks up in one go."""
+
+
+@runtime_checkable
+class KeepingStore(ChunkSink, ChunkSource, Protocol):
+    """A store to write to and to read from, which can tell what it has."""
+
+    def keep(self, id: ChunkId, durable_before: int = 0) -> bool:
+        """Whether the store has the chunk; if so, after `sync` it is as durable as one that was just put.
+
+        :param durable_before: nanoseconds since 1970; what was there before that moment is durable already
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRun:
+    """What a run made.
+
+    :ivar entries: nodes archived
+    :ivar hits: chunks that nobody had to look at
+    """
+
+    index: Index
+    counts: ChunkCounts
+    entries: int
+    hits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be archived, and how.
+
+    :ivar skip: `(device, inode)` of what is not
+    :ivar jobs: threads, None for one a processor
+    """
+
+    source: bytes
+    store: KeepingStore
+    feature_flags: int
+    sizes: ChunkSizes
+    shift: IdShift
+    skip: Collection[tuple[int, int]]
+    jobs: int | None
+
+
+def archive_with_cache(
+    directory: bytes, job: Job, reporter: Reporter, warn: Callable[[str], None]
+) -> CachedRun:
+    """Archive a directory; after it every chunk is durable, and the cache is that of this run.
+
+    :param directory: where caches are
+    :param warn: called with one line when a cache or a chunk is of no use because it is damaged
+    :raises FileError: when the tree or the cache cannot be read, or the store or the cache be written
+    """
+    key = CacheKey.of(job.source, job.feature_flags, job.sizes, job.shift)
+    path = key.path_in(directory)
+    try:
+        old = CacheFile.load(path, key)
+    except FormatError as error:
+        warn(f"{error}; the cache is made anew")
+        old = None
+    if old is None or names_now(old.description.names) != old.description.names:
+        return _archive(path, key, None, job, reporter)
+    snapshot = Snapshot.of(old, job.source, job.jobs or default_jobs())
+    index = Index(job.feature_flags, job.sizes, bytes(old.table))
+    if snapshot.mentions(job.skip) or not _all_kept(index, job, old.synced - _MARGIN):
+        return _archive(path, key, None, job, reporter)
+    if snapshot.all_same:
+        now = time.time_ns()
+        job.store.sync()
+        old.mark_synced(now)
+        return CachedRun(index, ChunkCounts(total=len(index)), snapshot.entries, len(index))
+    try:
+        return _archive(path, key, (snapshot, index), job, reporter)
+    except StoreError as error:
+        warn(f"{error}; everything is read again")
+        return _archive(path, key, None, job, reporter)
+
+
+def _all_kept(index: Index, job: Job, durable_before: int) -> bool:
+    """Whether the store has every chunk. What an earlier run had synced need not be again."""
+    ids = list(set(index.ids()))
+    jobs = job.jobs or default_jobs()
+    with OrderedPool[bool](jobs, 4 * jobs) as pool:
+        for at in range(0, len(ids), _IDS):
+            if not all(pool.submit(_keeps, job.store, ids[at : at + _IDS], durable_before)):
+                return False
+        return all(pool.drain())
+
+
+def _keeps(store: KeepingStore, ids: list[ChunkId], durable_before: int) -> bool:
+    """Runs on a worker."""
+    return all(store.keep(id_, durable_before) for id_ in ids)
+
+
+def _archive(
+    path: bytes, key: CacheKey, old: tuple[Snapshot, Index] | None, job: Job, reporter: Reporter
+) -> CachedRun:
+    flags = job.feature_flags
+    snapshot, index = old or (None, Index(flags, job.sizes, b""))
+    with (
+        CacheWriter(path, key) as writer,
+        SkippingSink(job.store, job.sizes, flags, job.jobs) as sink,
+        ReusingScanner(job.source, flags, shift=job.shift, skip=job.skip, before=snapshot) as scanner,
+    ):
+        stream = SplicedStream(sink, index, job.store)
+        splicer = Splicer(scanner, stream, writer, snapshot)
+
+        def on_step() -> None:
+            if reporter.due:
+                state = reporter.state
+                state.done, state.entries, state.path = stream.written, splicer.entries, scanner.path
+                state.chunks, state.new_chunks = sink.counts.total, sink.counts.new
+                reporter.report()
+
+        splicer.run(on_step)
+        now = time.time_ns()
+        sink.finish()
+        index = sink.index
+        writer.finish(Description(scanner.root_identity, splicer.names), index, synced=now)
+    return CachedRun(index, sink.counts, splicer.entries, stream.hits)

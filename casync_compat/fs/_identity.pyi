@@ -1,0 +1,3 @@
+from _typeshed import ReadableBuffer
+
+def identities(directory_fd: int, names: ReadableBuffer, /) -> bytes: ...
