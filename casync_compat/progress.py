@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["Progress", "ProgressCallback", "Reporter"]
+__all__ = ["Progress", "ProgressCallback", "Reporter", "human_size"]
 
 _INTERVAL = 0.1
 
@@ -60,3 +60,15 @@ class Reporter:
         if self._callback is not None:
             self._due = time.monotonic() + _INTERVAL
             self._callback(self.state)
+
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def human_size(count: float) -> str:
+    """A size for people: 3 significant digits, binary units."""
+    for unit in _UNITS:
+        if count < 1000 or unit == _UNITS[-1]:
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"

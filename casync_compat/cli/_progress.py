@@ -9,22 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from casync_compat.errors import show_path
-from casync_compat.progress import Progress, ProgressCallback
+from casync_compat.progress import Progress, ProgressCallback, human_size
 
 __all__ = ["ProgressLine", "human_size"]
 
 _QUIET = 0.5
 _COLUMNS = 80
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
-
-def human_size(count: float) -> str:
-    """A size for people: 3 significant digits, binary units."""
-    for unit in _UNITS:
-        if count < 1000 or unit == _UNITS[-1]:
-            break
-        count /= 1024
-    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"
 
 
 def _clock(seconds: float) -> str:

@@ -12,23 +12,14 @@ from xml.sax.saxutils import escape
 
 from casync_compat.errors import UsageError
 from casync_compat.oci.sharing import Level
+from casync_compat.progress import human_size
 
-__all__ = ["human_size", "sharing_png", "sharing_svg"]
+__all__ = ["sharing_png", "sharing_svg"]
 
 _WIDTH, _LABEL, _BAR, _GAP, _TOP = 760, 150, 26, 10, 60
 _COLOURS = {"images": "#6b7280", "layers": "#2563eb", "files": "#059669"}
 _CHUNKS = "#d97706"
 _STORED = "#92400e"
-
-
-def human_size(size: int) -> str:
-    """Bytes with a binary unit: `12.3 MiB`."""
-    value = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024 or unit == "TiB":
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError
 
 
 def _colour(level: Level) -> str:

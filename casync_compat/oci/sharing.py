@@ -88,6 +88,10 @@ class Sharing:
         image.new_layers += size
         return True
 
+    def layer_size(self, diff_id: str) -> int | None:
+        """The size of a layer that was counted before; None for a new one."""
+        return self._layers.get(diff_id)
+
     def file(self, digest: bytes, size: int) -> None:
         """Count the contents of a regular file of a new layer."""
         key = digest[:_KEPT]

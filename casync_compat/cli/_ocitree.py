@@ -1,0 +1,59 @@
+"""What the verbs of `pycasync oci` that use an image's tree read from their options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from casync_compat.chunker.params import parse_size
+from casync_compat.cli._oci import chunk_store, display, platform_of
+from casync_compat.oci.imagetree import ImageTree
+from casync_compat.oci.merge import MergeLimits
+from casync_compat.oci.places import Places
+from casync_compat.oci.reference import Reference
+
+__all__ = ["add_tree", "image_tree", "warn"]
+
+
+def add_tree(parser: argparse.ArgumentParser) -> None:
+    """What the verbs take that write trees."""
+    parser.add_argument(
+        "--rootless",
+        action="store_true",
+        help="without owners, devices and privileged attributes, as always for everybody but root",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare each layer's tar with its diff id before anything is written",
+    )
+    parser.add_argument(
+        "--max-size", metavar="SIZE", default="1T", help="refuse images with more bytes in files (default 1T)"
+    )
+    parser.add_argument("--jobs", metavar="N", type=int, help="threads to use (default: one a processor)")
+
+
+def warn(text: str) -> None:
+    """Say a warning on standard error."""
+    print(f"pycasync: warning: {display(text)}", file=sys.stderr)
+
+
+@contextmanager
+def image_tree(options: argparse.Namespace, places: Places, reference: Reference) -> Iterator[ImageTree]:
+    """The image that was named, opened."""
+    limits = None
+    if (size := getattr(options, "max_size", None)) is not None:
+        limits = MergeLimits(size=parse_size(size))
+    with ImageTree.open(
+        places.readable(reference),
+        reference.target,
+        where=str(reference),
+        platform=platform_of(options),
+        store=chunk_store(options),
+        limits=limits,
+        warn=warn,
+        jobs=getattr(options, "jobs", None),
+    ) as image:
+        yield image

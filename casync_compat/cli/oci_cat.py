@@ -1,0 +1,45 @@
+"""`pycasync oci cat`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from casync_compat.cli._oci import (
+    add_image,
+    add_platform,
+    add_registry,
+    add_store,
+    opened,
+    references,
+    tell_traffic,
+)
+from casync_compat.cli._ocitree import image_tree
+from casync_compat.fs.standard import StandardOutput
+from casync_compat.oci.browse import read_file
+
+SUMMARY = "write a file of an image to standard output, fetching only what it lies in"
+EXAMPLES = (
+    ("pycasync oci cat docker://host/app:2 /etc/os-release", "symlinks are followed within the image"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    add_image(parser, "image", "the image, converted or plain")
+    parser.add_argument("path", metavar="PATH", help="the file in it")
+    add_platform(parser, everything=False)
+    add_store(parser, "chunk store to look for chunks in first")
+    add_registry(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    (reference,) = references(options.image)
+    with opened(options) as places, image_tree(options, places, reference) as image:
+        out = StandardOutput()
+        for data in read_file(image, os.fsencode(options.path)):
+            out.write(data)
+        if options.verbose:
+            tell_traffic(places)
+    return 0

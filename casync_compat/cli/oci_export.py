@@ -1,0 +1,105 @@
+"""`pycasync oci export`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import replace
+
+from casync_compat.chunker.params import parse_size
+from casync_compat.cli._oci import (
+    add_image,
+    add_json,
+    add_platform,
+    add_progress,
+    add_registry,
+    add_store,
+    chunk_store,
+    opened,
+    platform_of,
+    progress_line,
+    references,
+    tag_for,
+    tell_traffic,
+)
+from casync_compat.errors import UsageError
+from casync_compat.oci.export import ExportOptions, LayerCompression, export, export_archive
+
+SUMMARY = "give the original image back, to the bit"
+EXAMPLES = (
+    ("pycasync oci export oci:images:app docker-archive:app.tar:app:2", "for docker load"),
+    ("pycasync oci export docker://host/app:2 oci:images:app", "image id and diff ids are the original's"),
+    ("pycasync oci export --compress=zstd oci:images:app docker://host/app:plain", "layers compressed anew"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    add_image(parser, "source", "a converted image")
+    add_image(parser, "target", "where to")
+    parser.add_argument(
+        "--compress",
+        choices=[kind.value for kind in LayerCompression],
+        help="how layers that are made again are stored (default: gzip for docker://, else none)",
+    )
+    parser.add_argument(
+        "--rebuild", action="store_true", help="make layers again even where the original blobs are there"
+    )
+    parser.add_argument(
+        "--max-layer-size", metavar="SIZE", default="64G", help="refuse layers larger than this (default 64G)"
+    )
+    add_platform(parser)
+    add_store(parser, "a chunk store to take chunks from before packs are asked")
+    add_registry(parser)
+    add_json(parser)
+    add_progress(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    source, target = references(options.source, options.target)
+    if target.transport != "docker-archive" and replace(target, tag=tag_for(target, source)) == source:
+        raise UsageError(f"{target}: that is the converted image itself; name another tag")
+    default = LayerCompression.GZIP if target.transport == "docker" else LayerCompression.NONE
+    wanted = ExportOptions(
+        platform=platform_of(options),
+        all_platforms=options.all,
+        compression=LayerCompression(options.compress) if options.compress else default,
+        rebuild=options.rebuild,
+        layer_limit=parse_size(options.max_layer_size),
+        store=chunk_store(options),
+    )
+    with opened(options) as places, progress_line(options, "exporting") as line:
+        place = places.readable(source)
+        if target.transport == "docker-archive":
+            tags = [target.tag] if target.tag is not None else []
+            result = export_archive(
+                place, source.target, os.fsencode(target.place), tags, wanted, progress=line.callback
+            )
+        else:
+            result = export(
+                place,
+                source.target,
+                places.writable(target),
+                tag_for(target, source),
+                wanted,
+                progress=line.callback,
+            )
+        line.clear()
+        if options.verbose:
+            tell_traffic(places)
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "digest": str(result.descriptor.digest) if result.descriptor is not None else None,
+                    "imageIds": [str(digest) for digest in result.image_ids],
+                    "original": result.original,
+                    "rebuiltLayers": result.rebuilt,
+                }
+            )
+        )
+    else:
+        print("\n".join(str(digest) for digest in result.image_ids))
+    return 0

@@ -1,0 +1,55 @@
+"""`pycasync oci ls`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from casync_compat.cli._common import write_lines
+from casync_compat.cli._oci import (
+    add_image,
+    add_json,
+    add_platform,
+    add_registry,
+    add_store,
+    opened,
+    references,
+    tell_traffic,
+)
+from casync_compat.cli._ocitree import image_tree
+from casync_compat.errors import UsageError
+from casync_compat.oci.browse import json_line, list_path, long_line, name_line
+
+SUMMARY = "list the files in an image, all layers merged, without fetching them"
+EXAMPLES = (
+    ("pycasync oci ls docker://host/app:2 /etc", "names in a directory"),
+    ("pycasync oci ls --recursive --long oci:images:app", "everything, as ls -l shows it"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    add_image(parser, "image", "the image, converted or plain")
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", default="/", help="a directory or file in it; default /"
+    )
+    parser.add_argument("--long", action="store_true", help="with modes, owners, sizes and times")
+    parser.add_argument("-R", "--recursive", action="store_true", help="what is in directories, too")
+    add_platform(parser, everything=False)
+    add_store(parser, "chunk store to look for chunks in, for layers that are tars of chunks")
+    add_registry(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    if options.json and options.long:
+        raise UsageError("--json and --long contradict each other")
+    (reference,) = references(options.image)
+    line = json_line if options.json else long_line if options.long else name_line
+    with opened(options) as places, image_tree(options, places, reference) as image:
+        entries = list_path(image, os.fsencode(options.path), recursive=options.recursive)
+        write_lines(line(entry) for entry in entries)
+        if options.verbose:
+            tell_traffic(places)
+    return 0

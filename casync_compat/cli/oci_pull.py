@@ -1,0 +1,26 @@
+"""`pycasync oci pull`."""
+
+from __future__ import annotations
+
+import argparse
+
+from casync_compat.cli._oci import add_copying, run_copy
+
+SUMMARY = "copy an image from a registry to a layout, only what is not there yet"
+EXAMPLES = (
+    ("pycasync oci pull docker://host/app:2 oci:images:app", "the same bytes, the same digests"),
+    (
+        "pycasync oci pull --store=/srv/chunks docker://host/app:2 oci:images:app",
+        "chunks go to a store, which only asks for those it lacks",
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    add_copying(parser, "the image, in a registry", "where to, oci:", store=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    return run_copy(options, "pulling")

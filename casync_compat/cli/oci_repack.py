@@ -1,0 +1,37 @@
+"""`pycasync oci repack`."""
+
+from __future__ import annotations
+
+import argparse
+
+from casync_compat.cli._oci import add_image, add_registry, opened, references, tag_for, tell_traffic
+from casync_compat.cli._progress import human_size
+from casync_compat.oci.repack import Repacked, repack
+
+SUMMARY = "write the packs of an image anew, without chunks that it does not use"
+EXAMPLES = (
+    ("pycasync oci repack oci:images:app", "then `pycasync oci gc oci:images` takes the old packs away"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    add_image(parser, "image", "a converted image, oci: or docker://")
+    add_registry(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    (image,) = references(options.image)
+    done: list[Repacked] = []
+    with opened(options) as places:
+        root = repack(places.writable(image), tag_for(image, image), done.append)
+        if options.verbose:
+            tell_traffic(places)
+    print(root.digest)
+    for one in done:
+        print(
+            f"{one.packs_before} packs of {human_size(one.bytes_before)} became "
+            f"{one.packs_after} of {human_size(one.bytes_after)}"
+        )
+    return 0

@@ -1,0 +1,56 @@
+"""`pycasync oci unpack`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from casync_compat.cli._location import local_path
+from casync_compat.cli._oci import (
+    add_image,
+    add_platform,
+    add_progress,
+    add_registry,
+    add_store,
+    opened,
+    progress_line,
+    references,
+    tell_traffic,
+)
+from casync_compat.cli._ocitree import add_tree, image_tree, warn
+from casync_compat.cli._progress import human_size
+from casync_compat.oci.unpack import UnpackOptions, unpack
+
+SUMMARY = "make a runtime bundle of an image: rootfs and config.json"
+EXAMPLES = (
+    ("pycasync oci unpack docker://host/app:2 bundle && runc run -b bundle app", "start it"),
+    ("pycasync oci unpack --rootless oci:images:app bundle", "for a container of an ordinary user"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    add_image(parser, "image", "the image, converted or plain")
+    parser.add_argument("bundle", metavar="BUNDLE", help="the directory to make")
+    add_tree(parser)
+    add_platform(parser, everything=False)
+    add_store(parser, "chunk store to look for chunks in first")
+    add_registry(parser)
+    add_progress(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    (reference,) = references(options.image)
+    wanted = UnpackOptions(rootless=options.rootless, verify=options.verify)
+    with (
+        opened(options) as places,
+        image_tree(options, places, reference) as image,
+        progress_line(options, "unpacking") as line,
+    ):
+        result = unpack(image, local_path(options.bundle), wanted, warn=warn, progress=line.callback)
+        line.clear()
+        if options.verbose:
+            print(f"{result.entries} entries, {human_size(result.size)}", file=sys.stderr)
+            tell_traffic(places)
+    return 0

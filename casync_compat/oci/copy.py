@@ -1,0 +1,226 @@
+"""Copy images as they are between layouts and registries: the same bytes, the same digests, only what is not there yet.
+
+    >>> copied = copy_image(layout, "debian", repository, "12")
+    >>> copied.moved, copied.moved_bytes
+
+What the tag named before is read first: the blobs of a manifest that is there are there too, so nobody asks for each of
+them. Children come before what names them, and the tag moves last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from casync_compat.digest import ChunkId
+from casync_compat.oci import media
+from casync_compat.oci.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.errors import ImageError
+from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.manifest import ImageIndex, ImageManifest, parse_document
+from casync_compat.oci.places import Place, WritablePlace
+from casync_compat.oci.selection import Found, look_up
+from casync_compat.store.base import ChunkSink
+from casync_compat.transfer import OrderedPool
+
+__all__ = ["Copied", "Graph", "copy_image", "fetch_chunks", "walk"]
+
+_PARALLEL = 8
+_SMALL = 1 << 20
+_DEPTH = 4
+_MOST_MANIFESTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a copy did.
+
+    :ivar descriptor: what the tag names now
+    :ivar blobs: blobs that the image has
+    :ivar moved: blobs that were not there yet; `moved_bytes` is their size
+    :ivar chunks: chunks that went into a chunk store; `chunk_bytes` were fetched for them
+    """
+
+    descriptor: Descriptor
+    blobs: int
+    moved: int
+    moved_bytes: int
+    chunks: int = 0
+    chunk_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Graph:
+    """Everything that a manifest or index leads to.
+
+    :ivar manifests: with their bytes, children before parents
+    :ivar blobs: configs and layers
+    """
+
+    manifests: dict[BlobDigest, tuple[Descriptor, bytes]]
+    blobs: dict[BlobDigest, Descriptor]
+
+
+def walk(place: Place, root: Descriptor, known: Graph | None = None) -> Graph:
+    """Read all manifests beneath `root`.
+
+    :param known: manifests that need not be looked into
+    :raises ImageError: one is malformed, or there are far too many
+    :raises BlobMissing: one is missing
+    """
+    graph = Graph({}, {})
+    _walk(place, root, graph, known, 0)
+    return graph
+
+
+def _walk(place: Place, at: Descriptor, graph: Graph, known: Graph | None, depth: int) -> None:
+    if at.digest in graph.manifests or (known is not None and at.digest in known.manifests):
+        return
+    if depth > _DEPTH or len(graph.manifests) >= _MOST_MANIFESTS:
+        raise ImageError(place.name, "there are too many manifests in it, or they are nested too deeply")
+    data = place.read_manifest(at)
+    document = parse_document(data, f"{place.name}@{at.digest}", at.media_type)
+    if isinstance(document, ImageManifest):
+        for blob in document.blobs:
+            graph.blobs.setdefault(blob.digest, blob)
+    else:
+        for child in document.manifests:
+            if child.media_type in media.MANIFEST_TYPES | media.INDEX_TYPES:
+                _walk(place, child, graph, known, depth + 1)
+            else:
+                graph.blobs.setdefault(child.digest, child)
+    graph.manifests[at.digest] = (at, data)
+
+
+def copy_image(
+    source: Place,
+    reference: str | None,
+    sink: WritablePlace,
+    tag: str,
+    *,
+    thin: bool = False,
+    store: ChunkSink | None = None,
+    on_blob: Callable[[Descriptor, bool], None] | None = None,
+) -> Copied:
+    """Copy an image, or an index with all that it names.
+
+    :param thin: only the converted images
+    :param store: takes the chunks instead of packs; implies `thin`. The copy is whole only together with this store
+    :param on_blob: told each blob, and whether bytes were moved for it, on the caller's thread
+    :raises BlobError: a blob is missing or corrupt
+    """
+    found = look_up(source, reference)
+    root, made = _root(found, thin or store is not None)
+    before = sink.resolve_or_none(tag)
+    there = Graph({}, {})
+    if before is not None and not getattr(sink, "near", False):
+        there = walk(sink, before)
+        sink.assume(there.blobs.values())
+    graph = Graph({}, {})
+    if made is None:
+        graph = walk(source, root, there)
+    else:
+        for choice in found.wrappers:
+            _walk(source, choice.descriptor, graph, there, 1)
+        graph.manifests[root.digest] = (root, made.raw)
+    packs = _packs(graph) if store is not None else set()
+    blobs = [
+        blob for digest, blob in graph.blobs.items() if digest not in packs and digest not in there.blobs
+    ]
+    moved = _move(source, sink, blobs, on_blob, update=bool(there.blobs))
+    chunks = _chunks(source, found, store) if store is not None else (0, 0)
+    top = graph.manifests.pop(root.digest, None)
+    for descriptor, data in graph.manifests.values():
+        sink.put_manifest(descriptor, data)
+    if before is None or before.digest != root.digest:
+        if top is not None:
+            sink.put_tagged(tag, root, top[1])
+        else:
+            sink.tag(tag, root)  # a manifest that was there as a child of another
+    return Copied(root, len(graph.blobs), len(moved), sum(blob.size for blob in moved), *chunks)
+
+
+def _root(found: Found, thin: bool) -> tuple[Descriptor, ImageIndex | None]:
+    """What the tag will name, and an index that is to be made for it."""
+    if not thin or (found.index is None and found.wrappers):
+        return found.root, None
+    if not found.wrappers:
+        raise ImageError(found.where, "it is not a converted image; convert it with `pycasync oci convert`")
+    if len(found.wrappers) == 1:
+        only = found.wrappers[0].descriptor
+        return Descriptor(only.media_type, only.digest, only.size), None
+    index = ImageIndex.build(choice.descriptor for choice in found.wrappers)
+    return index.descriptor, index
+
+
+def _packs(graph: Graph) -> set[BlobDigest]:
+    return {digest for digest, blob in graph.blobs.items() if blob.media_type in media.PACK_TYPES}
+
+
+def _move(
+    source: Place,
+    sink: WritablePlace,
+    blobs: list[Descriptor],
+    on_blob: Callable[[Descriptor, bool], None] | None,
+    update: bool,
+) -> list[Descriptor]:
+    """Copy blobs.
+
+    :param update: the place has another version, which lacks these blobs. So it hardly has them, and small ones are
+        sent without asking
+    """
+    moved: list[Descriptor] = []
+
+    def take(blob: Descriptor) -> tuple[Descriptor, bool]:
+        """Runs on a worker."""
+        if update and blob.size <= _SMALL:
+            return blob, sink.put(blob, [source.read(blob)], look=False)
+        return blob, sink.borrow(blob, source)
+
+    def note(blob: Descriptor, new: bool) -> None:
+        if new:
+            moved.append(blob)
+        if on_blob is not None:
+            on_blob(blob, new)
+
+    with OrderedPool[tuple[Descriptor, bool]](_PARALLEL, 2 * _PARALLEL) as pool:
+        for blob in blobs:
+            for done in pool.submit(take, blob):
+                note(*done)
+        for done in pool.drain():
+            note(*done)
+    return moved
+
+
+def _chunks(source: Place, found: Found, store: ChunkSink) -> tuple[int, int]:
+    chunks = size = 0
+    for choice in found.wrappers:
+        with WrappedImage.open(source, choice.descriptor, found.where) as image:
+            got, fetched = fetch_chunks(image, store)
+            chunks += got
+            size += fetched
+    return chunks, size
+
+
+def fetch_chunks(image: WrappedImage, store: ChunkSink) -> tuple[int, int]:
+    """Put those chunks of an image into a store that it does not have.
+
+    :returns: chunks stored, and bytes fetched for them
+    :raises StoreError: a chunk is missing or corrupt
+    """
+    has: Callable[[ChunkId], bool] = getattr(store, "has", lambda _: False)
+    wanted = list(
+        dict.fromkeys(
+            id_ for number in range(len(image)) for id_ in image.index(number).ids() if not has(id_)
+        )
+    )
+    for id_ in wanted:
+        if not image.packs.has(id_):
+            raise ImageError(image.where, f"its pack index lacks chunk {id_}")
+
+    def put(id: ChunkId, data: bytes) -> None:
+        store.put(id, data)
+
+    fetched = image.packs.get_all(wanted, image.config.digest, put)
+    store.sync()
+    return len(wanted), fetched

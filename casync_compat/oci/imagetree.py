@@ -1,0 +1,243 @@
+"""An image, converted or plain, as one tree whose files can be read: what `unpack`, `checkout`, `ls` and `cat` work on.
+
+    >>> with ImageTree.open(place, "debian", where="oci:images:debian") as image:
+    ...     inode = image.tree.find(b"/etc/os-release")
+    ...     for offset, data in image.read(inode): ...
+
+The tree comes from the tar headers, and so from the recipes of a converted image, which hold all of them: none of its
+chunks is fetched for it. Lookup tables in the archives would cost more requests and know less: neither hard links to
+files of lower layers nor whether a directory is only implied are in an archive. Layers of plain images are decompressed
+to temporary files without a name.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+
+from casync_compat.closing import Closing
+from casync_compat.digest import ChunkId
+from casync_compat.oci.ahead import Ahead
+from casync_compat.oci.blobs import MANIFEST_LIMIT
+from casync_compat.oci.descriptor import Platform
+from casync_compat.oci.errors import ImageError
+from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.layersource import LayerSource, PlainLayer, WrappedLayer
+from casync_compat.oci.layertar import LayerTar, open_layer_tar
+from casync_compat.oci.manifest import ImageConfig, ImageManifest
+from casync_compat.oci.merge import MergeLimits, Merger
+from casync_compat.oci.mergedtree import Inode, MergedTree
+from casync_compat.oci.places import Place
+from casync_compat.oci.selection import Found, look_up
+from casync_compat.oci.tar import members
+from casync_compat.store.base import ChunkSource
+from casync_compat.transfer import OrderedPool
+
+__all__ = ["ImageTree"]
+
+_PIECE = 1 << 20
+_PARALLEL = 8
+_SEGMENT = 4096
+"""Chunks that are fetched from far away before the first of them is used: some 256 MiB when decompressed."""
+_RECENT = 32
+"""Chunks that are surely still in a reader's cache, and not worth fetching again."""
+
+
+class ImageTree(Closing):
+    """An image as a tree; make one with `open`.
+
+    :ivar where: the image as a user would name it
+    """
+
+    def __init__(
+        self,
+        where: str,
+        config: Callable[[], bytes],
+        wrapped: WrappedImage | None,
+        *,
+        store: ChunkSource | None = None,
+        limits: MergeLimits | None,
+        warn: Callable[[str], None],
+        jobs: int | None,
+    ) -> None:
+        self.where = where
+        self._read_config = config
+        self._wrapped = wrapped
+        self._store = store
+        self._limits = limits
+        self._warn = warn
+        self._jobs = jobs
+        self._layers: list[LayerSource] = []
+        self._tars: list[LayerTar] = []
+        self._ahead: Ahead | None = None
+        if wrapped is not None:
+            self._layers = [WrappedLayer(wrapped, n, self._chunk_source) for n in range(len(wrapped))]
+
+    @classmethod
+    def open(
+        cls,
+        place: Place,
+        reference: str | None,
+        *,
+        where: str,
+        platform: Platform | None = None,
+        store: ChunkSource | None = None,
+        limits: MergeLimits | None = None,
+        warn: Callable[[str], None] = lambda text: None,
+        jobs: int | None = None,
+    ) -> ImageTree:
+        """Open an image: the converted one where a tag leads to both.
+
+        :param store: asked for chunks before the packs are
+        :param jobs: threads that fetch, None for one a processor
+        :raises CasyncError: it is not there, or malformed
+        """
+        found = look_up(place, reference)
+        if not found.wrappers:
+            return cls._open_plain(place, found, platform, where, limits, warn, jobs)
+        choice = found.choose_wrappers(platform)[0]
+        wrapped = WrappedImage.open(place, choice.descriptor, where, store)
+        with OrderedPool[object](_PARALLEL, _PARALLEL) as pool:  # not one journey after the other
+            for number in range(len(wrapped)):
+                pool.submit(wrapped.recipe, number)
+            for _ in pool.drain():
+                pass
+        return cls(
+            where, lambda: wrapped.source_config, wrapped, store=store, limits=limits, warn=warn, jobs=jobs
+        )
+
+    @classmethod
+    def _open_plain(
+        cls,
+        place: Place,
+        found: Found,
+        platform: Platform | None,
+        where: str,
+        limits: MergeLimits | None,
+        warn: Callable[[str], None],
+        jobs: int | None,
+    ) -> ImageTree:
+        descriptor = found.choose_plain(platform)[0].descriptor
+        manifest = ImageManifest.parse(place.read_manifest(descriptor), where, descriptor.media_type)
+        raw = place.read(manifest.config, MANIFEST_LIMIT)
+        config = ImageConfig.parse(raw, f"{where}, config")
+        if len(config.diff_ids) != len(manifest.layers):
+            raise ImageError(
+                where, f"it has {len(manifest.layers)} layers, but its config {len(config.diff_ids)} diff ids"
+            )
+        image = cls(where, lambda: raw, None, limits=limits, warn=warn, jobs=jobs)
+        try:
+            for number, (layer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
+                label = f"{where}, layer {number}"
+                tar = open_layer_tar(place, layer, diff_id, where=label)
+                image._tars.append(tar)
+                image._layers.append(PlainLayer(tar, str(diff_id), label))
+        except BaseException:
+            image.close()
+            raise
+        return image
+
+    def close(self) -> None:
+        """Let go of files and threads. The place stays open."""
+        if self._ahead is not None:
+            self._ahead.close()
+        while self._tars:
+            self._tars.pop().close()
+        if self._wrapped is not None:
+            self._wrapped.close()
+
+    def _chunk_source(self) -> ChunkSource:
+        if self._ahead is None:
+            assert self._wrapped is not None
+            self._ahead = Ahead(self._wrapped.chunks, self._wrapped.config.digest, self._jobs)
+        return self._ahead
+
+    @cached_property
+    def config(self) -> bytes:
+        """The image config, verbatim."""
+        return self._read_config()
+
+    @cached_property
+    def tree(self) -> MergedTree:
+        """All layers merged.
+
+        :raises ImageError: a layer is malformed, or a limit is exceeded
+        """
+        merger = Merger(self.where, self._limits, self._warn)
+        for layer in self._layers:
+            merger.apply(members(layer.view, layer.label))
+        return merger.finish()
+
+    def verify(self) -> None:
+        """Make each layer's tar again and compare it with its diff id; those of plain images always were.
+
+        :raises CasyncError: one is another
+        """
+        if self._wrapped is not None:
+            for layer in range(len(self._wrapped)):
+                self._wrapped.prefetch(layer)
+                for _ in self._wrapped.rebuild(layer):
+                    pass
+
+    # Contents
+
+    def read(self, inode: Inode) -> Iterator[tuple[int, bytes]]:
+        """The contents of a regular file in pieces, each with its offset; what is not given is a hole.
+
+        :raises CasyncError: they cannot be had
+        """
+        for offset, at, length in inode.parts:
+            layer = self._layers[inode.layer]
+            done = 0
+            while done < length:
+                data = layer.view.read_at(at + done, min(_PIECE, length - done))
+                if not data:
+                    raise ImageError(layer.label, f"the tar ends within a file, at byte {at + done}")
+                yield offset + done, data
+                done += len(data)
+
+    def origin(self, inode: Inode) -> Iterator[bytes]:
+        """Byte strings that, in their order, determine the contents of a regular file: ids of chunks, mostly.
+
+        Two files with the same have the same contents; the reverse does not hold.
+        """
+        yield b"size %d" % inode.size
+        for offset, at, length in inode.parts:
+            yield b"part %d %d" % (offset, length)
+            yield from self._layers[inode.layer].origin(at, length)
+
+    def plan(self, inodes: Iterable[Inode]) -> None:
+        """Say which files will be read, in order, so that their chunks are fetched ahead.
+
+        :raises CasyncError: an index cannot be had
+        """
+        if self._wrapped is None:
+            return
+        wanted = list(self._wanted(inodes))
+        if wanted:
+            source = self._chunk_source()
+            assert isinstance(source, Ahead)
+            source.plan(self._fetched(wanted))
+
+    def _fetched(self, wanted: list[tuple[ChunkId, int]]) -> Iterator[tuple[ChunkId, int]]:
+        """Chunks, each once it is near: what is far away is fetched in few large requests."""
+        assert self._wrapped is not None
+        store = self._store
+        for first in range(0, len(wanted), _SEGMENT):
+            part = wanted[first : first + _SEGMENT]
+            self._wrapped.packs.prefetch(id_ for id_, _ in part if store is None or not store.has(id_))
+            yield from part
+
+    def _wanted(self, inodes: Iterable[Inode]) -> Iterator[tuple[ChunkId, int]]:
+        recent: OrderedDict[tuple[int, int], None] = OrderedDict()
+        for inode in inodes:
+            for _, at, length in inode.parts:
+                for number, id_, size in self._layers[inode.layer].chunks(at, length):
+                    key = (inode.layer, number)
+                    if key not in recent:
+                        yield id_, size
+                    recent[key] = None
+                    recent.move_to_end(key)
+                    if len(recent) > _RECENT:
+                        recent.popitem(last=False)

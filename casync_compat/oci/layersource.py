@@ -1,0 +1,115 @@
+"""The layers of an image, converted or plain, as tars whose bytes are known by where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Protocol
+
+from casync_compat.assemble import ChunkFetcher, IndexReader
+from casync_compat.digest import ChunkId
+from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.layertar import LayerTar
+from casync_compat.oci.tarview import TarView
+from casync_compat.store.base import ChunkSource
+from catar.archive import RandomAccess
+
+__all__ = ["LayerSource", "PlainLayer", "WrappedLayer"]
+
+_PIECE = 1 << 20
+
+
+class LayerSource(Protocol):
+    """A layer's tar and where its bytes are from."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def view(self) -> RandomAccess: ...
+    def origin(self, offset: int, length: int) -> Iterator[bytes]:
+        """Byte strings that determine the bytes of a range of the tar, and are the same for the same range."""
+
+    def chunks(self, offset: int, length: int) -> Iterator[tuple[int, ChunkId, int]]:
+        """Number, id and size of each chunk that a range of the tar is in; nothing for a plain tar."""
+
+
+class _LazyStream:
+    """What a layer's index describes; the index is fetched with the first byte."""
+
+    def __init__(self, image: WrappedImage, layer: int, source: Callable[[], ChunkSource]) -> None:
+        self._image = image
+        self._layer = layer
+        self._source = source
+        self.size = image.config.layers[layer].stream_size
+
+    @cached_property
+    def _reader(self) -> IndexReader:
+        return IndexReader(ChunkFetcher(self._image.index(self._layer), self._source()))
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._reader.read_at(offset, size)
+
+
+class WrappedLayer:
+    """A layer of a converted image.
+
+    :param source: gives the source of its chunks, when they are needed
+    """
+
+    def __init__(self, image: WrappedImage, layer: int, source: Callable[[], ChunkSource]) -> None:
+        self.label = image.label(layer)
+        self._image = image
+        self._layer = layer
+        stream = _LazyStream(image, layer, source)
+        recipe = image.recipe(layer)
+        self._tar = TarView(recipe, stream) if recipe is not None else None
+        self.view: RandomAccess = stream if self._tar is None else self._tar
+
+    def _extents(self, offset: int, length: int) -> Iterator[tuple[int, int | None, int]]:
+        """Offset in the tar, offset in what the index describes or None, and length."""
+        if self._tar is None:
+            yield offset, offset, length
+        else:
+            for extent in self._tar.extents(offset, length):
+                yield extent.tar, extent.catar, extent.length
+
+    def origin(self, offset: int, length: int) -> Iterator[bytes]:
+        index = self._image.index(self._layer)
+        for at, start, size in self._extents(offset, length):
+            if start is None:
+                for first in range(at, at + size, _PIECE):
+                    yield b"bytes " + self.view.read_at(first, min(_PIECE, at + size - first))
+                continue
+            end = start + size
+            for number in range(index.at(start), len(index)):
+                chunk = index[number]
+                if chunk.start >= end:
+                    break
+                first, last = max(start, chunk.start), min(end, chunk.end)
+                yield b"chunk %d %d " % (first - chunk.start, last - chunk.start) + bytes(chunk.id)
+
+    def chunks(self, offset: int, length: int) -> Iterator[tuple[int, ChunkId, int]]:
+        index = self._image.index(self._layer)
+        for _, start, size in self._extents(offset, length):
+            if start is None or not size:
+                continue
+            for number in range(index.at(start), len(index)):
+                chunk = index[number]
+                if chunk.start >= start + size:
+                    break
+                yield number, chunk.id, chunk.size
+
+
+class PlainLayer:
+    """A layer of a plain image, as a tar that was compared with its diff id."""
+
+    def __init__(self, tar: LayerTar, diff_id: str, label: str) -> None:
+        self.label = label
+        self.view: RandomAccess = tar.view
+        self._diff_id = diff_id
+
+    def origin(self, offset: int, length: int) -> Iterator[bytes]:
+        yield b"tar %b %d %d" % (self._diff_id.encode(), offset, length)
+
+    def chunks(self, offset: int, length: int) -> Iterator[tuple[int, ChunkId, int]]:
+        yield from ()

@@ -1,0 +1,181 @@
+"""OCI image layouts: directories of blobs with an `index.json` that names the images (image-spec `image-layout.md`).
+
+    >>> layout = Layout(b"images")
+    >>> layout.resolve("debian")
+    Descriptor(media_type='application/vnd.oci.image.index.v1+json', …)
+
+Blobs appear by a rename, whole and synced. `index.json` is replaced by a rename too, under a lock, and only the entries
+of one tag in it are touched. So several programs may write to a layout at the same moment; a garbage collection is kept
+out by a lock that writers share (`writing`) and it wants alone.
+
+What a layout has besides is left as it is. What this does not do: signatures, external blob stores, `urls`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from casync_compat.errors import FileError
+from casync_compat.fs.atomic import AtomicFile
+from casync_compat.oci import media
+from casync_compat.oci.blobfile import FileStream
+from casync_compat.oci.blobs import MANIFEST_LIMIT
+from casync_compat.oci.descriptor import BlobDigest, Descriptor, parse_json
+from casync_compat.oci.errors import ImageError
+from casync_compat.oci.manifest import parse_document
+
+if TYPE_CHECKING:
+    pass
+from casync_compat.oci.layoutblobs import STAGING_PREFIX, LayoutBlobs
+
+__all__ = ["STAGING_PREFIX", "FileStream", "Layout"]
+
+
+class Layout(LayoutBlobs):
+    """A BlobSink and Tags over a directory, which the first write makes if it is not there.
+
+    :ivar name: as skopeo writes it, for messages
+    """
+
+    def index(self) -> list[Descriptor]:
+        """What `index.json` names. :raises ImageError: it is malformed, or missing"""
+        return [
+            Descriptor.from_json(entry, f"{self.name}, index.json") for entry in self._load()["manifests"]
+        ]
+
+    def _load(self) -> dict[str, Any]:
+        path = os.path.join(self.path, b"index.json")
+        if not self.exists:
+            raise ImageError(self.name, "there is no image layout here")
+        try:
+            with open(path, "rb") as file:
+                data = file.read(MANIFEST_LIMIT + 1)
+        except OSError as error:
+            raise FileError(path, "read", error) from error
+        if len(data) > MANIFEST_LIMIT:
+            raise ImageError(self.name, f"index.json is larger than {MANIFEST_LIMIT} bytes")
+        document = parse_json(data, f"{self.name}, index.json")
+        if not isinstance(document.get("manifests"), list):
+            raise ImageError(self.name, "index.json has no list of manifests")
+        return document
+
+    def resolve(self, reference: str | None) -> Descriptor:
+        entries = self.index()
+        if reference is None:
+            found = entries
+            if not found:
+                raise ImageError(self.name, "there are no images in it")
+        elif reference.startswith("sha256:"):
+            found = [entry for entry in entries if str(entry.digest) == reference]
+            if not found:
+                return self._untagged(BlobDigest.parse(reference, self.name))
+        else:
+            found = [entry for entry in entries if entry.annotations.get(media.REF_NAME) == reference]
+            if not found:
+                known = ", ".join(self.tags()[:20]) or "no tags at all"
+                raise ImageError(self.name, f"there is no image tagged {reference!r}; there are: {known}")
+        if len({entry.digest for entry in found}) > 1:
+            which = f"tagged {reference!r}" if reference is not None else "in it"
+            raise ImageError(self.name, f"there are several images {which}; say which with oci:DIRECTORY:TAG")
+        return found[0]
+
+    def resolve_or_none(self, reference: str | None) -> Descriptor | None:
+        """Like `resolve`; None when there is no such image, or no layout yet."""
+        if not self.exists or (reference is not None and reference not in self.tags()):
+            return None
+        return self.resolve(reference) if self.index() else None
+
+    def _untagged(self, digest: BlobDigest) -> Descriptor:
+        """A manifest that is only named by another, by its digest."""
+        try:
+            size = os.stat(self.blob_path(digest)).st_size
+        except OSError:
+            raise ImageError(self.name, f"there is no image {digest}") from None
+        descriptor = Descriptor(media.OCI_MANIFEST, digest, size)
+        document = parse_document(self.read(descriptor), f"{self.name}@{digest}")
+        return Descriptor(document.media_type, digest, size)
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        return self.read(descriptor, MANIFEST_LIMIT)
+
+    def put_manifest(self, descriptor: Descriptor, data: bytes) -> None:
+        self.put(descriptor, [data])
+
+    def assume(self, descriptors: Iterable[Descriptor]) -> None:
+        """Nothing: whether a blob is there costs a layout nothing to find out."""
+
+    def tag(self, name: str, descriptor: Descriptor) -> None:
+        self.retag({name: descriptor})
+
+    def put_tagged(self, name: str, descriptor: Descriptor, data: bytes) -> None:
+        """Store a manifest and let a tag name it."""
+        self.put_manifest(descriptor, data)
+        self.tag(name, descriptor)
+
+    def swap_tag(self, name: str, descriptor: Descriptor, expected: Descriptor | None) -> bool:
+        """Let a tag name another manifest, if it still names `expected`. Returns False, and does nothing, if not."""
+        return self.retag({name: descriptor}, expected)
+
+    def retag(self, names: Mapping[str, Descriptor | None], *expected: Descriptor | None) -> bool:
+        """Let tags name other manifests, or nothing (None), all in one step.
+
+        :param expected: nothing is done unless one of the tags names this now
+        :returns: whether it was done
+        """
+        self.writing()
+        with self._index_lock():
+            document = self._load()
+            if expected:
+                now = {
+                    entry.digest for entry in self.index() if entry.annotations.get(media.REF_NAME) in names
+                }
+                if now != {one.digest for one in expected if one is not None}:
+                    return False
+            kept = [
+                entry
+                for entry in document["manifests"]
+                if not (isinstance(entry, dict) and _ref_name(entry) in names)
+            ]
+            for name, descriptor in names.items():
+                if descriptor is not None:
+                    kept.append(
+                        {
+                            "mediaType": descriptor.media_type,
+                            "digest": str(descriptor.digest),
+                            "size": descriptor.size,
+                            "annotations": {media.REF_NAME: name},
+                        }
+                    )
+            document["manifests"] = kept
+            text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            with AtomicFile(os.path.join(self.path, b"index.json")) as out:
+                out.write(text.encode())
+        return True
+
+    @contextmanager
+    def _index_lock(self) -> Iterator[None]:
+        # On the one file of a layout that nobody ever replaces.
+        path = os.path.join(self.path, b"oci-layout")
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise FileError(path, "open", error) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def tags(self) -> list[str]:
+        names = (entry.annotations.get(media.REF_NAME) for entry in self.index())
+        return sorted({name for name in names if name})
+
+
+def _ref_name(entry: Mapping[str, Any]) -> str | None:
+    notes = entry.get("annotations")
+    return notes.get(media.REF_NAME) if isinstance(notes, dict) else None

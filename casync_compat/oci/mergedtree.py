@@ -1,0 +1,151 @@
+"""The merged tree of an image: inodes by name, to be walked and looked up. `casync_compat.oci.merge` makes it.
+
+>>> tree.find(b"/bin/sh").parts
+>>> for path, inode in tree.walk(): ...
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from casync_compat.errors import show_path
+from casync_compat.oci.errors import ImageError
+
+__all__ = ["IMPLIED_MODE", "MAX_LINKS", "Inode", "MergedTree"]
+
+_DIR, _LNK = stat.S_IFDIR, stat.S_IFLNK
+MAX_LINKS = 40
+"""Symlinks followed on one path (Linux MAXSYMLINKS)."""
+IMPLIED_MODE = 0o755
+"""Permissions of directories that no layer has."""
+
+
+@dataclass(slots=True, eq=False)
+class Inode:
+    """A file, directory or other inode of the merged tree. The same object under several names is a hard link.
+
+    :ivar kind: `stat.S_IFREG` and so on
+    :ivar mode: permissions, 12 bits
+    :ivar mtime: in nanoseconds since the epoch
+    :ivar xattrs: sorted by name
+    :ivar target: of a symlink
+    :ivar size: bytes of a regular file, holes included
+    :ivar layer: number of the layer that its header is in; -1 for a directory that no layer has
+    :ivar parts: `(offset in the file, offset in the layer's tar, length)`, in order; what is not named is a hole
+    :ivar children: of a directory, by name
+    :ivar touched: of a directory: the last layer that has it, or something in it
+    :ivar links: names that it has in the finished tree
+    """
+
+    kind: int
+    mode: int = IMPLIED_MODE
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    target: bytes = b""
+    device: tuple[int, int] = (0, 0)
+    size: int = 0
+    layer: int = -1
+    parts: tuple[tuple[int, int, int], ...] = ()
+    children: dict[bytes, Inode] = field(default_factory=dict)
+    touched: int = -1
+    links: int = 0
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return self.kind == _DIR
+
+    @property
+    def stored(self) -> int:
+        """Bytes of payload, without holes."""
+        return sum(length for _, _, length in self.parts)
+
+
+class MergedTree:
+    """A finished tree.
+
+    :ivar root: its top directory
+    :ivar where: the image, for messages
+    :ivar entries: names in it, the root not counted
+    :ivar size: bytes of payload, each inode's once
+    """
+
+    def __init__(self, root: Inode, where: str) -> None:
+        self.root = root
+        self.where = where
+        self.entries = 0
+        self.size = 0
+        for _, inode in self.walk():
+            if inode is not None:
+                self.entries += 1
+                inode.links += 1
+                if inode.links == 1:
+                    self.size += inode.stored
+
+    def walk(self, top: Inode | None = None, path: bytes = b"") -> Iterator[tuple[bytes, Inode | None]]:
+        """Everything below a directory with its path, in the order of an archive (by bytes of the names).
+
+        After what is in a directory comes its path again, with None.
+        """
+        stack = [(path, iter(sorted((self.root if top is None else top).children.items())))]
+        while stack:
+            at, entries = stack[-1]
+            for name, inode in entries:
+                here = at + b"/" + name if at else name
+                yield here, inode
+                if inode.kind == _DIR:
+                    stack.append((here, iter(sorted(inode.children.items()))))
+                    break
+            else:
+                stack.pop()
+                if stack:
+                    yield at, None
+
+    def find(self, path: bytes, *, follow: bool = True) -> Inode:
+        """What a path means inside the root; symlinks on the way are followed as a process in there would.
+
+        :param follow: whether a symlink as the last component is followed too
+        :raises ImageError: there is nothing of this name
+        """
+        found = _resolve(self.root, path, follow_last=follow)
+        if isinstance(found, str):
+            raise ImageError(self.where, f"{show_path(path)}: {found}")
+        return found
+
+
+def _resolve(root: Inode, path: bytes, *, follow_last: bool) -> Inode | str:
+    """The inode, or why there is none."""
+    stack = [root]
+    pending = path.split(b"/")[::-1]
+    must_be_dir = path.endswith(b"/")
+    links = 0
+    while pending:
+        name = pending.pop()
+        if name in (b"", b"."):
+            continue
+        here = stack[-1]
+        if here.kind != _DIR:
+            return "not a directory"
+        if name == b"..":
+            if len(stack) > 1:
+                stack.pop()
+            continue
+        child = here.children.get(name)
+        if child is None:
+            return "no such file or directory in the image"
+        if child.kind == _LNK and (follow_last or must_be_dir or any(pending)):
+            links += 1
+            if links > MAX_LINKS:
+                return "too many levels of symbolic links"
+            if child.target.startswith(b"/"):
+                del stack[1:]
+            pending += child.target.split(b"/")[::-1]
+            continue
+        stack.append(child)
+    if must_be_dir and stack[-1].kind != _DIR:
+        return "not a directory"
+    return stack[-1]

@@ -1,0 +1,161 @@
+"""Names of images turned into the places where they are: layouts, docker archives, repositories of registries.
+
+    >>> with Places(environ=os.environ) as places:
+    ...     place = places.readable(parse_reference("oci:images:debian"))
+
+This is the one module that knows every kind of place; all others know the protocols below.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from casync_compat.closing import Closing
+from casync_compat.errors import UsageError
+from casync_compat.oci.blobs import BlobSink, BlobSource, Tags
+from casync_compat.oci.descriptor import Descriptor
+from casync_compat.oci.docker_archive import DockerArchive
+from casync_compat.oci.layout import Layout
+from casync_compat.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from casync_compat.oci.registry import RegistryClient
+
+__all__ = ["DEFAULT_TAG", "Place", "Places", "WritablePlace"]
+
+DEFAULT_TAG = "latest"
+
+
+class Place(BlobSource, Protocol):
+    """Images can be read from it."""
+
+    def resolve(self, reference: str | None) -> Descriptor:
+        """See `Tags.resolve`."""
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        """See `Tags.read_manifest`."""
+
+    def tags(self) -> list[str]:
+        """See `Tags.tags`."""
+
+
+class WritablePlace(BlobSink, Tags, Protocol):
+    """Images can be read from it and written to it."""
+
+    def put(self, descriptor: Descriptor, data: Iterable[ReadableBuffer], *, look: bool = True) -> bool:
+        """See `BlobSink.put`.
+
+        :param look: whether to ask first if it is there; False saves a request for what surely is not
+        """
+
+    def put_tagged(self, name: str, descriptor: Descriptor, data: bytes) -> None:
+        """Store a manifest and let a tag name it, in one step."""
+
+    def swap_tag(self, name: str, descriptor: Descriptor, expected: Descriptor | None) -> bool:
+        """Let a tag name a stored manifest if it still names `expected`.
+
+        :returns: False, and nothing is done, if it names something else by now
+        """
+
+    def resolve_or_none(self, reference: str | None) -> Descriptor | None:
+        """Like `resolve`; None when there is no such image.
+
+        :raises CasyncError: the place could not be asked
+        """
+
+    def assume(self, descriptors: Iterable[Descriptor]) -> None:
+        """These blobs are known to be there, since a manifest that is there lists them: nobody needs to ask."""
+
+
+class Places(Closing):
+    """Opens places, and closes them. Registries share one client, so that connections and tokens are shared.
+
+    :param environ: where credentials are looked for
+    :param insecure: plain HTTP, and TLS that is not verified, are good enough
+    :param warn: told the warnings that registries send
+    :param on_bytes: told the bytes of each piece moved to or from registries, from any thread
+    """
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str],
+        insecure: bool = False,
+        username: str | None = None,
+        password: str | None = None,
+        warn: Callable[[str], None] | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> None:
+        self._environ = environ
+        self._insecure = insecure
+        self._credentials = (username, password)
+        self._warn = warn
+        self._on_bytes = on_bytes
+        self._client: RegistryClient | None = None
+        self._opened: list[Closing] = []
+        self._writable: dict[tuple[str, str, str], WritablePlace] = {}
+
+    def close(self) -> None:
+        """Close everything that was opened."""
+        self._writable.clear()
+        while self._opened:
+            self._opened.pop().close()
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def readable(self, reference: Reference) -> Place:
+        """Where the image is.
+
+        :raises ImageError: it is not what its name says
+        :raises FileError: it cannot be read
+        """
+        if reference.transport == "docker-archive":
+            archive = DockerArchive(os.fsencode(reference.place))
+            self._opened.append(archive)
+            return archive
+        return self.writable(reference)
+
+    def writable(self, reference: Reference) -> WritablePlace:
+        """Where an image is to go; the same object for the same place, so that nothing is copied onto itself.
+
+        :raises UsageError: nothing can be written there
+        """
+        key = (reference.transport, reference.place, reference.repository)
+        if key not in self._writable:
+            self._writable[key] = self._open(reference)
+        return self._writable[key]
+
+    def _open(self, reference: Reference) -> WritablePlace:
+        if reference.transport == "oci":
+            layout = Layout(os.fsencode(reference.place))
+            self._opened.append(layout)
+            return layout
+        if reference.transport != "docker":
+            raise UsageError(
+                f"{reference}: a docker archive has no room for casync indexes; use oci: or docker://"
+            )
+        return self.client.repository(reference, username=self._credentials[0], password=self._credentials[1])
+
+    @property
+    def client(self) -> RegistryClient:
+        """The client that all registries are asked with."""
+        if self._client is None:
+            from casync_compat.oci.registry import RegistryClient  # lazily: it needs urllib3, an extra
+
+            self._client = RegistryClient(
+                environ=self._environ, insecure=self._insecure, warn=self._warn, on_bytes=self._on_bytes
+            )
+        return self._client
+
+    @property
+    def traffic(self) -> tuple[int, int, int]:
+        """Requests, bytes sent and bytes received so far."""
+        if self._client is None:
+            return (0, 0, 0)
+        traffic = self._client.traffic
+        return (traffic.requests, traffic.bytes_up, traffic.bytes_down)

@@ -1,0 +1,165 @@
+"""Which manifests a tag leads to: plain images, converted ones, and what else an image index names.
+
+    >>> found = look_up(place, "debian")
+    >>> found.choose_plain(Platform.parse("linux/amd64"))
+
+A tag names a manifest, or an index of several. In an index, a converted image is known by its annotations and never by
+`artifactType`, which older tools drop when they copy.
+"""
+
+from __future__ import annotations
+
+import platform as machine
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from casync_compat.oci import media
+from casync_compat.oci.descriptor import Descriptor, Platform
+from casync_compat.oci.errors import ImageError
+from casync_compat.oci.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document
+from casync_compat.oci.places import Place
+
+__all__ = ["Choice", "Found", "host_platform", "look_into", "look_up"]
+
+_DEPTH = 4
+_MOST = 1000
+_MACHINES = {
+    "x86_64": Platform("linux", "amd64"),
+    "i686": Platform("linux", "386"),
+    "aarch64": Platform("linux", "arm64"),
+    "armv7l": Platform("linux", "arm", "v7"),
+}
+
+
+def host_platform() -> Platform:
+    """The platform that this program runs on."""
+    name = machine.machine()
+    return _MACHINES.get(name, Platform("linux", name))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A manifest that a tag leads to.
+
+    :ivar descriptor: as the index has it, or as the tag resolved
+    :ivar platform: None when nobody says
+    :ivar of: for a converted image, the digest of the plain one as text, if that is noted
+    """
+
+    descriptor: Descriptor
+    platform: Platform | None
+    of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a tag leads to.
+
+    :ivar root: the manifest or index that the tag names
+    :ivar index: the index, None when the tag names a manifest
+    :ivar plain: images, in the order of the index
+    :ivar wrappers: converted images
+    :ivar others: artifacts such as attestations
+    """
+
+    where: str
+    root: Descriptor
+    index: ImageIndex | None
+    plain: tuple[Choice, ...]
+    wrappers: tuple[Choice, ...]
+    others: tuple[Descriptor, ...]
+
+    def choose_plain(self, wanted: Platform | None, everything: bool = False) -> list[Choice]:
+        """The plain images asked for: all, that of a platform, or the only one, or that of this machine.
+
+        :raises ImageError: there is none, or several and none for this machine
+        """
+        return _choose(self.plain, wanted, everything, self.where, "image")
+
+    def choose_wrappers(self, wanted: Platform | None, everything: bool = False) -> list[Choice]:
+        """The converted images asked for, in the same way."""
+        if not self.wrappers:
+            raise ImageError(
+                self.where, "it is not a converted image; convert it with `pycasync oci convert`"
+            )
+        return _choose(self.wrappers, wanted, everything, self.where, "converted image")
+
+
+def _choose(
+    choices: Sequence[Choice], wanted: Platform | None, everything: bool, where: str, what: str
+) -> list[Choice]:
+    if not choices:
+        raise ImageError(where, f"there is no {what} in it")
+    if everything or (wanted is None and len(choices) == 1):
+        return list(choices)
+    target = wanted or host_platform()
+    for choice in choices:
+        found = choice.platform
+        if found is not None and (
+            found == target
+            or (not target.variant and (found.os, found.architecture) == (target.os, target.architecture))
+        ):
+            return [choice]
+    if wanted is not None and len(choices) == 1 and choices[0].platform is None:
+        return list(choices)
+    known = ", ".join(str(choice.platform) for choice in choices[:20])
+    raise ImageError(
+        where, f"there is no {what} for {target}; there are: {known}; choose with --platform or --all"
+    )
+
+
+def look_up(place: Place, reference: str | None) -> Found:
+    """Follow a tag or digest.
+
+    :raises ImageError: there is no such image, or something in it is malformed
+    """
+    return look_into(place, place.resolve(reference), reference)
+
+
+def look_into(place: Place, root: Descriptor, reference: str | None = None) -> Found:
+    """What a manifest or index leads to."""
+    where = place.name if reference is None else f"{place.name}:{reference}"
+    document = parse_document(place.read_manifest(root), where, root.media_type)
+    if isinstance(document, ImageManifest):
+        if document.is_wrapper:
+            return Found(where, root, None, (), (Choice(root, None),), ())
+        if document.is_image:
+            config = ImageConfig.parse(place.read(document.config), f"{where}, config")
+            return Found(where, root, None, (Choice(root, config.platform),), (), ())
+        return Found(where, root, None, (), (), (root,))
+    plain: list[Choice] = []
+    wrappers: list[Choice] = []
+    others: list[Descriptor] = []
+    _sort(place, document, where, (plain, wrappers, others), 0)
+    return Found(where, root, document, tuple(plain), tuple(wrappers), tuple(others))
+
+
+def _sort(
+    place: Place,
+    index: ImageIndex,
+    where: str,
+    into: tuple[list[Choice], list[Choice], list[Descriptor]],
+    depth: int,
+) -> None:
+    plain, wrappers, others = into
+    for entry in index.manifests:
+        if len(plain) + len(wrappers) + len(others) >= _MOST:
+            raise ImageError(where, f"the image index names more than {_MOST} manifests")
+        platform = entry.platform
+        if entry.annotations.get(media.NOTE_TYPE) == media.TYPE_IMAGE:
+            noted = entry.annotations.get(media.NOTE_PLATFORM)
+            wrappers.append(
+                Choice(
+                    entry, Platform.parse(noted) if noted else None, entry.annotations.get(media.NOTE_OF, "")
+                )
+            )
+        elif entry.media_type in media.INDEX_TYPES:
+            if depth >= _DEPTH:
+                raise ImageError(where, "image indexes are nested too deeply")
+            nested = parse_document(place.read_manifest(entry), where, entry.media_type)
+            if isinstance(nested, ImageIndex):
+                _sort(place, nested, where, into, depth + 1)
+        elif entry.media_type in media.MANIFEST_TYPES and (platform is None or platform.os != "unknown"):
+            plain.append(Choice(entry, platform))
+        else:
+            others.append(entry)

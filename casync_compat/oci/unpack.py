@@ -1,0 +1,175 @@
+"""Unpack an image to a runtime bundle: `rootfs`, all layers merged, and the `config.json` that runc starts.
+
+    >>> with ImageTree.open(place, "debian", where=name) as image:
+    ...     unpack(image, b"bundle")
+
+The bundle appears under its name once it is complete. It belongs to its owner alone, since there are set-user-id
+programs in it that have nothing to do with this host. Unlike umoci's bundles it cannot be packed again: it records no
+mtree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from casync_compat.errors import FileError
+from casync_compat.fs.atomic import AtomicFile
+from casync_compat.oci.descriptor import parse_json
+from casync_compat.oci.errors import ImageError
+from casync_compat.oci.freshdir import FreshDirectory
+from casync_compat.oci.imagetree import ImageTree
+from casync_compat.oci.mergedtree import Inode, MergedTree
+from casync_compat.oci.rootfs import Metadata, RootWriter
+from casync_compat.oci.runtime import Rootless, Users, runtime_config
+from casync_compat.progress import ProgressCallback, Reporter
+
+__all__ = ["Filler", "UnpackOptions", "UnpackResult", "contents_of", "regular_files", "unpack"]
+
+_USERS_LIMIT = 8 << 20
+_RESOLV_CONF = b"/etc/resolv.conf"
+# Mount flags that a user namespace may not drop (Linux fs/namespace.c, `MNT_LOCK_*`).
+_LOCKED = (
+    (os.ST_RDONLY, "ro"),
+    (os.ST_NODEV, "nodev"),
+    (os.ST_NOEXEC, "noexec"),
+    (os.ST_NOSUID, "nosuid"),
+    (os.ST_NOATIME, "noatime"),
+    (os.ST_RELATIME, "relatime"),
+    (os.ST_NODIRATIME, "nodiratime"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackOptions:
+    """How to unpack.
+
+    :ivar rootless: without owners, devices and privileged attributes, and for a container in a user namespace; so it
+        is for everybody but root in any case
+    :ivar verify: make the layers' tars first and compare them with the diff ids
+    """
+
+    rootless: bool = False
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackResult:
+    """What a run made.
+
+    :ivar entries: names in the tree
+    :ivar size: bytes of its files, without holes
+    """
+
+    entries: int
+    size: int
+
+
+def regular_files(tree: MergedTree) -> Iterator[Inode]:
+    """The files with something in them, each once, in the order in which they are written."""
+    seen: set[Inode] = set()
+    for _, inode in tree.walk():
+        if inode is None or not inode.parts:
+            continue
+        if inode.links > 1:
+            if inode in seen:
+                continue
+            seen.add(inode)
+        yield inode
+
+
+class Filler:
+    """Writes contents from an image to files, and keeps the progress."""
+
+    def __init__(self, image: ImageTree, reporter: Reporter) -> None:
+        self._image = image
+        self._reporter = reporter
+
+    def __call__(self, fd: int, inode: Inode, path: bytes) -> None:
+        end = 0
+        for offset, data in self._image.read(inode):
+            view = memoryview(data)
+            while view:
+                done = os.pwrite(fd, view, offset)
+                view = view[done:]
+                offset += done
+            end = offset
+            self.advance(len(data))
+        if end < inode.size:
+            os.ftruncate(fd, inode.size)
+
+    def advance(self, count: int) -> None:
+        """Note bytes as done."""
+        self._reporter.state.done += count
+        if self._reporter.due:
+            self._reporter.report()
+
+    def entry(self, path: bytes) -> None:
+        """Note an entry as begun."""
+        self._reporter.state.entries += 1
+        self._reporter.state.path = path
+
+
+def unpack(
+    image: ImageTree,
+    bundle: bytes,
+    options: UnpackOptions | None = None,
+    *,
+    warn: Callable[[str], None] = lambda text: None,
+    progress: ProgressCallback | None = None,
+) -> UnpackResult:
+    """Make a bundle.
+
+    :param bundle: a directory; nothing may be there, or an empty one
+    :raises CasyncError: nothing is left there then
+    """
+    options = options or UnpackOptions()
+    rootless = options.rootless or os.geteuid() != 0
+    if options.verify:
+        image.verify()
+    tree = image.tree
+    document = runtime_config(
+        parse_json(image.config, f"{image.where}, config"),
+        Users(contents_of(image, b"/etc/passwd"), contents_of(image, b"/etc/group")),
+        image.where,
+        _rootless() if rootless else None,
+    )
+    reporter = Reporter(progress)
+    reporter.state.total = tree.size
+    filler = Filler(image, reporter)
+    with FreshDirectory(bundle) as temporary:
+        image.plan(regular_files(tree))
+        metadata = Metadata(rootless=rootless, warn=warn)
+        root = os.path.join(temporary, b"rootfs")
+        with RootWriter(root, metadata, os.path.join(bundle, b"rootfs")) as writer:
+            writer.write(tree, filler, on_entry=filler.entry)
+        with AtomicFile(os.path.join(temporary, b"config.json"), 0o644) as out:
+            out.write(json.dumps(document, indent=2).encode() + b"\n")
+    return UnpackResult(tree.entries, tree.size)
+
+
+def contents_of(image: ImageTree, path: bytes) -> bytes:
+    """A small file of an image; empty when there is none."""
+    try:
+        inode = image.tree.find(path)
+    except ImageError:
+        return b""
+    if inode.size > _USERS_LIMIT:
+        raise ImageError(image.where, f"its {os.fsdecode(path)} has {inode.size} bytes")
+    data = bytearray(inode.size)
+    for offset, piece in image.read(inode):
+        data[offset : offset + len(piece)] = piece
+    return bytes(data)
+
+
+def _rootless() -> Rootless:
+    try:
+        flags = os.statvfs(_RESOLV_CONF).f_flag
+    except FileNotFoundError:
+        return Rootless(os.geteuid(), os.getegid(), resolv_conf=False)
+    except OSError as error:
+        raise FileError(_RESOLV_CONF, "look at", error) from error
+    locked = tuple(name for bit, name in _LOCKED if flags & bit)
+    return Rootless(os.geteuid(), os.getegid(), True, locked)

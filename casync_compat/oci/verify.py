@@ -1,0 +1,241 @@
+"""Verify images from end to end: every blob, every chunk of every pack, every layer's tar. All that is wrong is listed.
+
+    >>> for problem in verify_image(place, "debian").problems: print(problem)
+
+What is far away is fetched once, to a temporary layout. Plain images beside a converted one are checked by their blobs.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from casync_compat.compression import CompressionError, decompress
+from casync_compat.digest import ChunkId, Digest
+from casync_compat.errors import CasyncError, ChunkCorrupt
+from casync_compat.oci import media
+from casync_compat.oci.blobfile import FileStream
+from casync_compat.oci.blobs import MANIFEST_LIMIT
+from casync_compat.oci.copy import walk
+from casync_compat.oci.descriptor import Descriptor
+from casync_compat.oci.errors import ImageError
+from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.layout import Layout
+from casync_compat.oci.manifest import ImageConfig
+from casync_compat.oci.packindex import ChunkPlace, PackIndex, parse_pack_table, table_size
+from casync_compat.oci.places import Place
+from casync_compat.oci.selection import look_up
+from casync_compat.store.base import ChunkSource, checked
+from casync_compat.transfer import OrderedPool
+from catar.errors import CatarError
+
+__all__ = ["Verified", "verify_image"]
+
+_PIECE = 1 << 20
+
+
+@dataclass(slots=True)
+class Verified:
+    """What was looked at, and what is wrong with it.
+
+    :ivar problems: one line each
+    """
+
+    blobs: int = 0
+    packs: int = 0
+    chunks: int = 0
+    layers: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def noting(self, what: str) -> Iterator[None]:
+        """What goes wrong within the block is one of the problems."""
+        try:
+            yield
+        except (CasyncError, CatarError) as error:
+            text = str(error)
+            self.problems.append(text if what in text else f"{what}: {text}")
+
+
+class _NearCopy:
+    """A place whose blobs are fetched to a temporary layout when they are first asked for."""
+
+    near = True
+
+    def __init__(self, place: Place, local: Layout) -> None:
+        self.name = place.name
+        self._place = place
+        self._local = local
+        self.resolve = place.resolve
+        self.read_manifest = place.read_manifest
+        self.tags = place.tags
+
+    def has(self, descriptor: Descriptor) -> bool:
+        return self._local.has(descriptor) or self._place.has(descriptor)
+
+    def _fetch(self, descriptor: Descriptor) -> None:
+        if not self._local.has(descriptor):
+            self._local.borrow(descriptor, self._place)
+
+    def open(self, descriptor: Descriptor) -> FileStream:
+        self._fetch(descriptor)
+        return self._local.open(descriptor)
+
+    def read(self, descriptor: Descriptor, limit: int = MANIFEST_LIMIT) -> bytes:
+        if descriptor.size <= limit:
+            self._fetch(descriptor)
+        return self._local.read(descriptor, limit)
+
+    def read_range(self, descriptor: Descriptor, offset: int, size: int) -> bytes:
+        self._fetch(descriptor)
+        return self._local.read_range(descriptor, offset, size)
+
+
+def verify_image(
+    place: Place,
+    reference: str | None,
+    *,
+    store: ChunkSource | None = None,
+    jobs: int | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> Verified:
+    """Look at everything that a tag leads to.
+
+    :param store: has the chunks of packs that are not there
+    :param jobs: threads; None for one a processor
+    :param on_step: told what is looked at now
+    :raises CasyncError: the place cannot be asked at all, or has no such image
+    """
+    report = Verified()
+    found = look_up(place, reference)
+    step = on_step or (lambda _: None)
+    with ExitStack() as stack:
+        near = place
+        if not getattr(place, "near", False):
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pycasync-"))
+            local = stack.enter_context(Layout(os.fsencode(directory)))
+            near = _NearCopy(place, local)
+        _verify_blobs(near, found.root, report, store is not None, step)
+        for choice in found.wrappers:
+            with report.noting(found.where):
+                image = stack.enter_context(WrappedImage.open(near, choice.descriptor, found.where, store))
+                _verify_wrapper(image, report, store is not None, step, jobs)
+    return report
+
+
+def _verify_blobs(
+    place: Place, root: Descriptor, report: Verified, in_store: bool, step: Callable[[str], None]
+) -> None:
+    """Every blob that a manifest names, by its digest."""
+    with report.noting(place.name):
+        for blob in walk(place, root).blobs.values():
+            if in_store and blob.media_type in media.PACK_TYPES and not place.has(blob):
+                continue
+            step(f"blob {blob.digest.hex[:12]}")
+            report.blobs += 1
+            with report.noting(str(blob.digest)), place.open(blob) as stream:
+                while stream.read(_PIECE):
+                    pass
+
+
+def _verify_wrapper(
+    image: WrappedImage, report: Verified, in_store: bool, step: Callable[[str], None], jobs: int | None
+) -> None:
+    _check_documents(image, report)
+    with report.noting(image.where):
+        by_pack: list[dict[bytes, ChunkPlace]] = [{} for _ in image.wrapper.packs]
+        for id_, at in image.pack_index:
+            by_pack[at.pack][id_] = at
+        for pack, places in zip(image.wrapper.packs, by_pack, strict=True):
+            if in_store and not image.source.has(pack):
+                continue
+            step(f"pack {pack.digest.hex[:12]}")
+            report.packs += 1
+            with report.noting(str(pack.digest)):
+                report.problems += _verify_pack(image, pack, places, report, jobs)
+    for number in range(len(image)):
+        step(f"layer {number}")
+        report.layers += 1
+        with report.noting(image.label(number)):
+            if not in_store:
+                _check_index(image, number, image.pack_index)
+            for _ in image.rebuild(number):
+                pass
+
+
+def _check_documents(image: WrappedImage, report: Verified) -> None:
+    with report.noting(f"{image.where}, image config"):
+        config = ImageConfig.parse(image.source_config, f"{image.where}, image config")
+        ours = tuple(layer.diff_id for layer in image.config.layers)
+        if not image.wrapper.squashed and config.diff_ids != ours:
+            raise ImageError(image.where, "its layers are not those that the image config names")
+    with report.noting(f"{image.where}, source manifest"):
+        manifest = image.source_manifest
+        if manifest.config.digest != image.wrapper.source_config.digest and not image.wrapper.squashed:
+            raise ImageError(image.where, "the source manifest has another config than the image")
+
+
+def _check_index(image: WrappedImage, number: int, packs: PackIndex) -> None:
+    """All chunks of a layer are in the pack index, with the right size."""
+    seen: set[bytes] = set()
+    for chunk in image.index(number):
+        if chunk.id in seen:
+            continue
+        seen.add(chunk.id)
+        place = packs.find(chunk.id)
+        if place is None:
+            raise ImageError(image.label(number), f"the pack index lacks chunk {chunk.id}")
+        if place.raw != chunk.size:
+            raise ImageError(
+                image.label(number),
+                f"chunk {chunk.id} has {chunk.size} bytes, but {place.raw} says the pack index",
+            )
+
+
+def _verify_pack(
+    image: WrappedImage,
+    pack: Descriptor,
+    places: dict[bytes, ChunkPlace],
+    report: Verified,
+    jobs: int | None,
+) -> list[str]:
+    """Every chunk in a pack, and that index and pack agree on where it is. Returns what is wrong."""
+    source = image.source
+    where = f"{source.name}: pack {pack.digest}"
+    footer = table_size(0)
+    size = min(pack.size, footer)
+    tail = source.read_range(pack, pack.size - size, size)
+    count = int.from_bytes(tail[8:12], "little") if size == footer else 0
+    size = min(pack.size, table_size(count))
+    rows = parse_pack_table(source.read_range(pack, pack.size - size, size), pack.size, where)
+    problems: list[str] = []
+
+    def check(frame: bytes, id_: bytes, raw: int) -> str:
+        """Runs on a worker."""
+        return _chunk_problem(frame, id_, raw, image.config.digest, where)
+
+    offset = 0
+    with OrderedPool[str](jobs or 2, 32) as pool:
+        for row in rows:
+            place = places.pop(row.id, None)
+            if place is not None and (place.offset, place.stored, place.raw) != (offset, row.stored, row.raw):
+                problems.append(f"{where}: chunk {row.id} lies elsewhere than the pack index says")
+            frame = source.read_range(pack, offset, row.stored)
+            offset += row.stored
+            report.chunks += 1
+            problems += filter(None, pool.submit(check, frame, row.id, row.raw))
+        problems += filter(None, pool.drain())
+    problems += [f"{where}: chunk {id_.hex()} is not in it, but in the pack index" for id_ in places]
+    return problems
+
+
+def _chunk_problem(frame: bytes, id: bytes, raw: int, digest: Digest, where: str) -> str:
+    try:
+        data = decompress(frame, max(raw, 1))
+        checked(ChunkId(id), digest, data, where)
+    except (CompressionError, ChunkCorrupt) as error:
+        return f"{where}: chunk {id.hex()}: {error}" if isinstance(error, CompressionError) else str(error)
+    return "" if len(data) == raw else f"{where}: chunk {id.hex()} has {len(data)} bytes, not {raw}"

@@ -1,0 +1,132 @@
+"""Places by their names, and which manifests a tag leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_oci.images import Built, build, build_index, layer, layout_at
+
+from casync_compat.errors import UsageError
+from casync_compat.oci import media, selection
+from casync_compat.oci.descriptor import Descriptor, Platform
+from casync_compat.oci.errors import ImageError
+from casync_compat.oci.layout import Layout
+from casync_compat.oci.manifest import ImageIndex
+from casync_compat.oci.places import Places
+from casync_compat.oci.reference import parse_reference
+from casync_compat.oci.selection import Found, host_platform, look_up
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Iterator[Layout]:
+    with layout_at(tmp_path / "layout") as found:
+        yield found
+
+
+def platforms(layout: Layout, *names: str) -> list[Built]:
+    images = [build(layout, None, [layer({"n": name.encode()})]) for name in names]
+    build_index(layout, "x", list(zip(images, names, strict=True)))
+    return images
+
+
+def chosen(found: Found, wanted: str | None, everything: bool = False) -> list[str]:
+    platform = Platform.parse(wanted) if wanted else None
+    return [str(choice.platform) for choice in found.choose_plain(platform, everything)]
+
+
+def test_which_platform(layout: Layout) -> None:
+    """By name, by name without the variant, all, or this machine's."""
+    platforms(layout, "linux/arm/v6", "linux/arm/v7", "linux/riscv64")
+    found = look_up(layout, "x")
+    assert chosen(found, "linux/arm/v7") == ["linux/arm/v7"]
+    assert chosen(found, "linux/arm") == ["linux/arm/v6"]
+    assert chosen(found, None, True) == ["linux/arm/v6", "linux/arm/v7", "linux/riscv64"]
+    for wanted in ("linux/arm/v8", "windows/arm", "linux/s390x"):
+        with pytest.raises(ImageError, match=f"there is no image for {wanted}; there are: linux/arm/v6, "):
+            chosen(found, wanted)
+
+
+def test_this_machine(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody says anything: the image for this machine, or the only one."""
+    monkeypatch.setattr(selection.machine, "machine", lambda: "aarch64")
+    assert host_platform() == Platform("linux", "arm64")
+    platforms(layout, "linux/amd64", "linux/arm64")
+    assert chosen(look_up(layout, "x"), None) == ["linux/arm64"]
+    platforms(layout, "linux/s390x")
+    assert chosen(look_up(layout, "x"), None) == ["linux/s390x"]
+
+
+def test_an_image_alone(layout: Layout) -> None:
+    """A tag that names a manifest has one image, whose config says its platform."""
+    image = build(layout, "x", [layer({})], architecture="arm64")
+    (choice,) = look_up(layout, "x").plain
+    assert choice.platform == Platform("linux", "arm64")
+    assert look_up(layout, str(image.descriptor.digest)).plain == (choice,)
+
+
+def index(layout: Layout, *entries: Descriptor) -> Descriptor:
+    made = ImageIndex.build(entries)
+    layout.put_manifest(made.descriptor, made.raw)
+    layout.tag("x", made.descriptor)
+    return made.descriptor
+
+
+def test_nested_indexes(layout: Layout) -> None:
+    """Indexes within indexes are followed, to a depth."""
+    image = build(layout, None, [layer({})])
+    at = replace(image.descriptor, platform=Platform("linux", "amd64"))
+    for depth in range(6):
+        at = index(layout, at)
+        if depth < 5:
+            assert len(look_up(layout, "x").plain) == 1
+    with pytest.raises(ImageError, match="nested too deeply"):
+        look_up(layout, "x")
+
+
+def test_what_is_no_image(layout: Layout) -> None:
+    """Attestations and what nobody knows are others; an entry without a platform may be an image."""
+    image = build(layout, None, [layer({})])
+    unknown = replace(image.descriptor, platform=Platform("unknown", "unknown"))
+    index(layout, image.descriptor, unknown, Descriptor.of("a/b", b"x"))
+    found = look_up(layout, "x")
+    assert (len(found.plain), len(found.others), len(found.wrappers)) == (1, 2, 0)
+    with pytest.raises(ImageError, match="not a converted image"):
+        found.choose_wrappers(None)
+
+
+def test_too_many(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index with far too many entries is refused."""
+    monkeypatch.setattr(selection, "_MOST", 3)
+    image = build(layout, None, [layer({})])
+    index(layout, *[image.descriptor] * 4)
+    with pytest.raises(ImageError, match="more than 3 manifests"):
+        look_up(layout, "x")
+
+
+def test_converted_by_annotation(layout: Layout) -> None:
+    """An index says by annotations what is a converted image, and for what platform."""
+    image = build(layout, None, [layer({})])
+    notes = {media.NOTE_TYPE: media.TYPE_IMAGE, media.NOTE_PLATFORM: "linux/arm64", media.NOTE_OF: "sha256:x"}
+    index(layout, replace(image.descriptor, annotations=notes))
+    (choice,) = look_up(layout, "x").wrappers
+    assert (choice.platform, choice.of) == (Platform("linux", "arm64"), "sha256:x")
+
+
+# ---- places
+
+
+def test_places(tmp_path: Path) -> None:
+    """One place is one object, however its tags differ; archives are not written to."""
+    with Places(environ={}) as places:
+        one = places.writable(parse_reference(f"oci:{tmp_path}/x:1"))
+        assert places.readable(parse_reference(f"oci:{tmp_path}/x:2")) is one
+        assert places.writable(parse_reference(f"oci:{tmp_path}/y:1")) is not one
+        assert places.writable(parse_reference("docker://localhost:1/a:1")) is places.readable(
+            parse_reference("docker://localhost:1/a:2")
+        )
+        assert places.traffic == (0, 0, 0)
+        with pytest.raises(UsageError, match="has no room for casync indexes"):
+            places.writable(parse_reference(f"docker-archive:{tmp_path}/x.tar"))
