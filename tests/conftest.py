@@ -27,6 +27,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """In CI the installed wheel is tested, with its native kernel, and not whatever lies in the checkout."""
     if not IN_CI:
         return
+    # .ci/run asks for every native module; that one of them comes from the wheel says that all do.
     for module in ("catar", "casync_compat", "casync_compat.chunker._kernel"):
         spec = importlib.util.find_spec(module)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
