@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from casync_compat.cache.archive import Job, KeepingStore, archive_with_cache
 from casync_compat.chunker import ChunkSizes
 from casync_compat.digest import ChunkId, Digest
-from casync_compat.errors import FileError
+from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.blob import BlobInput
 from casync_compat.fs.owners import IdShift
+from casync_compat.fs.reading import FileRun
 from casync_compat.fs.scan import Scanner
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.index import Index, digest_of_flags
@@ -55,6 +57,7 @@ class MakeResult:
     :ivar entries: nodes archived; 0 for a blob
     :ivar chunks: counts, None for a plain archive
     :ivar index: the index written, None for a plain archive
+    :ivar cached: chunks known from a cache, which nobody looked at; None without a cache
     """
 
     digest: ChunkId | None
@@ -62,6 +65,7 @@ class MakeResult:
     entries: int
     chunks: ChunkCounts | None = None
     index: Index | None = None
+    cached: int | None = None
 
 
 def _output(path: bytes | None, mode: int) -> AtomicFile | StandardOutput:
@@ -96,7 +100,13 @@ def _encode(scanner: Scanner, sink: Sink, reporter: Reporter, counts: ChunkCount
     encoder = Encoder(scanner.feature_flags)
     begin, advance, end_directory = encoder.begin, encoder.advance, encoder.end_directory
     entries = 0
-    for step in scanner:
+    scanner.runs_into(sink.room)
+    for step in scanner.steps():
+        if type(step) is FileRun:
+            entries += _fill(step, encoder, scanner, sink)
+            if reporter.due:
+                _report(reporter, sink, entries, scanner.path, counts)
+            continue
         if type(step) is not Node:
             sink.write(end_directory())
             continue
@@ -119,6 +129,16 @@ def _encode(scanner: Scanner, sink: Sink, reporter: Reporter, counts: ChunkCount
         if reporter.due:
             _report(reporter, sink, entries, scanner.path, counts)
     return entries
+
+
+def _fill(run: FileRun, encoder: Encoder, scanner: Scanner, sink: Sink) -> int:
+    """Complete a run of files that lie in the sink's room. Returns their number."""
+    try:
+        size = encoder.fill(run.room, 0, run.names, run.rows, run.owners)
+    except CatarError as error:
+        raise FileError(scanner.full_path, "archive", str(error)) from error
+    sink.advance(size)
+    return len(run)
 
 
 def _report(reporter: Reporter, sink: Sink, entries: int, path: bytes, counts: ChunkCounts | None) -> None:
@@ -176,6 +196,8 @@ def make_archive_index(
     stream_digest: bool = True,
     jobs: int | None = None,
     skip: Sequence[bytes] = (),
+    cache: bytes | None = None,
+    warn: Callable[[str], None] | None = None,
     progress: ProgressCallback | None = None,
 ) -> MakeResult:
     """Write a directory as an archive cut into chunks: an index (.caidx), and chunks in a store.
@@ -186,26 +208,38 @@ def make_archive_index(
     :param jobs: threads that hash and compress, None for one a processor
     :param skip: paths that are not archived although they lie in `source`, say the store; one that is missing is made
         a directory, since a file is told by its inode
+    :param cache: directory of caches, from which to learn what need not be read again; it is not archived. The stream
+        is then not hashed
+    :param warn: called with one line when the cache is damaged; it is then made anew
+    :raises UsageError: when the store cannot be used with a cache
     :raises FileError: naming the file that could not be read or written
     """
     mode = _directory_mode(source)
     reporter = Reporter(progress)
-    with (
-        _output(output, mode) as out,
-        ChunkingSink(
-            store, sizes or ChunkSizes(), feature_flags, stream_digest=stream_digest, jobs=jobs
-        ) as sink,
-    ):
-        for path in skip:
+    sizes = sizes or ChunkSizes()
+    with _output(output, mode) as out:
+        for path in [*skip, *([cache] if cache is not None else [])]:
             with suppress(OSError):  # it is there, or whoever needs it will say why it cannot be made
                 os.mkdir(path)
-        skipped = _identity([output, *skip]) + _file_identity(out)
-        with Scanner(source, feature_flags, shift=shift, skip=skipped) as scanner:
-            entries = _encode(scanner, sink, reporter, sink.counts)
-        sink.finish()
-        index = sink.index
-        out.write(index.to_bytes())
+        skipped = _identity([output, *skip, cache]) + _file_identity(out)
+        if cache is not None:
+            if not isinstance(store, KeepingStore):
+                raise UsageError("this kind of store cannot be used with a cache")
+            job = Job(source, store, feature_flags, sizes, shift or IdShift(), skipped, jobs)
+            run = archive_with_cache(cache, job, reporter, warn or _no_warning)
+            out.write(run.index.to_bytes())
+            return MakeResult(None, run.index.size, run.entries, run.counts, run.index, run.hits)
+        with ChunkingSink(store, sizes, feature_flags, stream_digest=stream_digest, jobs=jobs) as sink:
+            with Scanner(source, feature_flags, shift=shift, skip=skipped) as scanner:
+                entries = _encode(scanner, sink, reporter, sink.counts)
+            sink.finish()
+            index = sink.index
+            out.write(index.to_bytes())
     return MakeResult(sink.digest, sink.written, entries, sink.counts, index)
+
+
+def _no_warning(text: str) -> None:
+    pass
 
 
 def make_blob_index(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from casync_compat.chunker import WINDOW_SIZE, Chunker, ChunkSizes
+from casync_compat.chunker.spans import join, spans
 from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
@@ -18,12 +19,17 @@ from casync_compat.slabs import Slab, SlabWriter
 from casync_compat.store.base import ChunkSink
 from casync_compat.transfer import OrderedPool, Sequencer, default_jobs
 
-__all__ = ["ChunkCounts", "ChunkingSink", "DigestSink", "FileSink", "Sink"]
+__all__ = ["ChunkCounts", "ChunkingSink", "CutFinder", "DigestSink", "FileSink", "Sink"]
 
 _SLAB = 2 << 20
-_BATCH = 256 << 10
+_BATCH = 1 << 20
 _ZEROS = memoryview(bytes(1 << 20))
 _LARGEST_ZERO_CHUNK = 4 << 20
+_SYNC_EVERY = 64 << 20
+_WORKERS_A_THREAD = 4
+_MOST_THREADS = 8
+_SHORTEST_SPAN = 256 << 10
+"""Bytes: below it, handing a span to a thread takes longer than looking at it."""
 
 
 class Sink(Protocol):
@@ -66,7 +72,7 @@ class _SlabSink(Closing):
     :param digest: of the stream; None leaves it out
     """
 
-    def __init__(self, digest: Digest | None, slab_size: int = _SLAB, slabs: int = 4) -> None:
+    def __init__(self, digest: Digest | None, slab_size: int = 1 << 20, slabs: int = 8) -> None:
         self._hasher = digest.new() if digest is not None else None
         self._sequencer = Sequencer()
         self._slabs = SlabWriter(slab_size, slabs, self._consume)
@@ -140,6 +146,46 @@ class FileSink(_SlabSink):
         super().close()
 
 
+class CutFinder(Closing):
+    """Finds cuts as a `Chunker` does, on several threads where one could not keep up.
+
+    One thread finds cuts faster than a few workers hash and compress what lies between them; with many it would be what
+    all wait for. So for each four workers one more thread looks at a span of its own, and the results are joined to
+    exactly what one thread finds (`casync_compat.chunker.spans`).
+
+    :param jobs: workers that wait for what is found
+    """
+
+    def __init__(self, sizes: ChunkSizes, jobs: int) -> None:
+        self.chunker = Chunker(sizes)
+        self._threads = 1 if sizes.fixed else min(1 + jobs // _WORKERS_A_THREAD, _MOST_THREADS)
+        self._pool: OrderedPool[list[int]] | None = None
+
+    def cuts(self, view: memoryview, seen: int, end: int) -> list[int]:
+        """The ends of all chunks that are complete in ``view[:end]``, of which a chunk begins at 0.
+
+        :param seen: offset up to which an earlier call found no end for that chunk
+        """
+        count = min(self._threads, (end - seen) // _SHORTEST_SPAN)
+        if count < 2:
+            return self.chunker.cuts(view, 0, end, seen)
+        if self._pool is None:
+            self._pool = OrderedPool(self._threads - 1, self._threads)
+        first, *others = spans(seen, end, count)
+        for start, stop in others:
+            self._pool.start(self.chunker.cuts, view, start, stop)
+        cuts = self.chunker.cuts(view, 0, first[1], seen)
+        guesses = [self._pool.take() for _ in others]
+        begin = cuts[-1] if cuts else 0
+        return cuts + join(self.chunker, view, begin, end, first[1], others, guesses)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
 class ChunkingSink(_SlabSink):
     """Cuts a stream into chunks, puts them into a store and builds their index.
 
@@ -166,17 +212,20 @@ class ChunkingSink(_SlabSink):
         slabs = jobs + 3 if slab == _SLAB else 3
         super().__init__(self._chunk_digest if stream_digest else None, slab, slabs)
         self._store = store
-        self._chunker = Chunker(sizes)
+        self._finder = CutFinder(sizes, jobs)
+        self._chunker = self._finder.chunker
         # Deep enough to keep every worker busy; slabs bound the memory.
         self._pool: OrderedPool[list[tuple[ChunkId, int, bool, int]]] = OrderedPool(
             jobs, slabs * slab // _BATCH
         )
         self.counts = ChunkCounts()
         self._zero_length = 0
+        self._syncer = Sequencer()
+        self._synced_bytes = 0
 
     def _consume(self, slab: Slab, seen: int, end: int, last: bool) -> int:
         super()._consume(slab, seen, end, last)
-        cuts = self._chunker.cuts(slab.view, 0, end, seen)
+        cuts = self._finder.cuts(slab.view, seen, end)
         if last and end and (not cuts or cuts[-1] != end):
             cuts.append(end)
         begin = batch_begin = 0
@@ -201,12 +250,11 @@ class ChunkingSink(_SlabSink):
         self, view: memoryview, batch: list[tuple[int, int]]
     ) -> list[tuple[ChunkId, int, bool, int]]:
         """Runs on a worker: hash, look up, compress, write."""
+        chunks = [view[begin:end] for begin, end in batch]
         out = []
-        for begin, end in batch:
-            chunk = view[begin:end]
-            id_ = self._chunk_digest.of(chunk)
+        for id_, chunk in zip(self._chunk_digest.of_many(chunks), chunks, strict=True):
             put = self._store.put(id_, chunk)
-            out.append((id_, end - begin, put.new, put.stored))
+            out.append((id_, len(chunk), put.new, put.stored))
         return out
 
     def write_zeros(self, count: int) -> None:
@@ -262,12 +310,17 @@ class ChunkingSink(_SlabSink):
                 counts.new += 1
                 counts.new_bytes += size
                 counts.stored_bytes += stored
+        if counts.stored_bytes - self._synced_bytes >= _SYNC_EVERY:
+            # So that the disk works meanwhile, and little is left to wait for at the end.
+            self._synced_bytes = counts.stored_bytes
+            self._syncer.submit(self._store.sync)
 
     def finish(self) -> None:
         """Store what is left; after it, `index` is complete and every chunk is durable."""
         super().finish()
         for done in self._pool.drain():
             self._collect(done)
+        self._syncer.wait()
         self._store.sync()
 
     @property
@@ -277,5 +330,7 @@ class ChunkingSink(_SlabSink):
 
     def close(self) -> None:
         """Stop the threads."""
+        self._finder.close()
         self._pool.close()
+        self._syncer.close()
         super().close()

@@ -13,12 +13,14 @@ and tells their number with `advance`.
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterable
 
-from catar import layouts, schema
+from catar import layouts
 from catar.errors import UsageError
-from catar.flags import is_normalised
-from catar.goodbye import ChildTable
+from catar.filling import Owners
+from catar.flags import FeatureFlags, is_normalised, time_granularity
+from catar.goodbye import HASH_KEY, ChildTable
 from catar.grammar import (
     DIR,
     MAX_DEPTH,
@@ -36,35 +38,41 @@ from catar.grammar import (
 )
 from catar.records import AclEntry, Node
 
+try:
+    from catar._encode import fill
+except ImportError:  # built without a C compiler
+    from catar.filling import fill
+
 __all__ = ["Encoder", "metadata_records"]
 
 _HEADER_PACK = layouts.HEADER.pack
 _ENTRY_PACK = layouts.ENTRY.head.pack
-_ENTRY_TYPE = schema.ENTRY.type
-_FILENAME_TYPE = schema.FILENAME.type
-_PAYLOAD_TYPE = schema.PAYLOAD.type
-_LONGEST_NAME = schema.FILENAME.largest - 17
+_ENTRY_TYPE = layouts.ENTRY.type
+_FILENAME_TYPE = layouts.FILENAME.type
+_PAYLOAD_TYPE = layouts.PAYLOAD.type
+_LINK_TYPE = layouts.SYMLINK.type
+_WHOLE_MODES = int(FeatureFlags.PERMISSIONS | FeatureFlags.ACL)
+_LONGEST_NAME = layouts.FILENAME.largest - 17
 
 
-def _string(row: schema.RecordRow, value: bytes) -> tuple[int, bytes]:
+def _string(row: layouts.Layout, value: bytes) -> tuple[int, bytes]:
     if b"\0" in value:
         raise UsageError(f"{row.name} record cannot hold a NUL: {value!r}")
-    return row.type, layouts.BY_TYPE[row.type].pack(tail=value + b"\0")
+    return row.type, row.pack(tail=value + b"\0")
 
 
-def _acl(row: schema.RecordRow, entries: Iterable[AclEntry]) -> list[tuple[int, bytes]]:
-    layout = layouts.BY_TYPE[row.type]
+def _acl(row: layouts.Layout, entries: Iterable[AclEntry]) -> list[tuple[int, bytes]]:
     out = []
     for entry in entries:
         if entry.name is not None and b"\0" in entry.name:
             raise UsageError(f"{row.name} record cannot hold a NUL: {entry.name!r}")
         tail = b"" if entry.name is None else entry.name + b"\0"
-        out.append((row.type, layout.pack(entry.id, entry.permissions, tail=tail)))
+        out.append((row.type, row.pack(entry.id, entry.permissions, tail=tail)))
     return out
 
 
 def _or_absent(value: int | None) -> int:
-    return schema.UINT64_MAX if value is None else value
+    return layouts.UINT64_MAX if value is None else value
 
 
 def metadata_records(node: Node) -> list[tuple[int, bytes]]:
@@ -74,15 +82,14 @@ def metadata_records(node: Node) -> list[tuple[int, bytes]]:
     """
     out: list[tuple[int, bytes]] = []
     if node.user is not None:
-        out.append(_string(schema.USER, node.user))
+        out.append(_string(layouts.USER, node.user))
     if node.group is not None:
-        out.append(_string(schema.GROUP, node.group))
+        out.append(_string(layouts.GROUP, node.group))
     for attribute in node.xattrs:
         reason = check_xattr(attribute.name, attribute.value)
         if reason:
             raise UsageError(reason)
-        layout = layouts.BY_TYPE[schema.XATTR.type]
-        out.append((schema.XATTR.type, layout.pack(tail=attribute.name + b"\0" + attribute.value)))
+        out.append((layouts.XATTR.type, layouts.XATTR.pack(tail=attribute.name + b"\0" + attribute.value)))
     if (
         node.acl_users
         or node.acl_groups
@@ -93,27 +100,27 @@ def metadata_records(node: Node) -> list[tuple[int, bytes]]:
     ):
         out += _acl_records(node)
     if node.selinux is not None:
-        out.append(_string(schema.SELINUX, node.selinux))
+        out.append(_string(layouts.SELINUX, node.selinux))
     if node.fcaps is not None:
-        out.append((schema.FCAPS.type, layouts.BY_TYPE[schema.FCAPS.type].pack(tail=node.fcaps)))
+        out.append((layouts.FCAPS.type, layouts.FCAPS.pack(tail=node.fcaps)))
     if node.projid:
         reason = check_projid(node.projid)
         if reason:
             raise UsageError(reason)
-        out.append((schema.QUOTA_PROJID.type, layouts.QUOTA_PROJID.pack(node.projid)))
+        out.append((layouts.QUOTA_PROJID.type, layouts.QUOTA_PROJID.pack(node.projid)))
     return out
 
 
 def _acl_records(node: Node) -> list[tuple[int, bytes]]:
-    out = _acl(schema.ACL_USER, node.acl_users) + _acl(schema.ACL_GROUP, node.acl_groups)
+    out = _acl(layouts.ACL_USER, node.acl_users) + _acl(layouts.ACL_GROUP, node.acl_groups)
     if node.acl_group_obj is not None:
-        out.append((schema.ACL_GROUP_OBJ.type, layouts.ACL_GROUP_OBJ.pack(node.acl_group_obj)))
+        out.append((layouts.ACL_GROUP_OBJ.type, layouts.ACL_GROUP_OBJ.pack(node.acl_group_obj)))
     default = node.acl_default
     if default is not None:
         fields = (default.user_obj, default.group_obj, default.other, default.mask)
-        out.append((schema.ACL_DEFAULT.type, layouts.ACL_DEFAULT.pack(*map(_or_absent, fields))))
-    out += _acl(schema.ACL_DEFAULT_USER, node.acl_default_users)
-    out += _acl(schema.ACL_DEFAULT_GROUP, node.acl_default_groups)
+        out.append((layouts.ACL_DEFAULT.type, layouts.ACL_DEFAULT.pack(*map(_or_absent, fields))))
+    out += _acl(layouts.ACL_DEFAULT_USER, node.acl_default_users)
+    out += _acl(layouts.ACL_DEFAULT_GROUP, node.acl_default_groups)
     return out
 
 
@@ -135,6 +142,9 @@ class Encoder:
         self._open: list[ChildTable] = []
         self._started = False
         self._payload_left = 0
+        self._granularity = time_granularity(self.feature_flags)
+        links = _LINK_TYPE if self.feature_flags & FeatureFlags.SYMLINKS else 0
+        self._types = (_FILENAME_TYPE, _ENTRY_TYPE, _PAYLOAD_TYPE, links)
 
     @property
     def complete(self) -> bool:
@@ -201,11 +211,11 @@ class Encoder:
         reason = check_node(node, self.feature_flags)
         if reason:
             raise UsageError(reason)
-        if sum(metadata_cost(len(packed)) for _, packed in records) > schema.NODE_METADATA_MAX:
+        if sum(metadata_cost(len(packed)) for _, packed in records) > layouts.NODE_METADATA_MAX:
             raise UsageError("one node has too much metadata")
         kind = node.mode & 0o170000
         for type_, packed in records:
-            row = layouts.BY_TYPE[type_].row
+            row = layouts.BY_TYPE[type_]
             rule = METADATA[type_]
             if kind not in rule.kinds or (rule.needs and not self.feature_flags & rule.needs):
                 raise UsageError(f"{row.name} record is not allowed here")
@@ -221,12 +231,12 @@ class Encoder:
                 raise UsageError(reason)
             return _HEADER_PACK(16 + node.size, _PAYLOAD_TYPE)
         tail = TAILS[kind]
-        if tail == schema.SYMLINK.type:
+        if tail == layouts.SYMLINK.type:
             target = node.target or b""
             if not 0 < len(target) < 4096 or b"\0" in target:
                 raise UsageError(f"symlink target of {len(target)} bytes cannot be stored")
-            return _string(schema.SYMLINK, target)[1]
-        if tail == schema.DEVICE.type:
+            return _string(layouts.SYMLINK, target)[1]
+        if tail == layouts.DEVICE.type:
             if node.device is None:
                 raise UsageError("device node without a device number")
             reason = check_device(*node.device)
@@ -241,6 +251,63 @@ class Encoder:
             raise UsageError(f"{count} bytes of payload, but only {self._payload_left} are left")
         self._payload_left -= count
         self.offset += count
+
+    def fill(self, room: memoryview, begin: int, names: bytes, rows: bytes, owners: Owners) -> int:
+        """Write the records of ordinary nodes whose contents lie in `room` already, see `catar.filling`.
+
+        :param begin: offset in `room` of the first node; the next byte of the archive
+        :param names: each followed by a NUL
+        :param rows: `catar.filling.COLUMNS` numbers for each
+        :returns: offset in `room` behind the last node
+        """
+        reason = self._misplaced_run()
+        if reason:
+            raise UsageError(reason)
+        table = self._open[-1]
+        try:
+            end, starts, hashes, last_name = fill(
+                room,
+                begin,
+                self.offset,
+                names,
+                rows,
+                self.feature_flags,
+                self._granularity,
+                owners.rows,
+                self._types,
+                table.last_name,
+                HASH_KEY,
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        table.add_run(starts, hashes, last_name)
+        self.offset += end - begin
+        return end
+
+    def splice(self, name: bytes, size: int) -> None:
+        """Tell that the caller writes a whole child, as an encoder with the same flags once wrote it.
+
+        A node's bytes do not depend on where it stands, nor do those of what is in it.
+
+        :param size: in bytes, from its FILENAME record to the end of all that is in it
+        """
+        reason = self._misplaced(Node(name, 0)) if self._open else "only a child can be written whole"
+        if reason:
+            raise UsageError(reason)
+        self._open[-1].add(name, self.offset)
+        self.offset += size
+
+    @property
+    def child_starts(self) -> array[int]:
+        """Where the children of the innermost open directory begin so far."""
+        return self._open[-1].starts
+
+    def _misplaced_run(self) -> str | None:
+        if not self._open or len(self._open) >= MAX_DEPTH or self._payload_left:
+            return "no place for children here"
+        if not self.feature_flags & _WHOLE_MODES:
+            return "modes of ordinary nodes are not stored as they are"
+        return None
 
     def end_directory(self) -> bytes:
         """The GOODBYE record of the innermost open directory."""

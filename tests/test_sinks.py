@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from casync_compat import sinks
 from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import FileError, UsageError
@@ -274,9 +275,10 @@ class FailingStore(MemoryStore):
         super().__init__()
         self.after = after
         self.synced = False
+        self._calls = itertools.count()  # one step, so that no two workers get the same number
 
     def put(self, id: ChunkId, data: object) -> Put:
-        if self.after is not None and len(self.chunks) >= self.after:
+        if self.after is not None and next(self._calls) >= self.after:
             raise FileError(b"store", "store a chunk", "the disk is full")
         return super().put(id, data)  # type: ignore[arg-type]
 
@@ -458,3 +460,52 @@ def test_a_hole_is_hashed_and_stored_once() -> None:
         assert sink.index.size == 4 << 30
     assert store.puts <= 4
     assert len(store.chunks) == 1
+
+
+# ---- on the way to the disk
+
+
+class SyncedStore(MemoryStore):
+    """Notes how many bytes it had at each sync; the first `fails` of them fail."""
+
+    def __init__(self, fails: int = 0) -> None:
+        super().__init__()
+        self.synced: list[int] = []
+        self._fails = fails
+
+    def sync(self) -> None:
+        self.synced.append(sum(map(len, list(self.chunks.values()))))
+        if len(self.synced) <= self._fails:
+            raise FileError(b"store", "make durable", "the disk is gone")
+
+
+def put_all(store: MemoryStore) -> None:
+    data = random.Random(1).randbytes(5 * MIB)
+    with ChunkingSink(store, ChunkSizes(), FLAGS, jobs=2) as sink:
+        for begin in range(0, len(data), 100_000):
+            sink.write(data[begin : begin + 100_000])
+        sink.finish()
+
+
+def test_the_store_is_synced_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks are made durable while others are still to come, and the last call is after the last chunk."""
+    monkeypatch.setattr(sinks, "_SYNC_EVERY", MIB)
+    store = SyncedStore()
+    put_all(store)
+    assert 1 < len(store.synced) <= 6
+    assert store.synced == sorted(store.synced)
+    assert store.synced[-1] == 5 * MIB
+
+
+def test_little_is_synced_once() -> None:
+    """A small stream costs one sync."""
+    store = SyncedStore()
+    put_all(store)
+    assert store.synced == [5 * MIB]
+
+
+def test_a_sync_on_the_way_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error comes out, although a later one would succeed: what was lost stays lost."""
+    monkeypatch.setattr(sinks, "_SYNC_EVERY", MIB)
+    with pytest.raises(FileError, match="the disk is gone"):
+        put_all(SyncedStore(fails=1))

@@ -1,4 +1,5 @@
-/* Native twin of casync_compat/fs/_python.py: many small files opened, inspected and read in one call.
+/* Native twin of casync_compat/fs/_python.py: directories listed, and many small files opened, inspected and read, in
+ * one call.
  *
  * A file costs eight system calls of half a microsecond each; made one by one from Python they cost twenty. Here a
  * whole run of files is read without the GIL, so that hashing and compressing go on meanwhile. What an archive records
@@ -11,19 +12,24 @@
 #define _GNU_SOURCE
 #include <Python.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
 
-enum { WANT_FLAGS = 1, WANT_PROJID = 2, WANT_LIST = 4 };
+enum { WANT_FLAGS = 1, WANT_PROJID = 2, WANT_LIST = 4, WANT_LINKS = 8, WANT_LABELS = 32 };
+enum { LINK_ROOM = 4096, ROW_COLUMNS = 6, OWNER_COLUMNS = 3 };
 
 struct result {
     int fd, error, stable;
@@ -95,7 +101,7 @@ static int read_whole(struct result *r, char *room)
 }
 
 /* Reads files until one does not fit, something is wrong, or the names run out. Returns the number of results. */
-static Py_ssize_t read_run(int directory, char **names, Py_ssize_t total, int wanted, char *room, size_t size,
+static Py_ssize_t read_all(int directory, char **names, Py_ssize_t total, int wanted, char *room, size_t size,
                            struct result *results)
 {
     const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
@@ -137,8 +143,8 @@ static Py_ssize_t read_run(int directory, char **names, Py_ssize_t total, int wa
 static PyObject *to_tuple(const struct result *r)
 {
     long long mtime = (long long)r->st.st_mtim.tv_sec * 1000000000LL + r->st.st_mtim.tv_nsec;
-    return Py_BuildValue("(iiIIILLKKlInnni)", r->fd, r->error, (unsigned)r->st.st_mode, 
-                         (unsigned)r->st.st_uid, (unsigned)r->st.st_gid, (long long)r->st.st_size, mtime, (unsigned long long)r->st.st_dev,
+    return Py_BuildValue("(iiIIILLKKlInnni)", r->fd, r->error, (unsigned)r->st.st_mode, (unsigned)r->st.st_uid,
+                         (unsigned)r->st.st_gid, (long long)r->st.st_size, mtime, (unsigned long long)r->st.st_dev,
                          (unsigned long long)r->st.st_ino, r->flags, r->projid, (Py_ssize_t)r->listed,
                          (Py_ssize_t)r->offset, (Py_ssize_t)r->count, r->stable);
 }
@@ -180,7 +186,7 @@ static PyObject *read_files(PyObject *self, PyObject *args)
     }
     Py_ssize_t done;
     Py_BEGIN_ALLOW_THREADS
-    done = read_run(directory, raw, total, wanted, room.buf, (size_t)room.len, results);
+    done = read_all(directory, raw, total, wanted, room.buf, (size_t)room.len, results);
     Py_END_ALLOW_THREADS
     out = PyList_New(done);
     if (!out)
@@ -200,8 +206,371 @@ end:
     return out;
 }
 
+/* Runs: files and symlinks one after another into one buffer, each behind room for its records. */
+
+struct run {
+    int directory, wanted;
+    uint64_t device, inode_count, owner_count;
+    long odd_flags;
+    const uint64_t *inodes, *owners;
+    char *room;
+    size_t size, gap;
+};
+
+static int is_skipped(const struct run *run, ino_t inode)
+{
+    for (uint64_t i = 0; i < run->inode_count; i++)
+        if (run->inodes[i] == inode)
+            return 1;
+    return 0;
+}
+
+/* Bytes before the contents of a file of this owner, beside `gap` and the name; -1 when the owner is not known. */
+static int64_t owner_gap(const struct run *run, const struct stat *st)
+{
+    for (uint64_t i = 0; i < run->owner_count; i++) {
+        const uint64_t *owner = run->owners + OWNER_COLUMNS * i;
+        if (owner[0] == st->st_uid && owner[1] == st->st_gid)
+            return (int64_t)owner[2];
+    }
+    return -1;
+}
+
+static void fill_row(uint64_t *row, const struct stat *st, uint64_t size, size_t place)
+{
+    row[0] = st->st_mode;
+    row[1] = st->st_uid;
+    row[2] = st->st_gid;
+    row[3] = (uint64_t)st->st_mtim.tv_sec * 1000000000ULL + (uint64_t)st->st_mtim.tv_nsec;
+    row[4] = size;
+    row[5] = place;
+}
+
+/* Whether a symlink has an SELinux label, or it cannot be told. */
+static int is_labelled(const struct run *run, const char *name)
+{
+    char path[64 + NAME_MAX];
+    int len = snprintf(path, sizeof path, "/proc/self/fd/%d/%s", run->directory, name);
+    return len < 0 || (size_t)len >= sizeof path || lgetxattr(path, "security.selinux", NULL, 0) >= 0 ||
+           (errno != ENODATA && errno != EOPNOTSUPP && errno != ENOSYS);
+}
+
+/* Returns where the contents end, 0 when the caller has to look at this one. */
+static size_t take_link(const struct run *run, const char *name, size_t at, uint64_t *row)
+{
+    struct stat st;
+    if (fstatat(run->directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISLNK(st.st_mode) ||
+        st.st_dev != run->device)
+        return 0;
+    int64_t more = owner_gap(run, &st);
+    if (more < 0 || run->size - at < (size_t)more + LINK_ROOM)
+        return 0;
+    at += (size_t)more;
+    ssize_t len = readlinkat(run->directory, name, run->room + at, LINK_ROOM);
+    if (len <= 0 || len >= LINK_ROOM || (run->wanted & WANT_LABELS && is_labelled(run, name)))
+        return 0;
+    run->room[at + (size_t)len] = 0;
+    st.st_mode = S_IFLNK | 0777;
+    fill_row(row, &st, (uint64_t)len + 1, at);
+    return at + (size_t)len + 1;
+}
+
+/* Returns where the contents end, and the descriptor is closed; 0 when the caller has to look at this one, with `r`. */
+static size_t take_file(const struct run *run, const char *name, size_t at, uint64_t *row, struct result *r)
+{
+    memset(r, 0, sizeof *r);
+    r->count = -1; /* nothing was read */
+    r->fd = openat(run->directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (r->fd < 0 || fstat(r->fd, &r->st) < 0) {
+        r->error = errno;
+        return 0;
+    }
+    if (!S_ISREG(r->st.st_mode))
+        return 0;
+    r->error = inspect(r, run->wanted);
+    int64_t more = owner_gap(run, &r->st);
+    if (r->error || more < 0 || r->listed || r->projid || (r->flags & run->odd_flags) ||
+        r->st.st_dev != run->device || is_skipped(run, r->st.st_ino))
+        return 0;
+    at += (size_t)more;
+    if (at > run->size || (uint64_t)r->st.st_size > run->size - at)
+        return 0;
+    r->error = read_whole(r, run->room + at);
+    if (r->error || r->count < r->st.st_size || !r->stable)
+        return 0;
+    close(r->fd);
+    r->fd = -1;
+    fill_row(row, &r->st, (uint64_t)r->st.st_size, at);
+    return at + (size_t)r->st.st_size;
+}
+
+/* Returns the number of rows; `*pos` is behind the last name that was looked at, `*odd` set when `r` is about it. */
+static Py_ssize_t read_into(const struct run *run, const char *listing, size_t *pos, size_t end, Py_ssize_t most,
+                            uint64_t *rows, struct result *r, int *odd)
+{
+    Py_ssize_t count = 0;
+    size_t used = 0;
+    while (count < most && *pos < end) {
+        const char mark = listing[*pos], *name = listing + *pos + 1;
+        size_t len = strlen(name), at = used + run->gap + len, next;
+        if (at > run->size || (mark != 'f' && (mark != 'l' || !(run->wanted & WANT_LINKS))))
+            break;
+        if (mark == 'l') {
+            next = take_link(run, name, at, rows + ROW_COLUMNS * count);
+            if (!next)
+                break;
+        } else {
+            next = take_file(run, name, at, rows + ROW_COLUMNS * count, r);
+        }
+        *pos += len + 2;
+        *odd = next == 0;
+        if (*odd)
+            break;
+        used = next;
+        count++;
+    }
+    return count;
+}
+
+/* The first `count` names of a listing, each with its NUL and without its mark. */
+static PyObject *names_of(const char *listing, Py_ssize_t count)
+{
+    const char *p = listing;
+    for (Py_ssize_t i = 0; i < count; i++)
+        p += strlen(p) + 1;
+    PyObject *out = PyBytes_FromStringAndSize(NULL, p - listing - count);
+    char *to = out ? PyBytes_AsString(out) : NULL;
+    p = listing;
+    for (Py_ssize_t i = 0; out && i < count; i++) {
+        size_t len = strlen(p); /* of mark and name: as long as name and NUL */
+        memcpy(to, p + 1, len);
+        to += len;
+        p += len + 1;
+    }
+    return out;
+}
+
+static PyObject *read_run(PyObject *self, PyObject *args)
+{
+    struct run run;
+    struct result result;
+    Py_buffer listing, inodes, room, owners;
+    Py_ssize_t at, most, gap;
+    unsigned long long device;
+    PyObject *last = NULL, *names = NULL, *out = NULL;
+    int odd = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iy*nniKly*w*ny*", &run.directory, &listing, &at, &most, &run.wanted, &device,
+                          &run.odd_flags, &inodes, &room, &gap, &owners))
+        return NULL;
+    const char *text = listing.buf;
+    uint64_t *rows = NULL;
+    if (at < 0 || at > listing.len || most < 1 || gap < 0 || (listing.len && text[listing.len - 1])) {
+        PyErr_SetString(PyExc_ValueError, "an argument is out of bounds");
+        goto end;
+    }
+    rows = malloc((size_t)most * ROW_COLUMNS * sizeof *rows);
+    if (!rows) {
+        PyErr_NoMemory();
+        goto end;
+    }
+    run.device = device;
+    run.inodes = inodes.buf;
+    run.inode_count = (uint64_t)inodes.len / sizeof *run.inodes;
+    run.owners = owners.buf;
+    run.owner_count = (uint64_t)owners.len / (OWNER_COLUMNS * sizeof *run.owners);
+    run.room = room.buf;
+    run.size = (size_t)room.len;
+    run.gap = (size_t)gap;
+    size_t pos = (size_t)at;
+    Py_ssize_t count;
+    Py_BEGIN_ALLOW_THREADS
+    count = read_into(&run, text, &pos, (size_t)listing.len, most, rows, &result, &odd);
+    Py_END_ALLOW_THREADS
+    if (odd) {
+        last = to_tuple(&result);
+        if (!last) {
+            close_all(&result, 0, 1);
+            goto end;
+        }
+    } else {
+        last = Py_None;
+        Py_INCREF(last);
+    }
+    names = names_of(text + at, count);
+    if (names)
+        out = Py_BuildValue("(Oy#nO)", names, (const char *)rows, (Py_ssize_t)(ROW_COLUMNS * sizeof *rows) * count,
+                            (Py_ssize_t)pos, last);
+    if (!out && odd)
+        close_all(&result, 0, 1);
+end:
+    Py_XDECREF(last);
+    Py_XDECREF(names);
+    free(rows);
+    PyBuffer_Release(&listing);
+    PyBuffer_Release(&inodes);
+    PyBuffer_Release(&room);
+    PyBuffer_Release(&owners);
+    return out;
+}
+
+/* Has the kernel begin to write out part of a file; what cannot be begun is left to whoever syncs it. */
+static PyObject *start_writing(PyObject *self, PyObject *args)
+{
+    int fd;
+    long long offset, size;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iLL", &fd, &offset, &size))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    (void)sync_file_range(fd, offset, size, SYNC_FILE_RANGE_WRITE);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+/* One directory, opened and inspected. */
+
+static PyObject *open_directory(PyObject *self, PyObject *args)
+{
+    struct result r;
+    int parent, wanted;
+    const char *name;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iyi", &parent, &name, &wanted))
+        return NULL;
+    memset(&r, 0, sizeof r);
+    Py_BEGIN_ALLOW_THREADS
+    r.fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
+    if (r.fd < 0 || fstat(r.fd, &r.st) < 0)
+        r.error = errno;
+    else
+        r.error = inspect(&r, wanted);
+    Py_END_ALLOW_THREADS
+    PyObject *out = to_tuple(&r);
+    if (!out)
+        close_all(&r, 0, 1);
+    return out;
+}
+
+/* Listing a directory. */
+
+struct names {
+    char *text; /* mark, name, NUL, one after another */
+    size_t used, size, count;
+};
+
+static int grow(struct names *n, size_t more)
+{
+    if (n->size - n->used >= more)
+        return 0;
+    size_t size = 2 * n->size + more;
+    char *text = realloc(n->text, size);
+    if (!text)
+        return -1;
+    n->text = text;
+    n->size = size;
+    return 0;
+}
+
+static char mark_of(unsigned char type)
+{
+    return type == DT_DIR ? 'd' : type == DT_REG ? 'f' : type == DT_LNK ? 'l' : 'o';
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a + 1, *(char *const *)b + 1);
+}
+
+struct entry {
+    uint64_t inode;
+    int64_t offset;
+    unsigned short length;
+    unsigned char type;
+    char name[];
+};
+
+/* Returns an errno, 0 when all names were read. */
+static int read_names(int directory, struct names *n)
+{
+    char block[32768] __attribute__((aligned(8)));
+    if (lseek(directory, 0, SEEK_SET) < 0)
+        return errno;
+    for (;;) {
+        long got = syscall(SYS_getdents64, directory, block, sizeof block);
+        if (got <= 0)
+            return got < 0 ? errno : 0;
+        for (long at = 0; at < got;) {
+            const struct entry *e = (const struct entry *)(block + at);
+            const char *name = e->name;
+            at += e->length;
+            if (name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0)))
+                continue;
+            size_t len = strlen(name);
+            if (grow(n, len + 2) < 0)
+                return ENOMEM;
+            n->text[n->used] = mark_of(e->type);
+            memcpy(n->text + n->used + 1, name, len + 1);
+            n->used += len + 2;
+            n->count++;
+        }
+    }
+}
+
+static int list_sorted(int directory, struct names *n, char ***order)
+{
+    int error = read_names(directory, n);
+    if (error)
+        return error;
+    *order = malloc((n->count + 1) * sizeof **order);
+    if (!*order)
+        return ENOMEM;
+    char *p = n->text;
+    for (size_t i = 0; i < n->count; i++) {
+        (*order)[i] = p;
+        p += strlen(p) + 1;
+    }
+    qsort(*order, n->count, sizeof **order, by_name);
+    return 0;
+}
+
+static PyObject *list_names(PyObject *self, PyObject *args)
+{
+    int directory, error;
+    struct names n = {NULL, 0, 0, 0};
+    char **order = NULL;
+    PyObject *out = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "i", &directory))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    error = list_sorted(directory, &n, &order);
+    Py_END_ALLOW_THREADS
+    if (error) {
+        errno = error;
+        PyErr_SetFromErrno(PyExc_OSError);
+    } else {
+        out = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)n.used);
+    }
+    if (out) {
+        char *p = PyBytes_AsString(out);
+        for (size_t i = 0; i < n.count; i++) {
+            size_t len = strlen(order[i]) + 1;
+            memcpy(p, order[i], len);
+            p += len;
+        }
+    }
+    free(order);
+    free(n.text);
+    return out;
+}
+
 static PyMethodDef methods[] = {
     {"read_files", read_files, METH_VARARGS, "Open, inspect and read a run of regular files; see _python.read_files."},
+    {"read_run", read_run, METH_VARARGS, "Read a run of files and symlinks into a buffer; see _python.read_run."},
+    {"open_directory", open_directory, METH_VARARGS, "Open and inspect a directory; see _python.open_directory."},
+    {"start_writing", start_writing, METH_VARARGS, "Begin to write out part of a file; see _python.start_writing."},
+    {"list_names", list_names, METH_VARARGS, "The names in a directory, sorted; see _python.list_names."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -20,6 +20,7 @@ from catar.flags import FeatureFlags
 __all__ = [
     "BTRFS_MAGIC",
     "BTRFS_SUBVOLUME_INO",
+    "CHATTR_DISK",
     "EXT4_MAGIC",
     "FUSE_MAGIC",
     "MSDOS_MAGIC",
@@ -126,7 +127,8 @@ def _pairs(table: dict[int, FeatureFlags]) -> tuple[tuple[int, int], ...]:
 
 
 _CHATTR_PAIRS, _FAT_PAIRS = _pairs(_CHATTR), _pairs(_FAT)
-_CHATTR_DISK = sum(_CHATTR)
+CHATTR_DISK = sum(_CHATTR)
+"""All chattr flags that an archive can hold, as the kernel has them."""
 
 
 def _to_disk(pairs: Iterable[tuple[int, int]], flags: int) -> int:
@@ -153,7 +155,7 @@ def get_flags(fd: int) -> int:
 
 def from_disk(raw: int) -> int:
     """What FS_IOC_GETFLAGS gives, as feature flag bits."""
-    raw &= _CHATTR_DISK
+    raw &= CHATTR_DISK
     return _from_disk(_CHATTR_PAIRS, raw) if raw else 0
 
 

@@ -21,6 +21,7 @@ import xattr
 
 from casync_compat.fs import _python, acl, inode_flags
 from casync_compat.fs.owners import IdShift, Names
+from catar.filling import Owners
 from catar.flags import CHATTR, FAT_ATTRS, NODE_FLAGS, SUBVOLUME_BITS, FeatureFlags, time_granularity
 from catar.grammar import NODE_FEATURES
 from catar.records import AclDefault, AclEntry, Node, XAttr, stored_time
@@ -87,6 +88,8 @@ class Inspector:
         self._names = Names()
         self._file_systems: dict[int, FileSystem] = {}
         self._owners: dict[tuple[int, int], tuple[int, int, bytes | None, bytes | None]] = {}
+        self.owners = Owners(features)
+        """The owners seen last, for runs."""
         # Worked out once: arithmetic on enum members costs a microsecond each, and this runs for every file.
         self._granularity = time_granularity(features)
         self._modes: dict[int, int] = {}
@@ -101,7 +104,16 @@ class Inspector:
         self._wants_acl = bool(features & F.ACL)
         self._wants_selinux = bool(features & F.SELINUX)
         self._wants_fcaps = bool(features & F.FCAPS)
+        self._run_bits = 0
+        if features & (F.PERMISSIONS | F.ACL):
+            links = _python.WANT_LINKS if features & F.SYMLINKS else 0
+            self._run_bits = _python.WANT_RUNS | links | (_python.WANT_LABELS if self._wants_selinux else 0)
         self._wants_list = bool(features & (F.XATTRS | F.ACL | F.SELINUX | F.FCAPS))
+
+    @property
+    def names(self) -> Names:
+        """The names of users and groups that were looked up."""
+        return self._names
 
     def stores(self, kind: int) -> bool:
         """Whether nodes of a file type (`S_IFMT` bits) are archived at all."""
@@ -145,7 +157,13 @@ class Inspector:
             group, stored_gid = self._stored_id(gid, is_group=True)
             known = (stored_uid, stored_gid, user, group)
             self._owners[uid, gid] = known
+            self.owners.add(uid, gid, *known)
         return known
+
+    def note_owner(self, uid: int, gid: int) -> None:
+        """Have an owner that a node was made with among `owners`."""
+        if not self.owners.has(uid, gid):
+            self.owners.add(uid, gid, *self._owner(uid, gid))
 
     def _stored_id(self, id_: int, *, is_group: bool) -> tuple[bytes | None, int]:
         what = "group" if is_group else "user"
@@ -168,21 +186,35 @@ class Inspector:
             | (_python.WANT_LIST if self._wants_list else 0)
         )
 
+    def run_wanted(self, fs: FileSystem) -> int:
+        """The same for runs that are encoded as they are; 0 where modes are not stored whole: there are no runs."""
+        return self.raw_wanted(fs) | self._run_bits if self._run_bits else 0
+
+    @property
+    def odd_flags(self) -> int:
+        """The chattr flags, as the kernel has them, that ordinary files do not have."""
+        return inode_flags.CHATTR_DISK if self._wants_flags else 0
+
     def reads_raw(self, fs: FileSystem) -> bool:
         """Whether the native reader asks for all that matters on a file system."""
         return fs.magic in _LISTS_ACLS and not fs.is_virtual
+
+    def opens_raw(self, fs: FileSystem) -> bool:
+        """The same for directories."""
+        return self.reads_raw(fs) and not (self._wants_subvolume and fs.magic == inode_flags.BTRFS_MAGIC)
 
     def from_disk(self, chattr: int) -> int:
         """`chattr_flags` of what a row of the native reader has for them."""
         return inode_flags.from_disk(chattr) if chattr and self._wants_flags else 0
 
-    def regular(self, name: bytes, raw: RawFile, flags: int) -> Node:
-        """A regular file, from a row of the native reader; its extended attributes are left to `attributes`.
+    def of_raw(self, name: bytes, raw: RawFile, flags: int) -> Node:
+        """A regular file or directory, from a row of the native reader, but for its extended attributes.
 
         :raises ValueError: when an archive cannot hold its owner
         """
         node = self._start_node(name, raw[2], raw[3], raw[4], raw[6])
-        node.size = raw[5]
+        if raw[2] & 0o170000 != _DIR:
+            node.size = raw[5]
         if flags:
             node.flags = flags & self._node_flags
         if raw[10]:

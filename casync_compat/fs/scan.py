@@ -9,7 +9,8 @@ are those of the descriptor that its contents are read from. Errors name the fil
 it is read is an error, never a corrupt archive.
 
 Runs of small regular files are opened, inspected and read in one call of the native reader (`_native.c`, twin
-`_python.py`); everything else, and every file in a directory with exclude rules, goes one by one.
+`_python.py`); everything else, and every file in a directory with exclude rules, goes one by one. For whoever encodes
+them, see `runs_into`, runs are read right to their place in the archive, and no `Node` is made of their files.
 
 It does not write archives: `catar.Encoder` does, fed by `casync_compat.make`.
 """
@@ -19,21 +20,22 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
 from casync_compat.fs.exclude import MAX_FILE_SIZE, Rule, decide, parse_rules
 from casync_compat.fs.inspect import FileSystem, Inspector, RawFile
 from casync_compat.fs.owners import IdShift
+from casync_compat.fs.reading import FileRun, RunReader
 from catar.flags import FeatureFlags
 from catar.grammar import MAX_DEPTH
 from catar.records import DirectoryEnd, Node
 
 try:
-    from casync_compat.fs._native import read_files
+    from casync_compat.fs._native import list_names, open_directory, read_files
 except ImportError:  # built without a C compiler
-    from casync_compat.fs._python import read_files
+    from casync_compat.fs._python import list_names, open_directory, read_files
 
 __all__ = ["Scanner"]
 
@@ -44,27 +46,19 @@ _OPEN_DIR = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _BUFFER = 256 * 1024
 _ROOM = 1 << 20
 _RUN = 128
-_DIR, _REG, _OTHER = b"\0d", b"\0f", b"\0o"
+_DIR, _REG, _LINK = b"dfl"
 _NODUMP = int(F.FLAG_NODUMP)
 
 
-def _listing(fd: int) -> list[bytes]:
-    """The names in a directory, sorted downwards as bytes, each with a NUL and a letter for its type.
-
-    One bytes object a name, so that a directory of a million names stays small; NUL sorts before every other byte.
-    """
-    out = []
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                mark = _DIR
-            elif entry.is_file(follow_symlinks=False):
-                mark = _REG
-            else:
-                mark = _OTHER
-            out.append(os.fsencode(entry.name) + mark)
-    out.sort(reverse=True)
-    return out
+def _has_name(listing: bytes, name: bytes) -> bool:
+    """Whether a listing has a name, whatever it is the name of."""
+    whole = name + b"\0"
+    if whole not in listing:
+        return False
+    return any(
+        listing.startswith(mark + whole) or b"\0" + mark + whole in listing
+        for mark in (b"f", b"l", b"d", b"o")
+    )
 
 
 def _mount_id(fd: int) -> int:
@@ -78,11 +72,14 @@ def _mount_id(fd: int) -> int:
 class _Directory:
     """An open directory and what is still to be visited in it.
 
-    :ivar filled: whether its names were read
+    :ivar listing: of `list_names`, None before it was read
+    :ivar at: offset in it of the next name
     :ivar in_runs: whether its regular files may be read in runs
+    :ivar opens_raw: whether its directories are opened by the native reader
+    :ivar run_wanted: `Inspector.run_wanted` when runs are read to their place in the archive, else 0
     """
 
-    __slots__ = ("fd", "filled", "fs", "in_runs", "mount", "names", "path", "rules")
+    __slots__ = ("at", "fd", "fs", "in_runs", "listing", "mount", "opens_raw", "path", "rules", "run_wanted")
 
     def __init__(self, fd: int, path: bytes, fs: FileSystem, rules: list[Rule]) -> None:
         self.fd = fd
@@ -90,9 +87,14 @@ class _Directory:
         self.fs = fs
         self.rules = rules
         self.mount = -1
-        self.names: list[bytes] = []
-        self.filled = False
+        self.listing: bytes | None = None
+        self.at = 0
         self.in_runs = False
+        self.opens_raw = False
+        self.run_wanted = 0
+
+    def path_of(self, name: bytes) -> bytes:
+        return self.path + b"/" + name if self.path else name
 
 
 class Scanner(Closing):
@@ -130,7 +132,8 @@ class Scanner(Closing):
         )
         self._contents = contents
         self._run: deque[RawFile] = deque()
-        self._room = memoryview(bytearray(_ROOM if contents else 0))
+        self._room = memoryview(b"")
+        self._runs: RunReader | None = None
         self._ready: memoryview | None = None
         self._submounts = not feature_flags & F.EXCLUDE_SUBMOUNTS
         self._exclude_files = bool(feature_flags & F.EXCLUDE_FILE)
@@ -145,6 +148,13 @@ class Scanner(Closing):
     def full_path(self) -> bytes:
         """Path of the current node, from where the process stands."""
         return os.path.join(self.root, self.path) if self.path else self.root
+
+    def runs_into(self, room: Callable[[], memoryview]) -> None:
+        """Have runs of ordinary files read to where `room` says; iteration then gives `FileRun`s too, by `steps`.
+
+        :param room: gives free room; it is asked again after each run, which begins where that room does
+        """
+        self._runs = RunReader(self._inspector, self._skip, room)
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -166,6 +176,12 @@ class Scanner(Closing):
     # Iteration
 
     def __iter__(self) -> Iterator[Node | DirectoryEnd]:
+        for step in self.steps():
+            assert not isinstance(step, FileRun), "runs are given by steps()"
+            yield step
+
+    def steps(self) -> Iterator[Node | DirectoryEnd | FileRun]:
+        """The nodes, and runs of files where `runs_into` was called. `path` is that of the last file of a run."""
         try:
             yield from self._iterate()
         except OSError as error:
@@ -175,7 +191,36 @@ class Scanner(Closing):
         finally:
             self.close()
 
-    def _iterate(self) -> Iterator[Node | DirectoryEnd]:
+    def _iterate(self) -> Iterator[Node | DirectoryEnd | FileRun]:
+        yield self._visit_root()
+        stack = self._stack
+        while stack:
+            directory = stack[-1]
+            listing = directory.listing
+            if listing is None:
+                listing = self._fill(directory)
+            if directory.at == len(listing):
+                self.path = directory.path
+                stack.pop()
+                os.close(directory.fd)
+                yield DirectoryEnd(0, 0, 0)
+                continue
+            mark = listing[directory.at]
+            if directory.run_wanted and mark in (_REG, _LINK):
+                run = self._read_run(directory, listing)
+                if run is not None:
+                    yield run
+                    if not self._run:
+                        continue
+            child = self._next_child(directory, listing)
+            if child is not None:
+                yield child
+                if self._fd >= 0:
+                    self._finish_file()
+                self._ready = None
+                self._left = 0
+
+    def _visit_root(self) -> Node:
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             st = os.fstat(fd)
@@ -185,32 +230,37 @@ class Scanner(Closing):
             os.close(fd)
             raise
         self._enter(fd, b"", fs, [])
-        yield node
-        stack = self._stack
-        while stack:
-            directory = stack[-1]
-            if not directory.filled:
-                self._fill(directory)
-            if not directory.names:
-                self.path = directory.path
-                stack.pop()
-                os.close(directory.fd)
-                yield DirectoryEnd(0, 0, 0)
-                continue
-            marked = directory.names.pop()
-            name = marked[:-2]
-            self.path = directory.path + b"/" + name if directory.path else name
-            mark = marked[-2:]
-            if directory.in_runs and mark == _REG:
-                child = self._visit_in_run(directory, name)
-            else:
-                child = self._visit(directory, name, mark)
-            if child is not None:
-                yield child
-                if self._fd >= 0:
-                    self._finish_file()
-                self._ready = None
-                self._left = 0
+        return node
+
+    def _next_child(self, directory: _Directory, listing: bytes) -> Node | None:
+        at = directory.at
+        end = listing.index(0, at)
+        directory.at = end + 1
+        mark, name = listing[at], listing[at + 1 : end]
+        self.path = directory.path_of(name)
+        if self._run:
+            return self._take(directory, name, self._run.popleft())
+        if directory.in_runs:
+            if mark == _DIR and directory.opens_raw:
+                return self._visit_directory(directory, name)
+            if mark == _REG and not directory.run_wanted:
+                return self._visit_in_run(directory, name)
+        return self._visit(directory, name, mark)
+
+    def _read_run(self, directory: _Directory, listing: bytes) -> FileRun | None:
+        """Read a run; what was found out about the file behind it, which is the next child, is left in `_run`."""
+        assert self._runs is not None
+        fs = directory.fs
+        run, behind, odd = self._runs.read(
+            directory.fd, listing, directory.at, fs.device, directory.run_wanted
+        )
+        if odd is not None:
+            self._run.append(odd)
+            behind = listing.rfind(0, 0, behind - 1) + 1
+        directory.at = behind
+        if run is not None:
+            self.path = directory.path_of(listing[listing.rfind(0, 0, behind - 1) + 2 : behind - 1])
+        return run
 
     def _enter(self, fd: int, path: bytes, fs: FileSystem, rules: list[Rule]) -> None:
         directory = _Directory(fd, path, fs, rules)
@@ -220,22 +270,24 @@ class Scanner(Closing):
                 self.full_path, "archive", f"directories nest deeper than {MAX_DEPTH} levels, casync's limit"
             )
 
-    def _fill(self, directory: _Directory) -> None:
+    def _fill(self, directory: _Directory) -> bytes:
         """List a directory and read its rules: its own node has been handed out by then."""
         fd, fs = directory.fd, directory.fs
-        directory.filled = True
+        directory.listing = b""
         if not self._submounts:
             directory.mount = _mount_id(fd)
         if fs.is_virtual:
-            return
-        directory.names = _listing(fd)
-        if self._exclude_files and any(
-            _EXCLUDE_NAME + mark in directory.names for mark in (_REG, _OTHER, _DIR)
-        ):
+            return b""
+        listing = directory.listing = list_names(fd)
+        if self._exclude_files and _has_name(listing, _EXCLUDE_NAME):
             directory.rules = directory.rules + self._read_rules(fd, directory.path)
         directory.in_runs = (
             self._contents and self._submounts and not directory.rules and self._inspector.reads_raw(fs)
         )
+        directory.opens_raw = directory.in_runs and self._inspector.opens_raw(fs)
+        if directory.in_runs and self._runs is not None:
+            directory.run_wanted = self._inspector.run_wanted(fs)
+        return listing
 
     def _read_rules(self, directory_fd: int, path: bytes) -> list[Rule]:
         full = os.path.join(self.root, path, _EXCLUDE_NAME)
@@ -259,11 +311,11 @@ class Scanner(Closing):
 
     # One child
 
-    def _visit(self, parent: _Directory, name: bytes, mark: bytes, *, certain: bool = False) -> Node | None:
+    def _visit(self, parent: _Directory, name: bytes, mark: int, *, certain: bool = False) -> Node | None:
         """Look at one child. `certain`: its type was asked for, not only read in the directory."""
-        if mark == _OTHER:
-            return self._visit_special(parent, name)
         is_dir = mark == _DIR
+        if not is_dir and mark != _REG:
+            return self._visit_special(parent, name)
         inherited: list[Rule] = []
         if parent.rules:
             excluded, inherited = decide(parent.rules, name, is_dir)
@@ -307,16 +359,42 @@ class Scanner(Closing):
         return node
 
     def _visit_in_run(self, parent: _Directory, name: bytes) -> Node | None:
-        if not self._run:
-            names = [name]
-            for marked in reversed(parent.names[1 - _RUN :]):
-                if marked[-2:] != _REG:
-                    break
-                names.append(marked[:-2])
-            wanted = self._inspector.raw_wanted(parent.fs)
-            self._run.extend(read_files(parent.fd, names, wanted, self._room))
-        raw = self._run.popleft()
-        fd, error, mode, _, _, size, mtime, device, inode, chattr, _, listed, offset, count, stable = raw
+        """Look at one regular file, and read in one call what comes behind it."""
+        names = [name]
+        listing, at = parent.listing or b"", parent.at
+        while len(names) < _RUN and at < len(listing) and listing[at] == _REG:
+            end = listing.index(0, at)
+            names.append(listing[at + 1 : end])
+            at = end + 1
+        if not self._room:
+            self._room = memoryview(bytearray(_ROOM))
+        wanted = self._inspector.raw_wanted(parent.fs)
+        self._run.extend(read_files(parent.fd, names, wanted, self._room))
+        return self._take(parent, name, self._run.popleft())
+
+    def _visit_directory(self, parent: _Directory, name: bytes) -> Node | None:
+        """Look at one directory in one call of the native reader."""
+        raw = open_directory(parent.fd, name, self._inspector.raw_wanted(parent.fs))
+        fd, error, device, inode, chattr, listed = raw[0], raw[1], raw[7], raw[8], raw[9], raw[11]
+        keep = False
+        try:
+            flags = self._inspector.from_disk(chattr)
+            left_out = (self._nodump and flags & _NODUMP) or (self._skip and (device, inode) in self._skip)
+            if error or device != parent.fs.device or left_out:
+                return self._visit(parent, name, _DIR)
+            node = self._inspector.of_raw(name, raw, flags)
+            if listed:
+                self._inspector.attributes(node, fd, parent.fs, is_dir=True)
+            keep = True
+        finally:
+            if fd >= 0 and not keep:
+                os.close(fd)
+        self._enter(fd, self.path, parent.fs, [])
+        return node
+
+    def _take(self, parent: _Directory, name: bytes, raw: RawFile) -> Node | None:
+        """Make a node of what the native reader found out about a file."""
+        fd, error, mode, uid, gid, size, mtime, device, inode, chattr, _, listed, offset, count, stable = raw
         keep = False
         try:
             # An error may only be too many open files in one run. Another type or device: something is mounted on it.
@@ -327,7 +405,7 @@ class Scanner(Closing):
                 return None
             if self._skip and (device, inode) in self._skip:
                 return None
-            node = self._inspector.regular(name, raw, flags)
+            node = self._inspector.of_raw(name, raw, flags)
             if listed:
                 self._inspector.attributes(node, fd, parent.fs, is_dir=False)
             self._left = size
@@ -335,12 +413,14 @@ class Scanner(Closing):
                 if not stable:
                     raise FileError(self.full_path, "archive", "it changed while being read; try again")
                 self._ready = self._room[offset : offset + size]
-            elif fd >= 0:
+            elif fd >= 0 and count <= 0:
                 self._fd = fd
                 self._before = (size, mtime)
                 keep = True
             else:
                 raise self._shrank(size - count)
+            if parent.run_wanted:
+                self._inspector.note_owner(uid, gid)
         finally:
             if fd >= 0 and not keep:
                 os.close(fd)

@@ -34,7 +34,8 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Every test runs with the native reader of small files and with its Python twin."""
     native = pytest.importorskip("casync_compat.fs._native", reason="built without a C compiler")
     twin = {"native": native, "python": _python}[request.param]
-    monkeypatch.setattr(scan, "read_files", twin.read_files)
+    for name in ("read_files", "list_names", "open_directory"):
+        monkeypatch.setattr(scan, name, getattr(twin, name))
 
 
 def open_files() -> set[str]:
@@ -449,9 +450,8 @@ def test_root_directory_with_an_impossible_owner(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["file", "dir"])
 def test_unreadable(tmp_path: Path, name: str) -> None:
     """A file or directory that may not be read stops the run, naming it: nothing is left out in silence."""
-    os.chmod(tmp_path, 0o755)
-    for parent in tmp_path.parents[:2]:
-        os.chmod(parent, 0o755)
+    for above in (tmp_path, *tmp_path.parents[:3]):  # with pytest-xdist there is one more
+        os.chmod(above, stat.S_IMODE(above.stat().st_mode) | 0o055)
     (tmp_path / "file").touch()
     (tmp_path / "dir").mkdir()
     os.chmod(tmp_path / name, 0)

@@ -1,0 +1,270 @@
+/* Native part of the encoder: the records of ordinary nodes, written around contents that are in place already, and the
+ * items of GOODBYE. Twin of catar/filling.py, where both functions are described; tests/test_catar/test_filling.py proves that
+ * both write the same bytes, and the same as catar.Encoder node by node.
+ *
+ * Record types are not repeated here: the caller passes those of catar.layouts.
+ */
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030B0000
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "_siphash.h"
+
+enum { HEADER = 16, ENTRY_SIZE = 64, NAME_MAX_LEN = 255, TARGET_MAX = 4095 };
+enum { MODE, UID, GID, MTIME, SIZE, PLACE, COLUMNS };
+
+struct owner {
+    unsigned long long uid, gid, stored_uid, stored_gid;
+    const char *records;
+    Py_ssize_t len;
+};
+
+struct job {
+    unsigned char *data;
+    size_t end;
+    uint64_t base, features, granularity;
+    unsigned long long filename, entry, payload, symlink;
+    const struct owner *owners;
+    Py_ssize_t owner_count;
+    const unsigned char *key;
+};
+
+static unsigned char *store(unsigned char *p, uint64_t v)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap64(v);
+#endif
+    memcpy(p, &v, 8);
+    return p + 8;
+}
+
+static const struct owner *find_owner(const struct job *job, uint64_t uid, uint64_t gid)
+{
+    for (Py_ssize_t i = 0; i < job->owner_count; i++)
+        if (job->owners[i].uid == uid && job->owners[i].gid == gid)
+            return &job->owners[i];
+    return NULL;
+}
+
+static const char *bad_name(const unsigned char *name, size_t len, const unsigned char *last, size_t last_len)
+{
+    if (len == 0 || len > NAME_MAX_LEN || (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'))) ||
+        memchr(name, '/', len))
+        return "a file name is not allowed";
+    size_t common = len < last_len ? len : last_len;
+    int order = memcmp(name, last, common);
+    return order > 0 || (order == 0 && len > last_len) ? NULL : "names must rise";
+}
+
+/* The records of one node at `at`. Returns where its contents end, 0 with `*why` set when it cannot stand there. */
+static size_t write_node(const struct job *job, size_t at, const unsigned char *name, size_t len, const uint64_t *row,
+                         const char **why)
+{
+    const struct owner *owner = find_owner(job, row[UID], row[GID]);
+    int link = row[MODE] == 0120777;
+    *why = "a node is not an ordinary one";
+    if (!owner || (link ? !job->symlink : (row[MODE] & ~07777ULL) != 0100000))
+        return 0;
+    *why = "contents are not where they should be";
+    size_t head = HEADER + len + 1 + ENTRY_SIZE + (size_t)owner->len + HEADER;
+    if (row[PLACE] > job->end || row[PLACE] - at != head || row[SIZE] > job->end - row[PLACE])
+        return 0;
+    const unsigned char *contents = job->data + row[PLACE];
+    *why = "a symlink target cannot be stored";
+    if (link && (row[SIZE] < 2 || row[SIZE] > TARGET_MAX + 1 ||
+                 memchr(contents, 0, (size_t)row[SIZE]) != contents + row[SIZE] - 1))
+        return 0;
+    uint64_t mtime = job->granularity ? row[MTIME] - row[MTIME] % job->granularity : 0;
+    unsigned char *p = job->data + at;
+    p = store(p, HEADER + len + 1);
+    p = store(p, job->filename);
+    memcpy(p, name, len + 1);
+    p += len + 1;
+    p = store(p, ENTRY_SIZE);
+    p = store(p, job->entry);
+    p = store(p, job->features);
+    p = store(p, row[MODE]);
+    p = store(p, 0);
+    p = store(p, owner->stored_uid);
+    p = store(p, owner->stored_gid);
+    p = store(p, mtime);
+    memcpy(p, owner->records, (size_t)owner->len);
+    p += owner->len;
+    p = store(p, HEADER + row[SIZE]);
+    store(p, link ? job->symlink : job->payload);
+    return (size_t)(row[PLACE] + row[SIZE]);
+}
+
+static struct owner *parse_owners(PyObject *list, Py_ssize_t *count)
+{
+    *count = PyList_Check(list) ? PyList_Size(list) : -1;
+    if (*count < 0) {
+        PyErr_SetString(PyExc_TypeError, "owners must be a list");
+        return NULL;
+    }
+    struct owner *owners = malloc((size_t)(*count + 1) * sizeof *owners);
+    if (!owners) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < *count; i++) {
+        struct owner *o = &owners[i];
+        if (!PyArg_ParseTuple(PyList_GetItem(list, i), "KKKKy#", &o->uid, &o->gid, &o->stored_uid, &o->stored_gid,
+                              &o->records, &o->len)) {
+            free(owners);
+            return NULL;
+        }
+    }
+    return owners;
+}
+
+static PyObject *fill(PyObject *self, PyObject *args)
+{
+    Py_buffer room, names, rows, last, key;
+    Py_ssize_t begin;
+    unsigned long long base, features, granularity;
+    PyObject *list, *starts = NULL, *hashes = NULL, *out = NULL;
+    struct owner *owners = NULL;
+    struct job job;
+    const char *why = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "w*nKy*y*KKO(KKKK)y*y*", &room, &begin, &base, &names, &rows, &features, &granularity,
+                          &list, &job.filename, &job.entry, &job.payload, &job.symlink, &last, &key))
+        return NULL;
+    Py_ssize_t count = rows.len / (8 * COLUMNS);
+    if (begin < 0 || begin > room.len || key.len != 16 || (names.len && ((char *)names.buf)[names.len - 1] != 0)) {
+        PyErr_SetString(PyExc_ValueError, "an argument is out of bounds");
+        goto done;
+    }
+    owners = parse_owners(list, &job.owner_count);
+    starts = PyBytes_FromStringAndSize(NULL, 8 * count);
+    hashes = PyBytes_FromStringAndSize(NULL, 8 * count);
+    if (!owners || !starts || !hashes)
+        goto done;
+    job.data = room.buf;
+    job.end = (size_t)room.len;
+    job.features = features;
+    job.granularity = granularity;
+    job.owners = owners;
+    const unsigned char *name = names.buf, *names_end = name + names.len, *before = last.buf;
+    size_t at = (size_t)begin, before_len = (size_t)last.len;
+    for (Py_ssize_t i = 0; i < count && !why; i++) {
+        uint64_t row[COLUMNS], number;
+        memcpy(row, (const char *)rows.buf + 8 * COLUMNS * i, sizeof row);
+        size_t len = name < names_end ? strlen((const char *)name) : 0;
+        why = bad_name(name, len, before, before_len);
+        if (why)
+            break;
+        size_t next = write_node(&job, at, name, len, row, &why);
+        if (!next)
+            break;
+        why = NULL;
+        number = base + (at - (size_t)begin);
+        memcpy(PyBytes_AsString(starts) + 8 * i, &number, 8);
+        number = siphash(key.buf, name, len);
+        memcpy(PyBytes_AsString(hashes) + 8 * i, &number, 8);
+        at = next;
+        before = name;
+        before_len = len;
+        name += len + 1;
+    }
+    if (!why && name != names_end)
+        why = "there are more names than rows";
+    if (why)
+        PyErr_SetString(PyExc_ValueError, why);
+    else
+        out = Py_BuildValue("(nOOy#)", (Py_ssize_t)at, starts, hashes, before, (Py_ssize_t)before_len);
+done:
+    free(owners);
+    Py_XDECREF(starts);
+    Py_XDECREF(hashes);
+    PyBuffer_Release(&room);
+    PyBuffer_Release(&names);
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&last);
+    PyBuffer_Release(&key);
+    return out;
+}
+
+struct child {
+    uint64_t hash;
+    size_t index;
+};
+
+static int by_hash(const void *a, const void *b)
+{
+    const struct child *x = a, *y = b;
+    if (x->hash != y->hash)
+        return x->hash < y->hash ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* In-order walk of the left-complete tree: the next child in order goes to the next node in order. */
+static void place(const struct child *sorted, size_t count, const uint64_t *starts, uint64_t offset, unsigned char *out)
+{
+    size_t stack[64], depth = 0, node = 0, rank = 0;
+    while (depth || node < count) {
+        while (node < count) {
+            stack[depth++] = node;
+            node = 2 * node + 1;
+        }
+        node = stack[--depth];
+        size_t child = sorted[rank].index;
+        uint64_t end = child + 1 < count ? starts[child + 1] : offset;
+        unsigned char *p = out + 24 * node;
+        p = store(p, offset - starts[child]);
+        p = store(p, end - starts[child]);
+        store(p, sorted[rank].hash);
+        rank++;
+        node = 2 * node + 2;
+    }
+}
+
+static PyObject *goodbye_items(PyObject *self, PyObject *args)
+{
+    unsigned long long offset;
+    Py_buffer starts, hashes;
+    PyObject *out = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Ky*y*", &offset, &starts, &hashes))
+        return NULL;
+    size_t count = (size_t)starts.len / 8;
+    struct child *children = malloc((count + 1) * sizeof *children);
+    if (starts.len != hashes.len || starts.len % 8) {
+        PyErr_SetString(PyExc_ValueError, "starts and hashes must be as many");
+        goto done;
+    }
+    out = children ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(24 * count)) : PyErr_NoMemory();
+    if (!out)
+        goto done;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(&children[i].hash, (const char *)hashes.buf + 8 * i, 8);
+        children[i].index = i;
+    }
+    qsort(children, count, sizeof *children, by_hash);
+    place(children, count, starts.buf, offset, (unsigned char *)PyBytes_AsString(out));
+done:
+    free(children);
+    PyBuffer_Release(&starts);
+    PyBuffer_Release(&hashes);
+    return out;
+}
+
+static PyMethodDef methods[] = {
+    {"fill", fill, METH_VARARGS, "Write the records of a run of nodes; see catar.filling.fill."},
+    {"goodbye_items", goodbye_items, METH_VARARGS, "The items of GOODBYE; see catar.filling.goodbye_items."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_encode", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__encode(void)
+{
+    return PyModule_Create(&module);
+}

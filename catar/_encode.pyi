@@ -1,0 +1,17 @@
+from _typeshed import ReadableBuffer
+
+def fill(
+    room: bytearray | memoryview,
+    begin: int,
+    base: int,
+    names: bytes,
+    rows: bytes,
+    features: int,
+    granularity: int,
+    owners: list[tuple[int, int, int, int, bytes]],
+    types: tuple[int, int, int, int],
+    last_name: bytes,
+    key: bytes,
+    /,
+) -> tuple[int, bytes, bytes, bytes]: ...
+def goodbye_items(offset: int, starts: ReadableBuffer, hashes: ReadableBuffer, /) -> bytes: ...
