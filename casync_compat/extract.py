@@ -105,7 +105,7 @@ class _Counter:
         self.reporter.state.path = path
 
     def on_piece(self, step: Node | DirectoryEnd | Run) -> None:
-        """A piece of a file's payload was written, of an archive that has no chunks to count."""
+        """A piece of a file's payload, or a run of files, was written, of an archive that has no chunks to count."""
         if self.reporter.due:
             if isinstance(step, Node):
                 self.reporter.state.done = step.payload_offset
@@ -356,6 +356,8 @@ def extract_archive(
                     if index is None:
                         counter.on_piece(step)
                 counter.on_step(step, stream.path)
+                if index is None and isinstance(step, Run):
+                    counter.on_piece(step)
             restoring.finish()
         except BaseException:
             restoring.abort()

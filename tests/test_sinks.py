@@ -399,7 +399,7 @@ def test_file_that_cannot_be_written(after: int) -> None:
     ):
         fill(sink, stream(11 * MIB + 5), "64 KiB", True)
         sink.finish()
-    assert written == [2 * MIB] * after
+    assert written == [MIB] * after
 
 
 # ---- holes

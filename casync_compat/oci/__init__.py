@@ -1,1 +1,15 @@
-"""OCI images made of casync indexes. See README.md in this directory."""
+"""OCI images made of casync indexes. README.md in this directory is the format, and why it is so.
+
+Each verb of `pycasync oci` is a module with one function of its name, or near it:
+
+    >>> from casync_compat.oci.convert import convert
+    >>> from casync_compat.oci.conversion import ConvertOptions
+    >>> from casync_compat.oci.places import Places
+    >>> from casync_compat.oci.reference import parse_reference
+    >>> source, target = parse_reference("oci:images:app"), parse_reference("docker://host/app:1")
+    >>> with Places(environ=os.environ) as places:
+    ...     convert(places.readable(source), source.target, places.writable(target), "1", ConvertOptions(thin=True))
+
+Nothing outside this package imports it but the command line, and that lazily: without the extra `pycasync[oci]`
+everything but registries works.
+"""

@@ -76,9 +76,10 @@ class StagedFile:
     def __init__(self, layout: StagesFiles) -> None:
         self._layout = layout
         self._hash = hashlib.sha256()
-        self._path = layout.staging_path()
-        self.size = 0
+        self._path = b""
         self._fd = -1
+        self.size = 0
+        self._path = layout.staging_path()
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -120,11 +121,19 @@ class StagedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
+        self._discard()
+
+    def __del__(self) -> None:
+        # For a signal that arrives between two lines, where no block has begun or ended.
+        self._discard()
+
+    def _discard(self) -> None:
+        """Close the file, and take it away where it has not become a blob."""
+        if self._fd >= 0:
             with suppress(OSError):
-                os.close(fd)
-        path, self._path = self._path, b""
-        if path:
+                os.close(self._fd)
+            self._fd = -1
+        if self._path:
             with suppress(OSError):
-                os.unlink(path)
+                os.unlink(self._path)
+            self._path = b""

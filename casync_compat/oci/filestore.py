@@ -127,7 +127,8 @@ class FileStore(Closing):
         try:
             for name in os.listdir(fd):
                 with suppress(OSError):
-                    if os.lstat(name, dir_fd=fd).st_mtime < time.time() - _STALE:
+                    # Not st_mtime: files that are just being stored may have that of an image.
+                    if os.lstat(name, dir_fd=fd).st_ctime < time.time() - _STALE:
                         os.unlink(name, dir_fd=fd)
         finally:
             os.close(fd)

@@ -191,9 +191,11 @@ class LayoutBlobs(Closing):
         try:
             with suppress(FileExistsError):
                 os.link(fresh, os.path.join(self.path, name))
-            os.unlink(fresh)
         except OSError:  # a file system without links: then the later of two processes wins
             os.rename(fresh, os.path.join(self.path, name))
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(fresh)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
