@@ -182,7 +182,7 @@ class Bench:
 
         def fresh(tool: str) -> None:
             owner = tool.split(",")[0]
-            remove(self.at(owner, "blobs"), self.at(owner, "blob.caibx"))
+            remove(self.at(owner, "blobs"))
             if owner == "desync":
                 self.at("desync", "blobs").mkdir()
 
