@@ -14,11 +14,17 @@ class Target:
     :ivar job: name of a job
     :ivar peer: the tool that pycasync is compared with
     :ivar ratio: the peer's time over pycasync's, at least
+    :ivar ours: which of pycasync's commands; None for the first
     """
 
     job: str
     peer: str
     ratio: float
+    ours: str | None = None
+
+
+NO_DIGEST = "pycasync, no stream digest"
+"""casync prints a digest of the whole stream, desync does not: each is compared with a run that does as it does."""
 
 
 TARGETS = [
@@ -27,7 +33,7 @@ TARGETS = [
     Target("make tree, cache, nothing changed", "casync", 8.0),
     Target("make catar", "casync", 2.0),
     Target("make blob, empty store", "casync", 2.4),
-    Target("make blob, empty store", "desync", 2.0),
+    Target("make blob, empty store", "desync", 2.0, NO_DIGEST),
     Target("index only, blob", "desync", 1.2),
     Target("extract tree", "casync", 2.2),
     Target("extract blob", "casync", 1.6),
@@ -59,10 +65,11 @@ def lines(jobs: list[Job], floors: dict[str, float]) -> list[str]:
         job = by_name.get(target.job)
         if job is None or target.peer not in job.samples:
             continue
-        ours = next(iter(job.commands))
+        ours = target.ours or next(iter(job.commands))
         ratio = job.median(target.peer) / job.median(ours)
         cpu = job.median(target.peer, "cpu") / max(job.median(ours, "cpu"), 1e-9)
-        row(target.job, target.peer, f"≥ {target.ratio}", f"{ratio:.2f}", f"{cpu:.2f}", ratio >= target.ratio)
+        what = target.job + (", no stream digest" if target.ours else "")
+        row(what, target.peer, f"≥ {target.ratio}", f"{ratio:.2f}", f"{cpu:.2f}", ratio >= target.ratio)
     for name, limit in LIMITS.items():
         if name in by_name:
             job = by_name[name]
@@ -71,8 +78,10 @@ def lines(jobs: list[Job], floors: dict[str, float]) -> list[str]:
     for name, seconds in floors.items():
         if name in by_name:
             job = by_name[name]
-            factor = job.median(next(iter(job.commands))) / seconds
-            row(name, "the floor", f"≤ {FLOOR_FACTOR}", f"{factor:.2f}", "", factor <= FLOOR_FACTOR)
+            for ours in (tool for tool in job.commands if tool.startswith("pycasync")):
+                factor = job.median(ours) / seconds
+                what = name + (", no stream digest" if ours == NO_DIGEST else "")
+                row(what, "the floor", f"≤ {FLOOR_FACTOR}", f"{factor:.2f}", "", factor <= FLOOR_FACTOR)
     if jobs:
         peak = max(s.peak_kib for job in jobs for s in job.samples[next(iter(job.commands))]) / 1024
         row("peak memory", "", f"< {PEAK_MIB} MiB", f"{peak:.0f} MiB", "", peak < PEAK_MIB)
