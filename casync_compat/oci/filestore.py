@@ -25,7 +25,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -84,13 +84,21 @@ class FileStore(Closing):
     :param path: of the directory
     :param metadata: gives files for hard links their metadata
     :param verify: hash every file again before it is given out
+    :param now: the time, in seconds since the epoch
 
     :ivar replaced: files that were not what their names say and were removed
     :ivar added: files that are new
     :raises FileError: from all methods
     """
 
-    def __init__(self, path: bytes, metadata: Metadata, *, verify: bool = False) -> None:
+    def __init__(
+        self,
+        path: bytes,
+        metadata: Metadata,
+        *,
+        verify: bool = False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.path = path
         self.replaced = 0
         self.added = 0
@@ -104,7 +112,7 @@ class FileStore(Closing):
                 with suppress(FileExistsError):
                     os.mkdir(directory, 0o700)
             self.fd = os.open(path, _OPEN_DIR)
-            self._tidy()
+            self._tidy(now() - _STALE)
         self._cache = FileCache(os.path.join(path, b"cache.sqlite"))
 
     def close(self) -> None:
@@ -121,14 +129,14 @@ class FileStore(Closing):
         except (OSError, ValueError) as error:
             raise FileError(path, op, error if isinstance(error, OSError) else str(error)) from error
 
-    def _tidy(self) -> None:
+    def _tidy(self, before: float) -> None:
         """Remove what runs that were killed long ago left."""
         fd = os.open(_TEMPORARY, _OPEN_DIR, dir_fd=self.fd)
         try:
             for name in os.listdir(fd):
                 with suppress(OSError):
                     # Not st_mtime: files that are just being stored may have that of an image.
-                    if os.lstat(name, dir_fd=fd).st_ctime < time.time() - _STALE:
+                    if os.lstat(name, dir_fd=fd).st_ctime < before:
                         os.unlink(name, dir_fd=fd)
         finally:
             os.close(fd)

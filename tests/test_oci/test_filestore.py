@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -344,14 +345,16 @@ def test_failed_add_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_old_leftovers_are_removed(tmp_path: Path) -> None:
-    """What a killed process left is taken away a day later, and not while it might be under way."""
+    """What a killed process left is taken away a day later, and not while it might be under way, whatever its time."""
     with store_at(tmp_path):
         pass
-    for name, age in (("old", 0), ("new", 2**31)):
+    for name, time_ in (("old", 0), ("new", 2**31)):
         (tmp_path / "store" / "tmp" / name).touch()
-        os.utime(tmp_path / "store" / "tmp" / name, (age, age))
-    with store_at(tmp_path):
-        assert left_under_way(tmp_path) == ["new"]
+        os.utime(tmp_path / "store" / "tmp" / name, (time_, time_))
+    with store_at(tmp_path, days=0.9):
+        assert left_under_way(tmp_path) == ["new", "old"]
+    with store_at(tmp_path, days=1.1):
+        assert left_under_way(tmp_path) == []
 
 
 def test_two_stores_at_once(tmp_path: Path) -> None:
