@@ -28,9 +28,14 @@ FILE = Inode(stat.S_IFREG, 0o640, os.geteuid(), os.getegid(), 1_600_000_000 * 10
 
 
 @contextmanager
-def store_at(path: Path, *, verify: bool = False) -> Iterator[FileStore]:
-    """A store, with what it warns about as an error."""
-    with FileStore(bytes(path / "store"), Metadata(warn=pytest.fail), verify=verify) as store:
+def store_at(path: Path, *, verify: bool = False, days: float = 0) -> Iterator[FileStore]:
+    """A store, with what it warns about as an error, some days from now."""
+    metadata = Metadata(warn=pytest.fail)
+
+    def now() -> float:
+        return time.time() + days * 86400
+
+    with FileStore(bytes(path / "store"), metadata, verify=verify, now=now) as store:
         yield store
 
 
