@@ -25,6 +25,8 @@ _SLAB = 2 << 20
 _BATCH = 1 << 20
 _ZEROS = memoryview(bytes(1 << 20))
 _LARGEST_ZERO_CHUNK = 4 << 20
+_SHORTEST_HOLE = 1 << 20
+"""Bytes: below it, going around a hole takes longer than hashing it."""
 _SYNC_EVERY = 64 << 20
 _WORKERS_A_THREAD = 4
 _MOST_THREADS = 8
@@ -220,6 +222,8 @@ class ChunkingSink(_SlabSink):
         )
         self.counts = ChunkCounts()
         self._zero_length = 0
+        self._zeros: ChunkId | None = None
+        """Id of the chunk of zeros, once it is stored."""
         self._syncer = Sequencer()
         self._synced_bytes = 0
 
@@ -264,11 +268,10 @@ class ChunkingSink(_SlabSink):
         in the hole, what follows is known without looking at it.
         """
         most = self._chunker.sizes.max
-        if (
-            count < 4 * most
-            or most > _LARGEST_ZERO_CHUNK
-            or (most < WINDOW_SIZE and not self._chunker.sizes.fixed)
-        ):
+        if self._chunker.sizes.fixed:
+            self._write_fixed_zeros(count, most)
+            return
+        if count < 4 * most or most > _LARGEST_ZERO_CHUNK or most < WINDOW_SIZE:
             super().write_zeros(count)
             return
         super().write_zeros(most)
@@ -280,6 +283,20 @@ class ChunkingSink(_SlabSink):
         for done in self._pool.submit(self._store_zeros, length, number):
             self._collect(done)
         super().write_zeros(rest)
+
+    def _write_fixed_zeros(self, count: int, size: int) -> None:
+        """A hole in a stream that is cut every `size` bytes: what lies between two cuts is never looked at."""
+        head = -self.written % size
+        number = (count - head) // size
+        if number * size < _SHORTEST_HOLE:
+            super().write_zeros(count)
+            return
+        super().write_zeros(head)
+        self._slabs.flush()  # up to a cut: nothing is carried on
+        self._add_zeros(number * size)
+        for done in self._pool.submit(self._store_zeros, size, number):
+            self._collect(done)
+        super().write_zeros(count - head - number * size)
 
     def _add_zeros(self, count: int) -> None:
         """Count and hash zeros that no slab holds."""
@@ -298,8 +315,12 @@ class ChunkingSink(_SlabSink):
 
     def _store_zeros(self, length: int, number: int) -> list[tuple[ChunkId, int, bool, int]]:
         """Runs on a worker: `number` chunks of `length` zeros."""
-        first = self._store_batch(memoryview(bytes(length)), [(0, length)])
-        return first + [(first[0][0], length, False, 0)] * (number - 1)
+        known = self._zeros
+        if known is None:
+            first = self._store_batch(memoryview(bytes(length)), [(0, length)])
+            known = self._zeros = first[0][0]
+            return first + [(known, length, False, 0)] * (number - 1)
+        return [(known, length, False, 0)] * number
 
     def _collect(self, done: list[tuple[ChunkId, int, bool, int]]) -> None:
         counts = self.counts
