@@ -28,12 +28,31 @@ FAST = ["--digest=blake3", "--chunk-size=4M:4M:4M", "--stream-digest=no"]
 
 
 def modify(image: Path, number: int, size: int) -> None:
-    """What happens to a disk between two snapshots: 200 places of 16 KiB are written."""
+    """What happens to a disk between two snapshots: 200 blocks of 16 KiB in its files change, and 8 MiB are new."""
     picker = random.Random(number)
+    data = extents(image)
     with open(image, "r+b") as file:
         for _ in range(200):
-            file.seek(picker.randrange(size // 4096) * 4096)
-            file.write(picker.randbytes(16384)[: size - file.tell()])
+            start, end = picker.choice(data)
+            file.seek(start + picker.randrange(max((end - start - 16384) // 4096, 1)) * 4096)
+            file.write(picker.randbytes(16384))
+        file.seek(picker.randrange((size >> 20) - 8) << 20)
+        file.write(picker.randbytes(8 << 20))
+
+
+def extents(image: Path) -> list[tuple[int, int]]:
+    """Where a sparse file has data."""
+    found = []
+    with open(image, "rb") as file:
+        size, at = os.fstat(file.fileno()).st_size, 0
+        while at < size:
+            try:
+                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:  # no more
+                break
+            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            found.append((start, at))
+    return found
 
 
 def main() -> None:
