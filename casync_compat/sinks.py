@@ -19,7 +19,16 @@ from casync_compat.slabs import Slab, SlabWriter
 from casync_compat.store.base import ChunkSink
 from casync_compat.transfer import OrderedPool, Sequencer, default_jobs
 
-__all__ = ["ChunkCounts", "ChunkingSink", "CutFinder", "DigestSink", "FileSink", "Sink"]
+__all__ = [
+    "ChunkCounts",
+    "ChunkingSink",
+    "CutFinder",
+    "DigestSink",
+    "FileSink",
+    "Sink",
+    "StoredChunks",
+    "store_chunks",
+]
 
 _SLAB = 2 << 20
 _BATCH = 1 << 20
@@ -66,6 +75,33 @@ class ChunkCounts:
     @property
     def reused(self) -> int:
         return self.total - self.new
+
+    def add(self, size: int, new: bool, stored: int) -> None:
+        """Count a chunk of the stream."""
+        self.total += 1
+        if new:
+            self.new += 1
+            self.new_bytes += size
+            self.stored_bytes += stored
+
+
+StoredChunks = list[tuple[ChunkId, int, bool, int]]
+"""Id, size, whether it was new, and bytes as stored, of chunks in the order of the stream."""
+
+
+def store_chunks(
+    store: ChunkSink, digest: Digest, view: memoryview, batch: list[tuple[int, int]]
+) -> StoredChunks:
+    """Hash, look up, compress and write the chunks that lie in `view`; this is what workers do.
+
+    :param batch: where each chunk begins and ends
+    """
+    chunks = [view[begin:end] for begin, end in batch]
+    out = []
+    for id_, chunk in zip(digest.of_many(chunks), chunks, strict=True):
+        put = store.put(id_, chunk)
+        out.append((id_, len(chunk), put.new, put.stored))
+    return out
 
 
 class _SlabSink(Closing):
@@ -217,9 +253,7 @@ class ChunkingSink(_SlabSink):
         self._finder = CutFinder(sizes, jobs)
         self._chunker = self._finder.chunker
         # Deep enough to keep every worker busy; slabs bound the memory.
-        self._pool: OrderedPool[list[tuple[ChunkId, int, bool, int]]] = OrderedPool(
-            jobs, slabs * slab // _BATCH
-        )
+        self._pool: OrderedPool[StoredChunks] = OrderedPool(jobs, slabs * slab // _BATCH)
         self.counts = ChunkCounts()
         self._zero_length = 0
         self._zeros: ChunkId | None = None
@@ -250,16 +284,9 @@ class ChunkingSink(_SlabSink):
             self._collect(done)
         slab.users.append(self._pool.newest)
 
-    def _store_batch(
-        self, view: memoryview, batch: list[tuple[int, int]]
-    ) -> list[tuple[ChunkId, int, bool, int]]:
-        """Runs on a worker: hash, look up, compress, write."""
-        chunks = [view[begin:end] for begin, end in batch]
-        out = []
-        for id_, chunk in zip(self._chunk_digest.of_many(chunks), chunks, strict=True):
-            put = self._store.put(id_, chunk)
-            out.append((id_, len(chunk), put.new, put.stored))
-        return out
+    def _store_batch(self, view: memoryview, batch: list[tuple[int, int]]) -> StoredChunks:
+        """Runs on a worker."""
+        return store_chunks(self._store, self._chunk_digest, view, batch)
 
     def write_zeros(self, count: int) -> None:
         """Append `count` zero bytes: a hole. Its chunks are cut, hashed and stored once, however many there are.
@@ -313,7 +340,7 @@ class ChunkingSink(_SlabSink):
             self._zero_length = cuts[0]
         return self._zero_length
 
-    def _store_zeros(self, length: int, number: int) -> list[tuple[ChunkId, int, bool, int]]:
+    def _store_zeros(self, length: int, number: int) -> StoredChunks:
         """Runs on a worker: `number` chunks of `length` zeros."""
         known = self._zeros
         if known is None:
@@ -322,15 +349,11 @@ class ChunkingSink(_SlabSink):
             return first + [(known, length, False, 0)] * (number - 1)
         return [(known, length, False, 0)] * number
 
-    def _collect(self, done: list[tuple[ChunkId, int, bool, int]]) -> None:
+    def _collect(self, done: StoredChunks) -> None:
         counts = self.counts
         for id_, size, new, stored in done:
             self._builder.append(id_, size)
-            counts.total += 1
-            if new:
-                counts.new += 1
-                counts.new_bytes += size
-                counts.stored_bytes += stored
+            counts.add(size, new, stored)
         if counts.stored_bytes - self._synced_bytes >= _SYNC_EVERY:
             # So that the disk works meanwhile, and little is left to wait for at the end.
             self._synced_bytes = counts.stored_bytes

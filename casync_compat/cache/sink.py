@@ -12,7 +12,7 @@ from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId
 from casync_compat.index import Index, IndexBuilder
-from casync_compat.sinks import ChunkCounts
+from casync_compat.sinks import ChunkCounts, StoredChunks, store_chunks
 from casync_compat.slabs import Slab
 from casync_compat.store.base import ChunkSink
 from casync_compat.transfer import OrderedPool, default_jobs
@@ -22,8 +22,6 @@ __all__ = ["SkippingSink"]
 _SLAB = 2 << 20
 _BATCH = 1 << 20
 _LONGEST_BATCH = 512
-
-Done = list[tuple[ChunkId, int, bool, int]]
 
 
 class SkippingSink(Closing):
@@ -44,7 +42,7 @@ class SkippingSink(Closing):
         jobs = jobs or default_jobs()
         self._size = max(_SLAB, 2 * sizes.max)
         self._slabs_left = jobs + 2 if self._size == _SLAB else 2
-        self._pool: OrderedPool[Done] = OrderedPool(jobs, 4 * jobs + 4)
+        self._pool: OrderedPool[StoredChunks] = OrderedPool(jobs, 4 * jobs + 4)
         self._used: deque[Slab] = deque()
         self._slab = Slab(self._size)
         self._begin = self._scanned = self._at = (
@@ -131,7 +129,9 @@ class SkippingSink(Closing):
 
     def _submit(self) -> None:
         if self._batch:
-            for done in self._pool.submit(self._store_batch, self._slab.view, self._batch):
+            for done in self._pool.submit(
+                store_chunks, self._store, self._digest, self._slab.view, self._batch
+            ):
                 self._collect(done)
             self._slab.users.append(self._pool.newest)
             self._batch = []
@@ -143,24 +143,11 @@ class SkippingSink(Closing):
                 self._collect(done)
             self._known = []
 
-    def _store_batch(self, view: memoryview, batch: list[tuple[int, int]]) -> Done:
-        """Runs on a worker: hash, look up, compress, write."""
-        chunks = [view[begin:end] for begin, end in batch]
-        out = []
-        for id_, chunk in zip(self._digest.of_many(chunks), chunks, strict=True):
-            put = self._store.put(id_, chunk)
-            out.append((id_, len(chunk), put.new, put.stored))
-        return out
-
-    def _collect(self, done: Done) -> None:
+    def _collect(self, done: StoredChunks) -> None:
         counts = self.counts
         for id_, size, new, stored in done:
             self._builder.append(id_, size)
-            counts.total += 1
-            if new:
-                counts.new += 1
-                counts.new_bytes += size
-                counts.stored_bytes += stored
+            counts.add(size, new, stored)
 
     def _turn(self) -> None:
         """Go on in another slab, with the unfinished chunk at its beginning."""

@@ -28,7 +28,7 @@ from casync_compat.transfer import Sequencer
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["LAYER_LIMIT", "LayerTar", "RangeView", "make_spool", "open_layer_tar"]
+__all__ = ["LAYER_LIMIT", "LayerTar", "RangeView", "make_spool", "open_layer_tar", "write_spool"]
 
 LAYER_LIMIT = 64 << 30
 """Bytes that a layer may have when decompressed, if nobody says otherwise: a gzip bomb must end somewhere."""
@@ -131,7 +131,7 @@ def _fill(fd: int, source: BlobSource, layer: Descriptor, diff_id: BlobDigest, w
                 if size > limit:
                     raise _too_large(where, limit)
                 hashing.submit(hasher.update, piece)
-                _write(fd, piece)
+                write_spool(fd, piece)
         hashing.wait()
     finally:
         hashing.close()
@@ -141,7 +141,8 @@ def _fill(fd: int, source: BlobSource, layer: Descriptor, diff_id: BlobDigest, w
     return size
 
 
-def _write(fd: int, data: bytes) -> None:
+def write_spool(fd: int, data: bytes) -> None:
+    """Append all of `data` to a file of `make_spool`. :raises FileError: when that fails"""
     view = memoryview(data)
     try:
         while view:

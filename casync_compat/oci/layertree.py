@@ -18,6 +18,7 @@ from casync_compat.oci.attributes import stored_attributes, stored_mode, stored_
 from casync_compat.oci.errors import ImageError
 from casync_compat.oci.tar import HARD_LINK, UNKNOWN, Member, clean_path
 from casync_compat.oci.tarfields import SparseMap
+from casync_compat.oci.tarmember import stored_ranges
 from catar.grammar import MAX_DEPTH, check_device
 
 __all__ = ["LOST", "PLANNED", "Entry", "LayerLimits", "LayerTree", "Unrepresentable"]
@@ -91,14 +92,7 @@ class Entry:
 
     def ranges(self) -> list[tuple[int, int, int]]:
         """`(offset in the contents, offset in the tar, length)` of each stored part; see `Member.ranges`."""
-        if self.sparse is None:
-            return [(0, self.data, self.stored)] if self.stored else []
-        out = []
-        at = self.data
-        for offset, length in self.sparse:
-            out.append((offset, at, length))
-            at += length
-        return out
+        return stored_ranges(self.sparse, self.data, self.stored)
 
 
 class LayerTree:

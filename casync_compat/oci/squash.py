@@ -11,14 +11,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from casync_compat.errors import FileError
 from casync_compat.oci.descriptor import BlobDigest
 from casync_compat.oci.errors import ImageError
-from casync_compat.oci.layertar import LAYER_LIMIT, LayerTar, make_spool
+from casync_compat.oci.layertar import LAYER_LIMIT, LayerTar, make_spool, write_spool
 from casync_compat.oci.merge import MergeLimits, Merger
 from casync_compat.oci.mergedtree import Inode, MergedTree
 from casync_compat.oci.tar import members
@@ -64,7 +62,7 @@ def squash(
             if size > limit:
                 raise ImageError(where, f"the merged layers are larger than {limit} bytes")
             hasher.update(piece)
-            _write(fd, piece)
+            write_spool(fd, piece)
         return LayerTar(fd, 0, size, where), BlobDigest("sha256", hasher.hexdigest())
     except BaseException:
         os.close(fd)
@@ -109,15 +107,6 @@ def _zeros(count: int) -> Iterator[bytes]:
         part = min(count, _PIECE)
         yield bytes(part)
         count -= part
-
-
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(fd, view) :]
-    except OSError as error:
-        raise FileError(tempfile.gettempdir(), "write a temporary file", error) from error
 
 
 # ---- headers

@@ -60,14 +60,23 @@ class Member:
 
     def ranges(self) -> list[tuple[int, int, int]]:
         """`(offset in the contents, offset in the tar, length)` of each stored part, in order."""
-        if self.sparse is None:
-            return [(0, self.data, self.stored)] if self.stored else []
-        out = []
-        at = self.data
-        for offset, length in self.sparse:
-            out.append((offset, at, length))
-            at += length
-        return out
+        return stored_ranges(self.sparse, self.data, self.stored)
+
+
+def stored_ranges(sparse: SparseMap | None, data: int, stored: int) -> list[tuple[int, int, int]]:
+    """`(offset in the contents, offset in the tar, length)` of each stored part, in order.
+
+    :param data: where in the tar the first stored byte is
+    :param stored: bytes that are stored
+    """
+    if sparse is None:
+        return [(0, data, stored)] if stored else []
+    out = []
+    at = data
+    for offset, length in sparse:
+        out.append((offset, at, length))
+        at += length
+    return out
 
 
 def clean_path(path: bytes) -> tuple[bytes, ...] | None:
