@@ -19,6 +19,7 @@ from casync_compat.closing import Closing
 from casync_compat.compression import Compression, compress, decompress
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkMissing, FileError
+from casync_compat.oci.copying import write_at
 from casync_compat.oci.layertar import make_spool
 from casync_compat.store.base import ChunkSink, Put
 
@@ -76,10 +77,7 @@ class ChunkSpool(Closing):
 
     def _write(self, data: memoryview, offset: int) -> None:
         try:
-            while data:
-                done = os.pwrite(self._fd, data, offset)
-                data = data[done:]
-                offset += done
+            write_at(self._fd, data, offset)
         except OSError as error:
             raise FileError(tempfile.gettempdir(), "write a temporary file", error) from error
 

@@ -28,7 +28,7 @@ def clone(source: int, target: int) -> bool:
     return True
 
 
-def write_at(fd: int, data: bytes, offset: int) -> None:
+def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
     """Write all of `data`. :raises OSError: when that fails"""
     view = memoryview(data)
     while view:

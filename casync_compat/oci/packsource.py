@@ -20,6 +20,7 @@ from casync_compat.compression import CompressionError, decompress
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError
 from casync_compat.oci.blobs import BlobSource
+from casync_compat.oci.copying import write_at
 from casync_compat.oci.descriptor import Descriptor
 from casync_compat.oci.errors import BlobCorrupt
 from casync_compat.oci.layertar import make_spool
@@ -243,11 +244,7 @@ class PackSource(Closing):
 
 
 def _write(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
     try:
-        while view:
-            done = os.pwrite(fd, view, offset)
-            view = view[done:]
-            offset += done
+        write_at(fd, data, offset)
     except OSError as error:
         raise FileError(tempfile.gettempdir(), "write a temporary file", error) from error
