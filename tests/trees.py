@@ -634,13 +634,20 @@ def submounts(at: Path) -> None:
 
 @tree("virtual", root=True, filtered=True)
 def virtual(at: Path) -> None:
-    """A virtual file system mounted beneath is stored as an empty directory, a file of one without contents."""
+    """A virtual file system mounted beneath is stored as an empty directory, a file of one without contents.
+
+    A node of sysfs has no time of its own until somebody sets one or asks for its extended attributes: the kernel
+    (`fs/kernfs/inode.c`, `__kernfs_iattrs`) then gives it the time of that moment, and before, that of its latest
+    inode. Whoever archives it first would see another time than whoever comes second; so the times are set here.
+    """
     (at / "sys").mkdir()
     write(at / "file", b"covered")
     _mount(at / "sys", "-t", "sysfs", "none")
     _mount(
         at / "file", "--bind", os.fspath(at / "sys" / "kernel" / "mm" / "transparent_hugepage" / "enabled")
     )
+    for name in ("sys", "file"):
+        touch(at / name, 1_500_000_000 * SECOND + 3)
 
 
 # ---- everything together ---------------------------------------------------------------------------------------------
