@@ -119,9 +119,11 @@ def rank_of(module: str) -> int | None:
     package, _, name = module.partition(".")
     table = ranks(package)
     name = name or "__init__"
-    if name in table:
-        return table[name]
-    return table.get(name.rpartition(".")[0] + ".*")
+    for row in (name, f"{name}.*", name.rpartition(".")[0] + ".*"):
+        if row in table:
+            return table[row]
+    # What only says what a room is needs no place among those who work in it.
+    return 1 if modules(package)[module].name == "__init__.py" and not imports(module) else None
 
 
 def room(module: str) -> str:

@@ -32,7 +32,7 @@ from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.index import Index
 from casync_compat.oci.convert import Converted, ConvertOptions, ConvertResult, convert
-from casync_compat.oci.descriptor import Platform
+from casync_compat.oci.spec.descriptor import Platform
 
 SUMMARY = "make an image of casync indexes from one of tars"
 EXAMPLES = (

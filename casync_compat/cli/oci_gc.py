@@ -7,10 +7,10 @@ import os
 
 from casync_compat.cli._progress import human_size
 from casync_compat.errors import UsageError
-from casync_compat.oci.descriptor import BlobDigest
 from casync_compat.oci.gc import collect
 from casync_compat.oci.layout import Layout
-from casync_compat.oci.reference import parse_reference
+from casync_compat.oci.spec.descriptor import BlobDigest
+from casync_compat.oci.spec.reference import parse_reference
 
 SUMMARY = "remove blobs of a layout that no image in it needs"
 EXAMPLES = (("pycasync oci gc -n oci:images", "say what would go"),)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 
 from casync_compat.index import Index
-from casync_compat.oci.descriptor import Descriptor, parse_json
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.descriptor import Descriptor, parse_json
+from casync_compat.oci.spec.errors import ImageError
 
 __all__ = [
     "BLOB_TYPE",

@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from casync_compat.oci.credentials import Credential
-from casync_compat.oci.descriptor import parse_json
-from casync_compat.oci.errors import AccessDenied, ImageError, RegistryError
 from casync_compat.oci.http import BytesBody, Request, Response, TransportError, is_loopback, read_all
+from casync_compat.oci.spec.descriptor import parse_json
+from casync_compat.oci.spec.errors import AccessDenied, ImageError, RegistryError
 
 __all__ = ["Authorizer", "Challenge", "parse_challenges", "scope"]
 

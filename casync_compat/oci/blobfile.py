@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from casync_compat.errors import FileError
-from casync_compat.oci.blobs import Check
-from casync_compat.oci.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.spec.blobs import Check
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

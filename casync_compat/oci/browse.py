@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from casync_compat.errors import show_path
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.imagetree import ImageTree
 from casync_compat.oci.mergedtree import Inode
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.textform import KIND_WORDS, escape, ls_mode, shown_path
 
 __all__ = ["Entry", "json_line", "list_path", "long_line", "name_line", "read_file"]

@@ -31,11 +31,11 @@ from casync_compat.oci.artifacts import (
     chunk_manifest,
     index_manifest,
 )
-from casync_compat.oci.blobs import check_blob
-from casync_compat.oci.descriptor import Descriptor
-from casync_compat.oci.errors import BlobCorrupt, BlobMissing, ImageError
-from casync_compat.oci.reference import Reference, parse_reference
 from casync_compat.oci.registry import RegistryClient, Repository
+from casync_compat.oci.spec.blobs import check_blob
+from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
+from casync_compat.oci.spec.reference import Reference, parse_reference
 from casync_compat.store.base import Put, checked
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from casync_compat.oci import media
 from casync_compat.oci.conversion import Conversion, Converted, ConvertOptions
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, Platform
-from casync_compat.oci.errors import BlobError, ImageError
 from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.manifest import ImageIndex
 from casync_compat.oci.places import Place, WritablePlace
 from casync_compat.oci.selection import Found, look_into, look_up
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
+from casync_compat.oci.spec.errors import BlobError, ImageError
+from casync_compat.oci.spec.manifest import ImageIndex
 from casync_compat.progress import ProgressCallback, Reporter
 
 __all__ = ["ConvertOptions", "ConvertResult", "Converted", "convert"]

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from casync_compat.digest import ChunkId
-from casync_compat.oci import media
-from casync_compat.oci.descriptor import BlobDigest, Descriptor
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.manifest import ImageIndex, ImageManifest, parse_document
 from casync_compat.oci.places import Place, WritablePlace
 from casync_compat.oci.selection import Found, look_up
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageIndex, ImageManifest, parse_document
 from casync_compat.store.base import ChunkSink
 from casync_compat.transfer import OrderedPool
 

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.oci import media
 from casync_compat.oci.blobfile import FileStream
-from casync_compat.oci.blobs import MANIFEST_LIMIT
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, canonical_json, parse_json
-from casync_compat.oci.errors import BlobCorrupt, BlobMissing, ImageError
-from casync_compat.oci.manifest import ImageConfig, ImageManifest, parse_document
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, canonical_json, parse_json
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
+from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest, parse_document
 from casync_compat.oci.tar import HARD_LINK, members
 from casync_compat.oci.views import FileView
 

@@ -14,10 +14,10 @@ from urllib.parse import urljoin, urlsplit
 
 from casync_compat.oci.auth import Authorizer, Challenge, parse_challenges, scope
 from casync_compat.oci.credentials import DOCKER_HUB
-from casync_compat.oci.descriptor import parse_json
-from casync_compat.oci.errors import ImageError, RegistryError
 from casync_compat.oci.exchange import Exchange
 from casync_compat.oci.http import Body, Request, TransportError, origin, read_all
+from casync_compat.oci.spec.descriptor import parse_json
+from casync_compat.oci.spec.errors import ImageError, RegistryError
 from casync_compat.oci.traffic import Answer
 
 __all__ = ["Access", "Endpoint"]

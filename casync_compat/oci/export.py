@@ -17,15 +17,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from casync_compat.errors import CasyncError
-from casync_compat.oci import media
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.docker_archive import ArchiveImage, write_docker_archive
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.layertar import LAYER_LIMIT
-from casync_compat.oci.manifest import ImageConfig, ImageIndex, ImageManifest
 from casync_compat.oci.places import Place, WritablePlace
 from casync_compat.oci.selection import Found, look_up
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSource
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from casync_compat.errors import FileError, UsageError
-from casync_compat.oci import media
-from casync_compat.oci.blobs import MANIFEST_LIMIT
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, parse_json
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.layout import STAGING_PREFIX, Layout
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
+from casync_compat.oci.spec.errors import ImageError
 
 __all__ = ["Collected", "collect", "reachable"]
 

@@ -19,17 +19,17 @@ from functools import cached_property
 from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId
 from casync_compat.oci.ahead import Ahead
-from casync_compat.oci.blobs import MANIFEST_LIMIT
-from casync_compat.oci.descriptor import Platform
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.layersource import LayerSource, PlainLayer, WrappedLayer
 from casync_compat.oci.layertar import LayerTar, open_layer_tar
-from casync_compat.oci.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.merge import MergeLimits, Merger
 from casync_compat.oci.mergedtree import Inode, MergedTree
 from casync_compat.oci.places import Place
 from casync_compat.oci.selection import Found, look_up
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
+from casync_compat.oci.spec.descriptor import Platform
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.tar import members
 from casync_compat.store.base import ChunkSource
 from casync_compat.transfer import OrderedPool

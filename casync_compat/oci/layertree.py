@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from casync_compat.oci.attributes import stored_attributes, stored_mode, stored_mtime, stored_owner
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar import HARD_LINK, UNKNOWN, Member, clean_path
 from casync_compat.oci.tarfields import SparseMap
 from casync_compat.oci.tarmember import stored_ranges

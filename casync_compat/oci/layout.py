@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from casync_compat.errors import FileError
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.oci import media
 from casync_compat.oci.blobfile import FileStream
-from casync_compat.oci.blobs import MANIFEST_LIMIT
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, parse_json
-from casync_compat.oci.errors import ImageError
-from casync_compat.oci.manifest import parse_document
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import parse_document
 
 if TYPE_CHECKING:
     pass

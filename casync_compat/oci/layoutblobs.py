@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, UsageError, show_path
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.oci.blobs import MANIFEST_LIMIT, BlobSource, Check
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, parse_json
-from casync_compat.oci.errors import BlobCorrupt, BlobMissing, ImageError
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource, Check
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from casync_compat.errors import show_path
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError
 
 __all__ = ["IMPLIED_MODE", "MAX_LINKS", "Inode", "MergedTree"]
 

@@ -19,12 +19,12 @@ from casync_compat.closing import Closing
 from casync_compat.compression import CompressionError, decompress
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError
-from casync_compat.oci.blobs import BlobSource
 from casync_compat.oci.copying import write_at
-from casync_compat.oci.descriptor import Descriptor
-from casync_compat.oci.errors import BlobCorrupt
 from casync_compat.oci.layertar import make_spool
-from casync_compat.oci.packindex import ChunkPlace, PackIndex
+from casync_compat.oci.spec.blobs import BlobSource
+from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.oci.spec.errors import BlobCorrupt
+from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex
 from casync_compat.store.base import checked
 from casync_compat.transfer import OrderedPool
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkMissing
-from casync_compat.oci import media
-from casync_compat.oci.blobs import BlobSink, BlobSource
 from casync_compat.oci.chunkspool import ChunkSpool
-from casync_compat.oci.descriptor import BlobDigest, Descriptor
-from casync_compat.oci.packindex import ChunkPlace, PackIndex, PackRow, pack_table
 from casync_compat.oci.packsource import PackSource
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import BlobSink, BlobSource
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, PackRow, pack_table
 from casync_compat.transfer import OrderedPool
 
 __all__ = ["PACK_SIZE", "BasePacks", "Packed", "pack_size", "write_packs"]

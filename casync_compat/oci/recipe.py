@@ -18,8 +18,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from casync_compat.compression import CompressionError, decompress
-from casync_compat.oci.descriptor import BlobDigest
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.recipeformat import (
     COPY,
     FRAME,
@@ -32,6 +30,8 @@ from casync_compat.oci.recipeformat import (
     RecipeLimits,
     Varints,
 )
+from casync_compat.oci.spec.descriptor import BlobDigest
+from casync_compat.oci.spec.errors import ImageError
 from catar.archive import RandomAccess
 
 __all__ = ["Recipe", "RecipeLimits", "rebuild", "rebuild_checked"]

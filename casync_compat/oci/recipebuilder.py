@@ -6,7 +6,6 @@ import struct
 from typing import TYPE_CHECKING
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.descriptor import BlobDigest
 from casync_compat.oci.recipeformat import (
     COPY,
     FRAME,
@@ -19,6 +18,7 @@ from casync_compat.oci.recipeformat import (
     put_varint,
     zigzag,
 )
+from casync_compat.oci.spec.descriptor import BlobDigest
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

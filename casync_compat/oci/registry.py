@@ -21,8 +21,8 @@ from casync_compat.oci.credentials import Credential, Credentials
 from casync_compat.oci.endpoint import Access, Endpoint
 from casync_compat.oci.exchange import Clock, Exchange
 from casync_compat.oci.http import Request, Response, Transport, is_loopback
-from casync_compat.oci.reference import Reference
 from casync_compat.oci.repository import Repository
+from casync_compat.oci.spec.reference import Reference
 from casync_compat.oci.traffic import Traffic
 
 __all__ = ["Clock", "RegistryClient", "Repository", "Traffic", "open_repository"]

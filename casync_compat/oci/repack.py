@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from casync_compat.compression import Compression
-from casync_compat.oci import media
 from casync_compat.oci.chunkspool import ChunkSpool
-from casync_compat.oci.descriptor import Descriptor
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.manifest import ImageIndex
 from casync_compat.oci.packwriter import BasePacks, write_packs
 from casync_compat.oci.places import WritablePlace
 from casync_compat.oci.selection import look_up
-from casync_compat.oci.wrapper import Wrapper
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageIndex
+from casync_compat.oci.spec.wrapper import Wrapper
 
 __all__ = ["Repacked", "repack"]
 

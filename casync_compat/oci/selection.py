@@ -13,11 +13,11 @@ import platform as machine
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from casync_compat.oci import media
-from casync_compat.oci.descriptor import Descriptor, Platform
-from casync_compat.oci.errors import ImageError
-from casync_compat.oci.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document
 from casync_compat.oci.places import Place
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import Descriptor, Platform
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document
 
 __all__ = ["Choice", "Found", "host_platform", "look_into", "look_up"]
 

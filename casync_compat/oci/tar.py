@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tarfields import (
     BLOCK,
     SPECIAL_MAX,

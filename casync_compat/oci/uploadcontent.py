@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Self
 
-from casync_compat.oci.blobs import BlobSource, Check
-from casync_compat.oci.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.http import Body
+from casync_compat.oci.spec.blobs import BlobSource, Check
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

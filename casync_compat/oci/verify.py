@@ -16,18 +16,18 @@ from dataclasses import dataclass, field
 from casync_compat.compression import CompressionError, decompress
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import CasyncError, ChunkCorrupt
-from casync_compat.oci import media
 from casync_compat.oci.blobfile import FileStream
-from casync_compat.oci.blobs import MANIFEST_LIMIT
 from casync_compat.oci.copy import walk
-from casync_compat.oci.descriptor import Descriptor
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.layout import Layout
-from casync_compat.oci.manifest import ImageConfig
-from casync_compat.oci.packindex import ChunkPlace, PackIndex, parse_pack_table, table_size
 from casync_compat.oci.places import Place
 from casync_compat.oci.selection import look_up
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
+from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageConfig
+from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, parse_pack_table, table_size
 from casync_compat.store.base import ChunkSource, checked
 from casync_compat.transfer import OrderedPool
 from catar.errors import CatarError

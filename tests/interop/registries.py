@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 from filesystems import lacking
 
-from casync_compat.oci.reference import Reference
 from casync_compat.oci.registry import Repository, open_repository
+from casync_compat.oci.spec.reference import Reference
 
 USER, PASSWORD = "joe", "secret"
 _HTPASSWD = f"{USER}:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n"

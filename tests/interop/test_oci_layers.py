@@ -19,9 +19,9 @@ from interop.tools import Tool
 from test_oci import rawtar
 from test_oci.rawtar import BytesView, MemorySink
 
-from casync_compat.oci.descriptor import BlobDigest
 from casync_compat.oci.layers import LayerPlan, plan_layer, verify
 from casync_compat.oci.recipe import Recipe
+from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.tar import members
 from casync_compat.oci.tarview import TarView
 from catar.flags import flag_names

@@ -19,7 +19,7 @@ from interop.tools import ROOT
 from test_oci import strategies
 from test_oci.rawtar import BytesView
 
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar import Member, members
 
 LARGEST = 1 << 26

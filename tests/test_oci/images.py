@@ -16,10 +16,10 @@ from pathlib import Path
 
 import zstandard
 
-from casync_compat.oci import media
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, Platform, canonical_json
 from casync_compat.oci.layout import Layout
-from casync_compat.oci.manifest import ImageIndex, ImageManifest
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform, canonical_json
+from casync_compat.oci.spec.manifest import ImageIndex, ImageManifest
 
 __all__ = ["Built", "blob_file", "build", "build_index", "flip", "layer", "layout_at", "noise"]
 

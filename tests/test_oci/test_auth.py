@@ -10,8 +10,8 @@ from test_oci.fake_registry import TOKENS, FakeRegistry
 from test_oci.test_credentials import entry, write
 
 from casync_compat.oci.auth import Challenge, parse_challenges
-from casync_compat.oci.descriptor import Descriptor
-from casync_compat.oci.errors import AccessDenied, RegistryError
+from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.oci.spec.errors import AccessDenied, RegistryError
 
 DATA = b"some bytes"
 BLOB = Descriptor.of("application/octet-stream", DATA)

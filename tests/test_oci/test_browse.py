@@ -15,14 +15,14 @@ from test_oci.images import build, layout_at, noise
 from test_oci.opened import BOTH, NESTED, converted, opened, tar
 from test_oci.strategies import nasty_tars
 
-from casync_compat.oci.blobs import MANIFEST_LIMIT
 from casync_compat.oci.browse import json_line, list_path, long_line, name_line, read_file
 from casync_compat.oci.convert import ConvertOptions, convert
-from casync_compat.oci.descriptor import Descriptor
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.imagetree import ImageTree
 from casync_compat.oci.layout import FileStream, Layout
-from casync_compat.oci.media import PACK_TYPES
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
+from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.media import PACK_TYPES
 
 
 @dataclass

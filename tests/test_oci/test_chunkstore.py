@@ -22,7 +22,7 @@ from casync_compat.oci.chunkstore import (
     open_index,
     publish_index,
 )
-from casync_compat.oci.errors import BlobMissing, ImageError
+from casync_compat.oci.spec.errors import BlobMissing, ImageError
 from catar.flags import DEFAULT
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

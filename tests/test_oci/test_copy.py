@@ -13,14 +13,14 @@ from test_oci.images import blob_file, build, flip, layer, layout_at, noise
 
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.errors import CasyncError
-from casync_compat.oci import media
 from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.copy import copy_image, walk
-from casync_compat.oci.errors import BlobMissing, ImageError
 from casync_compat.oci.export import ExportOptions, export
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.layout import Layout
 from casync_compat.oci.selection import look_up
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.errors import BlobMissing, ImageError
 from casync_compat.store.memory import MemoryStore
 
 DUAL = ConvertOptions(sizes=ChunkSizes(1024, 4096, 16384), jobs=2)

@@ -11,7 +11,7 @@ import zstandard
 from test_oci.images import noise
 
 from casync_compat.oci.decompress import decompressed
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError
 
 DATA = noise(300_000) + bytes(5_000_000)
 

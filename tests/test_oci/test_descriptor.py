@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casync_compat.oci.blobs import Check, check_blob
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, Platform, canonical_json, parse_json
-from casync_compat.oci.errors import BlobCorrupt, ImageError
+from casync_compat.oci.spec.blobs import Check, check_blob
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform, canonical_json, parse_json
+from casync_compat.oci.spec.errors import BlobCorrupt, ImageError
 
 EMPTY = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 """The empty JSON object's digest, as the image specification gives it."""

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from test_oci.images import Built, build, layer, layout_at
 
-from casync_compat.oci import media
-from casync_compat.oci.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.docker_archive import ArchiveImage, DockerArchive, write_docker_archive
-from casync_compat.oci.errors import BlobCorrupt, BlobMissing, ImageError
-from casync_compat.oci.manifest import ImageManifest
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
+from casync_compat.oci.spec.manifest import ImageManifest
 
 TARS = [layer({"a": b"one"}), layer({"b": b"two" * 1000})]
 

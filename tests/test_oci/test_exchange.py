@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from test_oci.fake_registry import HOST, STORAGE, FakeRegistry
 
-from casync_compat.oci.descriptor import Descriptor
-from casync_compat.oci.errors import RegistryError
 from casync_compat.oci.http import TransportError, is_loopback
+from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.oci.spec.errors import RegistryError
 
 DATA = b"some bytes"
 BLOB = Descriptor.of("application/octet-stream", DATA)

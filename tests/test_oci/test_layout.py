@@ -12,10 +12,10 @@ import pytest
 from test_oci.images import blob_file, build, flip, layer, layout_at
 
 from casync_compat.errors import UsageError
-from casync_compat.oci import media
-from casync_compat.oci.descriptor import BlobDigest, Descriptor
-from casync_compat.oci.errors import BlobCorrupt, BlobMissing, ImageError
 from casync_compat.oci.layout import Layout
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
 
 DATA = bytes(range(256)) * 9000
 BLOB = Descriptor.of("a/b", DATA)

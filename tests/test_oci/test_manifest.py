@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from casync_compat.oci import media
-from casync_compat.oci.descriptor import Descriptor, Platform
-from casync_compat.oci.errors import ImageError
-from casync_compat.oci.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import Descriptor, Platform
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document
 
 CONFIG = Descriptor.of(media.OCI_CONFIG, b"config")
 LAYER = Descriptor.of(media.OCI_LAYER_GZIP, b"layer")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.merge import MergeLimits, Merger
 from casync_compat.oci.mergedtree import Inode, MergedTree
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar import HARD_LINK, UNKNOWN, Member
 
 REG, DIR, LNK, CHR = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR

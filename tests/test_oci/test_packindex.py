@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casync_compat.digest import ChunkId
-from casync_compat.oci.descriptor import BlobDigest, Descriptor
-from casync_compat.oci.errors import ImageError
-from casync_compat.oci.packindex import (
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.packindex import (
     MAX_CHUNKS,
     MAX_PACKS,
     ChunkPlace,

@@ -14,11 +14,11 @@ from casync_compat.chunker.params import ChunkSizes
 from casync_compat.errors import CasyncError
 from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.copy import copy_image
-from casync_compat.oci.descriptor import Platform
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.export import ExportOptions, export
 from casync_compat.oci.layout import Layout
 from casync_compat.oci.selection import look_up
+from casync_compat.oci.spec.descriptor import Platform
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.verify import verify_image
 
 DUAL = ConvertOptions(sizes=ChunkSizes(1024, 4096, 16384), jobs=2)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.descriptor import BlobDigest
-from casync_compat.oci.reference import Reference, parse_reference
+from casync_compat.oci.spec.descriptor import BlobDigest
+from casync_compat.oci.spec.reference import Reference, parse_reference
 
 DIGEST = BlobDigest("sha256", "ab" * 32)
 

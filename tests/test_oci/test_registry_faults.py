@@ -8,10 +8,10 @@ from test_oci.fake_registry import FakeRegistry
 
 from casync_compat.errors import CasyncError
 from casync_compat.oci.auth import parse_challenges
-from casync_compat.oci.descriptor import Descriptor, canonical_json
 from casync_compat.oci.http import TransportError
 from casync_compat.oci.manifeststore import MANIFEST_TYPES
 from casync_compat.oci.repository import Repository
+from casync_compat.oci.spec.descriptor import Descriptor, canonical_json
 
 BLOBS = [b"{}", b"small", bytes(range(256)) * 12_000]
 MANIFEST = MANIFEST_TYPES[0]

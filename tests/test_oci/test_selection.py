@@ -10,14 +10,15 @@ import pytest
 from test_oci.images import Built, build, build_index, layer, layout_at
 
 from casync_compat.errors import UsageError
-from casync_compat.oci import media, selection
-from casync_compat.oci.descriptor import Descriptor, Platform
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci import selection
 from casync_compat.oci.layout import Layout
-from casync_compat.oci.manifest import ImageIndex
 from casync_compat.oci.places import Places
-from casync_compat.oci.reference import parse_reference
 from casync_compat.oci.selection import Found, host_platform, look_up
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import Descriptor, Platform
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageIndex
+from casync_compat.oci.spec.reference import parse_reference
 
 
 @pytest.fixture

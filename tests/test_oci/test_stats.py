@@ -11,7 +11,7 @@ from test_oci.images import build, layer, layout_at, noise
 from casync_compat.chunker import ChunkSizes
 from casync_compat.cli import main
 from casync_compat.oci.convert import ConvertOptions, convert
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.stats import measure, table, to_json
 
 SIZES = [ChunkSizes.parse("4K"), ChunkSizes.parse("64K")]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from test_oci import rawtar, strategies
 from test_oci.rawtar import END, GNU, USTAR, V7, BytesView
 
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar import (
     HARD_LINK,
     UNKNOWN,

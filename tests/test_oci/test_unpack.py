@@ -13,14 +13,14 @@ from test_oci.images import blob_file, flip, layout_at
 from test_oci.opened import BOTH, NESTED, converted, opened, tar
 
 from casync_compat.errors import CasyncError, FileError
-from casync_compat.oci.errors import ImageError
 from casync_compat.oci.imagetree import ImageTree
-from casync_compat.oci.manifest import ImageManifest
 from casync_compat.oci.merge import MergeLimits
-from casync_compat.oci.runtime import Rootless, Users, runtime_config
 from casync_compat.oci.selection import look_up
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageManifest
+from casync_compat.oci.spec.runtime import Rootless, Users, runtime_config
+from casync_compat.oci.spec.wrapper import Wrapper
 from casync_compat.oci.unpack import UnpackOptions, unpack
-from casync_compat.oci.wrapper import Wrapper
 
 IS_ROOT = os.geteuid() == 0
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 from test_oci.fake_registry import FakeRegistry
 
-from casync_compat.oci.blobs import BlobStream
-from casync_compat.oci.descriptor import Descriptor
-from casync_compat.oci.errors import BlobCorrupt, BlobMissing, RegistryError
 from casync_compat.oci.http import TransportError
 from casync_compat.oci.repository import Repository
+from casync_compat.oci.spec.blobs import BlobStream
+from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, RegistryError
 
 MIB = 1 << 20
 DATA = bytes(range(256)) * 4096 * 10  # 10 MiB
@@ -312,8 +312,8 @@ class TestBorrow:
 def _login(client: object, name: str) -> Repository:
     from test_oci.fake_registry import HOST
 
-    from casync_compat.oci.reference import Reference
     from casync_compat.oci.registry import RegistryClient
+    from casync_compat.oci.spec.reference import Reference
 
     assert isinstance(client, RegistryClient)
     return client.repository(Reference("docker", HOST, name), username="joe", password="secret")

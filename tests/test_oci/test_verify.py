@@ -16,20 +16,21 @@ from test_oci.images import blob_file, build, flip, layer, layout_at, noise
 
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.errors import UsageError
-from casync_compat.oci import media, packwriter
+from casync_compat.oci import packwriter
 from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.copy import copy_image, walk
-from casync_compat.oci.descriptor import Descriptor
-from casync_compat.oci.errors import BlobCorrupt, BlobError, ImageError
 from casync_compat.oci.export import ExportOptions, export
 from casync_compat.oci.gc import collect
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.inspect import inspect_image
 from casync_compat.oci.layout import Layout
-from casync_compat.oci.manifest import ImageManifest
-from casync_compat.oci.packindex import ChunkPlace, PackIndex
 from casync_compat.oci.repack import repack
 from casync_compat.oci.selection import look_up
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobError, ImageError
+from casync_compat.oci.spec.manifest import ImageManifest
+from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex
 from casync_compat.oci.verify import verify_image
 from casync_compat.store.memory import MemoryStore
 

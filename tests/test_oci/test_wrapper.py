@@ -12,11 +12,11 @@ import pytest
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.compression import Compression
 from casync_compat.digest import Digest
-from casync_compat.oci import media
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, Platform
-from casync_compat.oci.errors import ImageError
-from casync_compat.oci.manifest import ImageManifest
-from casync_compat.oci.wrapper import LayerBlobs, LayerConfig, Wrapper, WrapperConfig
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageManifest
+from casync_compat.oci.spec.wrapper import LayerBlobs, LayerConfig, Wrapper, WrapperConfig
 
 
 def blob(media_type: str, name: str = "") -> Descriptor:

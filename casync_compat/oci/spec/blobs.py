@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from casync_compat.oci.descriptor import BlobDigest, Descriptor
-from casync_compat.oci.errors import BlobCorrupt
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.spec.errors import BlobCorrupt
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 from casync_compat.chunker.params import MAX_CHUNK_SIZE
 from casync_compat.digest import ChunkId
-from casync_compat.oci.descriptor import BlobDigest, Descriptor
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.spec.errors import ImageError
 
 __all__ = [
     "MAX_CHUNKS",

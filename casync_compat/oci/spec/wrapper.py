@@ -17,10 +17,10 @@ from casync_compat.chunker.params import ChunkSizes
 from casync_compat.compression import Compression
 from casync_compat.digest import Digest
 from casync_compat.errors import UsageError
-from casync_compat.oci import media
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, Platform, canonical_json, parse_json
-from casync_compat.oci.errors import ImageError
-from casync_compat.oci.manifest import ImageManifest
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform, canonical_json, parse_json
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.manifest import ImageManifest
 
 __all__ = ["LayerBlobs", "LayerConfig", "Wrapper", "WrapperConfig"]
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError
 
 if TYPE_CHECKING:
     from hashlib import _Hash

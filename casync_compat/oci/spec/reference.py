@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.descriptor import BlobDigest
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.descriptor import BlobDigest
+from casync_compat.oci.spec.errors import ImageError
 
 __all__ = ["Reference", "parse_reference"]
 

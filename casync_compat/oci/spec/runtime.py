@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError
 
 __all__ = ["Identity", "Rootless", "Users", "runtime_config"]
 

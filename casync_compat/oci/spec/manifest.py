@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from casync_compat.oci import media
-from casync_compat.oci.descriptor import BlobDigest, Descriptor, Platform, canonical_json, parse_json
-from casync_compat.oci.errors import ImageError
+from casync_compat.oci.spec import media
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform, canonical_json, parse_json
+from casync_compat.oci.spec.errors import ImageError
 
 __all__ = ["ImageConfig", "ImageIndex", "ImageManifest", "parse_document"]
 
