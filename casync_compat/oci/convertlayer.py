@@ -15,10 +15,10 @@ from casync_compat.chunker.params import ChunkSizes
 from casync_compat.digest import Digest
 from casync_compat.index import Index, digest_bits
 from casync_compat.oci.chunkspool import ChunkSpool
-from casync_compat.oci.layers import Unrepresentable, plan_layer, verify
 from casync_compat.oci.layertar import LayerTar
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.tar.plan import Unrepresentable, plan_layer, verify
 from casync_compat.sinks import ChunkingSink
 from catar.flags import select
 

@@ -30,7 +30,7 @@ from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, canonical_json, parse_json
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest, parse_document
-from casync_compat.oci.tar import HARD_LINK, members
+from casync_compat.oci.tar.reader import HARD_LINK, members
 from casync_compat.oci.views import FileView
 
 if TYPE_CHECKING:

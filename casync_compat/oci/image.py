@@ -21,14 +21,14 @@ from casync_compat.errors import FormatError
 from casync_compat.index import Index
 from casync_compat.oci.packsource import PackSource
 from casync_compat.oci.places import Place
-from casync_compat.oci.recipe import Recipe, rebuild_checked
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageManifest
 from casync_compat.oci.spec.packindex import MAX_CHUNKS, PACK_INDEX_LIMIT, PackIndex
 from casync_compat.oci.spec.wrapper import Wrapper, WrapperConfig
-from casync_compat.oci.tarview import TarView
+from casync_compat.oci.tar.recipe import Recipe, rebuild_checked
+from casync_compat.oci.tar.view import TarView
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.layered import Layered
 from catar.archive import RandomAccess

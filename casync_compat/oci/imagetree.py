@@ -30,7 +30,7 @@ from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.descriptor import Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
-from casync_compat.oci.tar import members
+from casync_compat.oci.tar.reader import members
 from casync_compat.store.base import ChunkSource
 from casync_compat.transfer import OrderedPool
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
-from casync_compat.oci.decompress import decompressed
 from casync_compat.oci.docker_archive import DockerArchive
 from casync_compat.oci.layout import Layout
 from casync_compat.oci.spec.blobs import BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.tar.decompress import decompressed
 from casync_compat.oci.views import FileView
 from casync_compat.transfer import Sequencer
 

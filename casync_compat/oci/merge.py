@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from casync_compat.errors import show_path
 from casync_compat.oci.mergedtree import MAX_LINKS, Inode, MergedTree
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.tar import HARD_LINK, UNKNOWN, Member, clean_path
+from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member, clean_path
 
 __all__ = ["MergeLimits", "Merger"]
 

@@ -19,7 +19,7 @@ from casync_compat.oci.merge import MergeLimits, Merger
 from casync_compat.oci.mergedtree import Inode, MergedTree
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.tar import members
+from casync_compat.oci.tar.reader import members
 from catar.archive import RandomAccess
 
 __all__ = ["squash"]

@@ -19,7 +19,6 @@ from casync_compat.closing import Closing
 from casync_compat.compression import Compression, compress
 from casync_compat.digest import Digest
 from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.layers import Unrepresentable, plan_layer
 from casync_compat.oci.layertar import open_layer_tar
 from casync_compat.oci.places import Place
 from casync_compat.oci.selection import look_up
@@ -27,7 +26,8 @@ from casync_compat.oci.sharing import Sharing
 from casync_compat.oci.spec.descriptor import BlobDigest, Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
-from casync_compat.oci.tar import members
+from casync_compat.oci.tar.plan import Unrepresentable, plan_layer
+from casync_compat.oci.tar.reader import members
 from casync_compat.progress import ProgressCallback, Reporter, human_size
 from casync_compat.slabs import Slab, SlabWriter
 from casync_compat.transfer import Sequencer

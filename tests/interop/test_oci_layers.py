@@ -19,11 +19,11 @@ from interop.tools import Tool
 from test_oci import rawtar
 from test_oci.rawtar import BytesView, MemorySink
 
-from casync_compat.oci.layers import LayerPlan, plan_layer, verify
-from casync_compat.oci.recipe import Recipe
 from casync_compat.oci.spec.descriptor import BlobDigest
-from casync_compat.oci.tar import members
-from casync_compat.oci.tarview import TarView
+from casync_compat.oci.tar.plan import LayerPlan, plan_layer, verify
+from casync_compat.oci.tar.reader import members
+from casync_compat.oci.tar.recipe import Recipe
+from casync_compat.oci.tar.view import TarView
 from catar.flags import flag_names
 
 FORMATS = ["v7", "oldgnu", "gnu", "ustar", "posix"]

@@ -20,7 +20,7 @@ from test_oci import strategies
 from test_oci.rawtar import BytesView
 
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.tar import Member, members
+from casync_compat.oci.tar.reader import Member, members
 
 LARGEST = 1 << 26
 PEER = Path(__file__).parent / "peers" / "gotar"

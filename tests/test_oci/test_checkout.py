@@ -21,10 +21,10 @@ from casync_compat.errors import CasyncError, FileError, UsageError
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.oci.checkout import CheckoutOptions, CheckoutResult, Link, checkout
 from casync_compat.oci.layersource import WrappedLayer
-from casync_compat.oci.recipe import Recipe
-from casync_compat.oci.recipebuilder import RecipeBuilder
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.tar.recipe import Recipe
+from casync_compat.oci.tar.recipebuilder import RecipeBuilder
 from casync_compat.oci.unpack import unpack
 
 BIG = tar(*(rawtar.file(b"f%d" % n, noise(20_000, n), mtime=n) for n in range(30)))

@@ -10,8 +10,8 @@ import pytest
 import zstandard
 from test_oci.images import noise
 
-from casync_compat.oci.decompress import decompressed
 from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.tar.decompress import decompressed
 
 DATA = noise(300_000) + bytes(5_000_000)
 

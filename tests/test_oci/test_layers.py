@@ -14,12 +14,19 @@ from test_oci import rawtar, strategies
 from test_oci.rawtar import END, BytesView, MemorySink
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.layers import LayerLimits, LayerPlan, Unrepresentable, layer_flags, plan_layer, verify
-from casync_compat.oci.recipe import Recipe, rebuild, rebuild_checked
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.tar import HARD_LINK, Member, TarLimits, clean_path, members
-from casync_compat.oci.tarview import TarView
+from casync_compat.oci.tar.plan import (
+    LayerLimits,
+    LayerPlan,
+    Unrepresentable,
+    layer_flags,
+    plan_layer,
+    verify,
+)
+from casync_compat.oci.tar.reader import HARD_LINK, Member, TarLimits, clean_path, members
+from casync_compat.oci.tar.recipe import Recipe, rebuild, rebuild_checked
+from casync_compat.oci.tar.view import TarView
 from catar.flags import flag_names
 from catar.records import AclDefault, AclEntry, DirectoryEnd, Node, XAttr
 from catar.walker import Walker

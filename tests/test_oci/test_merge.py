@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from casync_compat.oci.merge import MergeLimits, Merger
 from casync_compat.oci.mergedtree import Inode, MergedTree
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.tar import HARD_LINK, UNKNOWN, Member
+from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member
 
 REG, DIR, LNK, CHR = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from test_oci.rawtar import BytesView
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.recipe import Recipe, RecipeLimits, rebuild, rebuild_checked
-from casync_compat.oci.recipebuilder import RecipeBuilder
-from casync_compat.oci.recipeformat import FRAME, HEAD, MAGIC, SKIPPABLE, put_varint, zigzag
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.tarview import Extent, TarView
+from casync_compat.oci.tar.recipe import Recipe, RecipeLimits, rebuild, rebuild_checked
+from casync_compat.oci.tar.recipebuilder import RecipeBuilder
+from casync_compat.oci.tar.recipeformat import FRAME, HEAD, MAGIC, SKIPPABLE, put_varint, zigzag
+from casync_compat.oci.tar.view import Extent, TarView
 
 CATAR = bytes(range(256)) * 40
 DIGEST = BlobDigest.of(b"")

@@ -22,7 +22,7 @@ from casync_compat.oci.mergedtree import MergedTree
 from casync_compat.oci.selection import look_up
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.squash import squash
-from casync_compat.oci.tar import members
+from casync_compat.oci.tar.reader import members
 from casync_compat.oci.verify import verify_image
 
 SQUASH = ConvertOptions(sizes=ChunkSizes(1024, 4096, 16384), jobs=2, squash=True)

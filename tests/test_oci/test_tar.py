@@ -13,7 +13,8 @@ from test_oci import rawtar, strategies
 from test_oci.rawtar import END, GNU, USTAR, V7, BytesView
 
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.tar import (
+from casync_compat.oci.tar.fields import FieldError, number, pax_integer, pax_records, pax_time
+from casync_compat.oci.tar.reader import (
     HARD_LINK,
     UNKNOWN,
     Member,
@@ -22,7 +23,6 @@ from casync_compat.oci.tar import (
     clean_path,
     members,
 )
-from casync_compat.oci.tarfields import FieldError, number, pax_integer, pax_records, pax_time
 
 
 def read(tar: bytes) -> list[Member]:

@@ -16,7 +16,7 @@ import stat
 from typing import Any
 
 from casync_compat.fs import acl
-from casync_compat.oci.tar import Member
+from casync_compat.oci.tar.reader import Member
 from catar.flags import FeatureFlags
 from catar.grammar import check_node, check_xattr
 from catar.records import AclDefault, AclEntry, Node, XAttr

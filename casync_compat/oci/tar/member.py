@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from casync_compat.oci.tarfields import SparseMap, pax_integer, pax_time
+from casync_compat.oci.tar.fields import SparseMap, pax_integer, pax_time
 
 __all__ = ["HARD_LINK", "UNKNOWN", "Member", "clean_path", "merge_records"]
 

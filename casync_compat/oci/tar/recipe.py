@@ -6,7 +6,8 @@
 
 A recipe is a list of splices: bytes of its own (tar headers, verbatim), ranges of the catar, runs of zeros. It is not
 trusted: every range is checked against the catar's size and every length against limits before anything is made of it.
-`casync_compat.oci.recipebuilder` writes recipes, `casync_compat.oci.tarview` reads a tar at any offset through one.
+`casync_compat.oci.tar.recipebuilder` writes recipes, `casync_compat.oci.tar.view` reads a tar at any offset through
+one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from casync_compat.compression import CompressionError, decompress
-from casync_compat.oci.recipeformat import (
+from casync_compat.oci.spec.descriptor import BlobDigest
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.tar.recipeformat import (
     COPY,
     FRAME,
     HEAD,
@@ -30,8 +33,6 @@ from casync_compat.oci.recipeformat import (
     RecipeLimits,
     Varints,
 )
-from casync_compat.oci.spec.descriptor import BlobDigest
-from casync_compat.oci.spec.errors import ImageError
 from catar.archive import RandomAccess
 
 __all__ = ["Recipe", "RecipeLimits", "rebuild", "rebuild_checked"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from casync_compat.oci.recipe import Recipe
-from casync_compat.oci.recipeformat import COPY
+from casync_compat.oci.tar.recipe import Recipe
+from casync_compat.oci.tar.recipeformat import COPY
 from catar.archive import RandomAccess
 
 __all__ = ["Extent", "TarView"]

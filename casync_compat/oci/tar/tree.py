@@ -14,11 +14,11 @@ import stat
 from dataclasses import dataclass
 from typing import Any
 
-from casync_compat.oci.attributes import stored_attributes, stored_mode, stored_mtime, stored_owner
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.tar import HARD_LINK, UNKNOWN, Member, clean_path
-from casync_compat.oci.tarfields import SparseMap
-from casync_compat.oci.tarmember import stored_ranges
+from casync_compat.oci.tar.attributes import stored_attributes, stored_mode, stored_mtime, stored_owner
+from casync_compat.oci.tar.fields import SparseMap
+from casync_compat.oci.tar.member import stored_ranges
+from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member, clean_path
 from catar.grammar import MAX_DEPTH, check_device
 
 __all__ = ["LOST", "PLANNED", "Entry", "LayerLimits", "LayerTree", "Unrepresentable"]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.tarfields import (
+from casync_compat.oci.tar.fields import (
     BLOCK,
     SPECIAL_MAX,
     FieldError,
@@ -32,7 +32,7 @@ from casync_compat.oci.tarfields import (
     sparse_map_in_header,
     text,
 )
-from casync_compat.oci.tarmember import HARD_LINK, UNKNOWN, Member, clean_path, merge_records
+from casync_compat.oci.tar.member import HARD_LINK, UNKNOWN, Member, clean_path, merge_records
 from catar.archive import RandomAccess
 
 __all__ = ["HARD_LINK", "UNKNOWN", "Member", "TarLimits", "TarReader", "clean_path", "members"]

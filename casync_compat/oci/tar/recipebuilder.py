@@ -1,4 +1,4 @@
-"""Writes tar recipes; `casync_compat.oci.recipe` reads them."""
+"""Writes tar recipes; `casync_compat.oci.tar.recipe` reads them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import struct
 from typing import TYPE_CHECKING
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.recipeformat import (
+from casync_compat.oci.spec.descriptor import BlobDigest
+from casync_compat.oci.tar.recipeformat import (
     COPY,
     FRAME,
     HEAD,
@@ -18,7 +19,6 @@ from casync_compat.oci.recipeformat import (
     put_varint,
     zigzag,
 )
-from casync_compat.oci.spec.descriptor import BlobDigest
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

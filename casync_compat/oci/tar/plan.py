@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.layertree import LOST, PLANNED, Entry, LayerLimits, LayerTree, Unrepresentable
-from casync_compat.oci.recipe import Recipe, rebuild_checked
-from casync_compat.oci.recipebuilder import RecipeBuilder
-from casync_compat.oci.recipeformat import LITERALS_MAX
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.tar import TarLimits, TarReader
+from casync_compat.oci.tar.reader import TarLimits, TarReader
+from casync_compat.oci.tar.recipe import Recipe, rebuild_checked
+from casync_compat.oci.tar.recipebuilder import RecipeBuilder
+from casync_compat.oci.tar.recipeformat import LITERALS_MAX
+from casync_compat.oci.tar.tree import LOST, PLANNED, Entry, LayerLimits, LayerTree, Unrepresentable
 from casync_compat.sinks import Sink
 from catar.archive import RandomAccess
 from catar.encoder import Encoder

@@ -1,0 +1,1 @@
+"""Tars to the byte: members, trees of them, and the recipe by which a catar becomes the same tar again."""
