@@ -19,7 +19,7 @@ from typing import Any
 
 from casync_compat.errors import show_path
 from casync_compat.oci.imagetree import ImageTree
-from casync_compat.oci.mergedtree import Inode
+from casync_compat.oci.rootfs.mergedtree import Inode
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.textform import KIND_WORDS, escape, ls_mode, shown_path
 

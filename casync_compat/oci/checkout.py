@@ -21,11 +21,11 @@ from enum import Enum
 
 from casync_compat.digest import Digest
 from casync_compat.errors import FileError, UsageError, show_path
-from casync_compat.oci.filestore import FileStore, Kept
-from casync_compat.oci.freshdir import FreshDirectory
+from casync_compat.fs.freshdir import FreshDirectory
 from casync_compat.oci.imagetree import ImageTree
-from casync_compat.oci.mergedtree import Inode
-from casync_compat.oci.rootfs import Metadata, RootWriter
+from casync_compat.oci.rootfs.filestore import FileStore, Kept
+from casync_compat.oci.rootfs.mergedtree import Inode
+from casync_compat.oci.rootfs.writer import Metadata, RootWriter
 from casync_compat.oci.unpack import Filler, regular_files
 from casync_compat.progress import ProgressCallback, Reporter
 

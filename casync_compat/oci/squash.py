@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from casync_compat.oci.layertar import LAYER_LIMIT, LayerTar, make_spool, write_spool
-from casync_compat.oci.merge import MergeLimits, Merger
-from casync_compat.oci.mergedtree import Inode, MergedTree
+from casync_compat.oci.rootfs.merge import MergeLimits, Merger
+from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.reader import members

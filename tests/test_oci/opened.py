@@ -15,7 +15,7 @@ from test_oci.images import build, layout_at
 
 from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.imagetree import ImageTree
-from casync_compat.oci.merge import MergeLimits
+from casync_compat.oci.rootfs.merge import MergeLimits
 
 __all__ = ["BOTH", "NESTED", "converted", "opened", "opened_again", "tar"]
 

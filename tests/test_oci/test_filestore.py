@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from casync_compat.digest import Digest
 from casync_compat.errors import FileError
-from casync_compat.oci.filestore import FileStore, Kept
-from casync_compat.oci.mergedtree import Inode
-from casync_compat.oci.rootfs import Metadata
-from casync_compat.oci.verity import measure, seal
+from casync_compat.oci.rootfs.filestore import FileStore, Kept
+from casync_compat.oci.rootfs.mergedtree import Inode
+from casync_compat.oci.rootfs.verity import measure, seal
+from casync_compat.oci.rootfs.writer import Metadata
 
 DATA = b"contents " * 1000
 CONTENT = Digest.BLAKE3.of(DATA)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casync_compat.oci.merge import MergeLimits, Merger
-from casync_compat.oci.mergedtree import Inode, MergedTree
+from casync_compat.oci.rootfs.merge import MergeLimits, Merger
+from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member
 

@@ -1,4 +1,4 @@
-"""The merged tree of an image: inodes by name, to be walked and looked up. `casync_compat.oci.merge` makes it.
+"""The merged tree of an image: inodes by name, to be walked and looked up. `casync_compat.oci.rootfs.merge` makes it.
 
 >>> tree.find(b"/bin/sh").parts
 >>> for path, inode in tree.walk(): ...

@@ -16,7 +16,7 @@ layer, or had it before this layer's whiteouts; its other header fields count fo
 What differs: a name with `..` in it is an error rather than cut off at the root, a hard link to itself does nothing,
 and a directory that was whited out and only implied by the same layer is not left with its former owner and mode.
 
-Payload is never read, nothing is written; `casync_compat.oci.rootfs` does that.
+Payload is never read, nothing is written; `casync_compat.oci.rootfs.writer` does that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from casync_compat.errors import show_path
-from casync_compat.oci.mergedtree import MAX_LINKS, Inode, MergedTree
+from casync_compat.oci.rootfs.mergedtree import MAX_LINKS, Inode, MergedTree
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member, clean_path
 

@@ -5,7 +5,7 @@
 
 The directory is made here and is nobody else's until it is complete: every entry is made by its single name from a
 descriptor of its directory, no symlink is ever followed, nothing that exists is opened. That is what keeps hostile
-trees inside, together with `casync_compat.oci.merge`, which gives out no name that is a path.
+trees inside, together with `casync_compat.oci.rootfs.merge`, which gives out no name that is a path.
 
 Unlike `casync_compat.fs.apply`, which updates trees from archives, it knows hard links, attributes of all kinds and
 names space for more than archives hold, and it never meets anything that was there before. For root, whatever the
@@ -24,7 +24,7 @@ from contextlib import suppress
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.left_out import LeftOut
-from casync_compat.oci.mergedtree import Inode, MergedTree
+from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 
 __all__ = ["HOST_ATTRIBUTES", "Fill", "Metadata", "Place", "RootWriter"]
 

@@ -33,10 +33,10 @@ from casync_compat.closing import Closing
 from casync_compat.digest import Digest
 from casync_compat.errors import FileError
 from casync_compat.oci.copying import CANNOT, clone, copy_range, data_ranges, write_at
-from casync_compat.oci.filecache import FileCache, Row, Stamp
-from casync_compat.oci.mergedtree import Inode
-from casync_compat.oci.rootfs import HOST_ATTRIBUTES, Metadata
-from casync_compat.oci.verity import measure, seal
+from casync_compat.oci.rootfs.filecache import FileCache, Row, Stamp
+from casync_compat.oci.rootfs.mergedtree import Inode
+from casync_compat.oci.rootfs.verity import measure, seal
+from casync_compat.oci.rootfs.writer import HOST_ATTRIBUTES, Metadata
 
 __all__ = ["FileStore", "Kept"]
 

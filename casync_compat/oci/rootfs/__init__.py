@@ -1,0 +1,1 @@
+"""Layers merged into one tree, and that tree written to a fresh directory."""
