@@ -21,8 +21,8 @@ from casync_compat.store.layered import Layered
 from casync_compat.store.local import LocalStore
 
 if TYPE_CHECKING:
-    from casync_compat.oci.chunkstore import RegistryChunkStore
-    from casync_compat.oci.registry import RegistryClient
+    from casync_compat.oci.registry.chunkstore import RegistryChunkStore
+    from casync_compat.oci.registry.client import RegistryClient
 
 __all__ = [
     "Scheme",
@@ -109,7 +109,7 @@ def open_chunk_store(
     """A store to write to, wherever it is."""
     if not in_registry(locator):
         return open_store(locator, compression)
-    from casync_compat.oci import chunkstore  # lazily, as is all that knows registries
+    from casync_compat.oci.registry import chunkstore  # lazily, as is all that knows registries
 
     username, password = _registry_login()
     return chunkstore.open_chunk_store(
@@ -149,7 +149,7 @@ def input_path(locator: str) -> bytes:
     """
     if not in_registry(locator):
         return local_path(locator)
-    from casync_compat.oci import chunkstore
+    from casync_compat.oci.registry import chunkstore
 
     username, password = _registry_login()
     repository, name = chunkstore.open_index(
@@ -171,7 +171,7 @@ def index_output(locator: str | None) -> Iterator[bytes | None]:
     if locator is None or not in_registry(locator):
         yield None if locator is None else local_path(locator)
         return
-    from casync_compat.oci import chunkstore
+    from casync_compat.oci.registry import chunkstore
 
     username, password = _registry_login()
     repository, name = chunkstore.open_index(
@@ -185,7 +185,7 @@ def index_output(locator: str | None) -> Iterator[bytes | None]:
 
 @functools.cache
 def _registry_client() -> RegistryClient:
-    from casync_compat.oci.registry import RegistryClient
+    from casync_compat.oci.registry.client import RegistryClient
 
     def warn(text: str) -> None:
         import sys

@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin
 
-from casync_compat.oci.auth import Authorizer, parse_challenges
 from casync_compat.oci.http import Headers, Request, Transport, TransportError, origin
+from casync_compat.oci.registry.auth import Authorizer, parse_challenges
 from casync_compat.oci.spec.errors import RegistryError
 from casync_compat.oci.traffic import Answer, CountedBody, Meter, Traffic
 

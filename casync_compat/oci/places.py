@@ -23,7 +23,7 @@ from casync_compat.oci.spec.reference import Reference
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from casync_compat.oci.registry import RegistryClient
+    from casync_compat.oci.registry.client import RegistryClient
 
 __all__ = ["DEFAULT_TAG", "Place", "Places", "WritablePlace"]
 
@@ -145,7 +145,7 @@ class Places(Closing):
     def client(self) -> RegistryClient:
         """The client that all registries are asked with."""
         if self._client is None:
-            from casync_compat.oci.registry import RegistryClient  # lazily: it needs urllib3, an extra
+            from casync_compat.oci.registry.client import RegistryClient  # lazily: it needs urllib3, an extra
 
             self._client = RegistryClient(
                 environ=self._environ, insecure=self._insecure, warn=self._warn, on_bytes=self._on_bytes

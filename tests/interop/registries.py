@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from filesystems import lacking
 
-from casync_compat.oci.registry import Repository, open_repository
+from casync_compat.oci.registry.client import Repository, open_repository
 from casync_compat.oci.spec.reference import Reference
 
 USER, PASSWORD = "joe", "secret"

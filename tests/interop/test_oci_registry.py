@@ -18,9 +18,14 @@ from interop.tools import Tool, better_than_casync
 
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkMissing
-from casync_compat.oci.chunkstore import RegistryChunkStore, fetch_index, open_chunk_store, open_index
-from casync_compat.oci.registry import RegistryClient
-from casync_compat.oci.repository import Repository
+from casync_compat.oci.registry.chunkstore import (
+    RegistryChunkStore,
+    fetch_index,
+    open_chunk_store,
+    open_index,
+)
+from casync_compat.oci.registry.client import RegistryClient
+from casync_compat.oci.registry.repository import Repository
 from casync_compat.oci.spec.descriptor import Descriptor, canonical_json
 from casync_compat.oci.spec.errors import AccessDenied, BlobCorrupt, BlobMissing, RegistryError
 from casync_compat.oci.spec.reference import Reference

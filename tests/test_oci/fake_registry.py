@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from casync_compat.oci.exchange import Clock
 from casync_compat.oci.http import Headers, Request, TransportError
-from casync_compat.oci.registry import RegistryClient, Repository
+from casync_compat.oci.registry.client import RegistryClient, Repository
 from casync_compat.oci.spec.reference import Reference
 
 HOST = "registry.test"

@@ -9,7 +9,7 @@ import pytest
 from test_oci.fake_registry import TOKENS, FakeRegistry
 from test_oci.test_credentials import entry, write
 
-from casync_compat.oci.auth import Challenge, parse_challenges
+from casync_compat.oci.registry.auth import Challenge, parse_challenges
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import AccessDenied, RegistryError
 

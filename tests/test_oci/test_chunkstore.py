@@ -14,7 +14,7 @@ from casync_compat.compression import Compression, compress
 from casync_compat.digest import ChunkId
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FormatError, UsageError
 from casync_compat.index import IndexBuilder
-from casync_compat.oci.chunkstore import (
+from casync_compat.oci.registry.chunkstore import (
     RegistryChunkStore,
     fetch_index,
     is_registry_locator,

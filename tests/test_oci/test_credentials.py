@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.credentials import Credential, Credentials
+from casync_compat.oci.registry.credentials import Credential, Credentials
 
 
 def entry(user: str, password: str = "secret") -> dict[str, str]:

@@ -10,8 +10,8 @@ from test_oci.fake_registry import HOST, FakeRegistry, digest
 
 from casync_compat.errors import CasyncError, UsageError
 from casync_compat.oci.http import TransportError
-from casync_compat.oci.manifeststore import MANIFEST_TYPES
-from casync_compat.oci.registry import RegistryClient, open_repository
+from casync_compat.oci.registry.client import RegistryClient, open_repository
+from casync_compat.oci.registry.manifests import MANIFEST_TYPES
 from casync_compat.oci.spec.descriptor import Descriptor, canonical_json
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError, RegistryError
 from casync_compat.oci.spec.reference import Reference, parse_reference

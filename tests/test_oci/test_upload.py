@@ -9,7 +9,7 @@ import pytest
 from test_oci.fake_registry import FakeRegistry
 
 from casync_compat.oci.http import TransportError
-from casync_compat.oci.repository import Repository
+from casync_compat.oci.registry.repository import Repository
 from casync_compat.oci.spec.blobs import BlobStream
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, RegistryError
@@ -312,7 +312,7 @@ class TestBorrow:
 def _login(client: object, name: str) -> Repository:
     from test_oci.fake_registry import HOST
 
-    from casync_compat.oci.registry import RegistryClient
+    from casync_compat.oci.registry.client import RegistryClient
     from casync_compat.oci.spec.reference import Reference
 
     assert isinstance(client, RegistryClient)

@@ -14,15 +14,15 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
-from casync_compat.oci.download import Downloads, RegistryStream
-from casync_compat.oci.endpoint import Access
-from casync_compat.oci.manifeststore import ManifestStore
+from casync_compat.oci.registry.download import Downloads, RegistryStream
+from casync_compat.oci.registry.endpoint import Access
+from casync_compat.oci.registry.manifests import ManifestStore
+from casync_compat.oci.registry.upload import Uploads
+from casync_compat.oci.registry.uploadcontent import Spool, UploadContent, content_of, spooled
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, ImageError
 from casync_compat.oci.traffic import Traffic
-from casync_compat.oci.upload import Uploads
-from casync_compat.oci.uploadcontent import Spool, UploadContent, content_of, spooled
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urljoin
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.endpoint import Access
 from casync_compat.oci.exchange import ATTEMPTS
 from casync_compat.oci.http import BytesBody, TransportError, origin, read_all
+from casync_compat.oci.registry.endpoint import Access
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, check_blob
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError, RegistryError

@@ -13,9 +13,9 @@ import threading
 from collections import OrderedDict
 from typing import IO, Self
 
-from casync_compat.oci.endpoint import Access
 from casync_compat.oci.exchange import ATTEMPTS
 from casync_compat.oci.http import TransportError
+from casync_compat.oci.registry.endpoint import Access
 from casync_compat.oci.spec.blobs import Check
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, RegistryError

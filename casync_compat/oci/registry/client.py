@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
-from casync_compat.oci.auth import Authorizer
-from casync_compat.oci.credentials import Credential, Credentials
-from casync_compat.oci.endpoint import Access, Endpoint
 from casync_compat.oci.exchange import Clock, Exchange
 from casync_compat.oci.http import Request, Response, Transport, is_loopback
-from casync_compat.oci.repository import Repository
+from casync_compat.oci.registry.auth import Authorizer
+from casync_compat.oci.registry.credentials import Credential, Credentials
+from casync_compat.oci.registry.endpoint import Access, Endpoint
+from casync_compat.oci.registry.repository import Repository
 from casync_compat.oci.spec.reference import Reference
 from casync_compat.oci.traffic import Traffic
 

@@ -20,7 +20,7 @@ from casync_compat.compression import Compression, CompressionError, compress, d
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError
 from casync_compat.index import Index
-from casync_compat.oci.artifacts import (
+from casync_compat.oci.registry.artifacts import (
     BLOB_TYPE,
     CHUNK_TYPE,
     EMPTY_CONFIG,
@@ -31,7 +31,7 @@ from casync_compat.oci.artifacts import (
     chunk_manifest,
     index_manifest,
 )
-from casync_compat.oci.registry import RegistryClient, Repository
+from casync_compat.oci.registry.client import RegistryClient, Repository
 from casync_compat.oci.spec.blobs import check_blob
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError

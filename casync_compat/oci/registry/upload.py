@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import quote, urlsplit
 
-from casync_compat.oci.auth import scope
-from casync_compat.oci.endpoint import Access
 from casync_compat.oci.exchange import ATTEMPTS, is_temporary
 from casync_compat.oci.http import Body, Headers
+from casync_compat.oci.registry.auth import scope
+from casync_compat.oci.registry.endpoint import Access
+from casync_compat.oci.registry.uploadcontent import UploadContent
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import AccessDenied, RegistryError
 from casync_compat.oci.traffic import Answer
-from casync_compat.oci.uploadcontent import UploadContent
 
 __all__ = ["Uploads"]
 

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit
 
-from casync_compat.oci.auth import Authorizer, Challenge, parse_challenges, scope
-from casync_compat.oci.credentials import DOCKER_HUB
 from casync_compat.oci.exchange import Exchange
 from casync_compat.oci.http import Body, Request, TransportError, origin, read_all
+from casync_compat.oci.registry.auth import Authorizer, Challenge, parse_challenges, scope
+from casync_compat.oci.registry.credentials import DOCKER_HUB
 from casync_compat.oci.spec.descriptor import parse_json
 from casync_compat.oci.spec.errors import ImageError, RegistryError
 from casync_compat.oci.traffic import Answer

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from casync_compat.oci.credentials import Credential
 from casync_compat.oci.http import BytesBody, Request, Response, TransportError, is_loopback, read_all
+from casync_compat.oci.registry.credentials import Credential
 from casync_compat.oci.spec.descriptor import parse_json
 from casync_compat.oci.spec.errors import AccessDenied, ImageError, RegistryError
 

@@ -1,0 +1,1 @@
+"""Registries: blobs, manifests and tags over HTTP; who asks, and a registry as a chunk store."""
