@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from casync_compat.cli._location import open_store
 from casync_compat.cli._progress import ProgressLine, human_size
 from casync_compat.errors import UsageError
-from casync_compat.oci.places import DEFAULT_TAG, Places
+from casync_compat.oci.places.opened import DEFAULT_TAG, Places
 from casync_compat.oci.spec.descriptor import Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.reference import Reference, parse_reference

@@ -8,7 +8,7 @@ import os
 from casync_compat.cli._progress import human_size
 from casync_compat.errors import UsageError
 from casync_compat.oci.gc import collect
-from casync_compat.oci.layout import Layout
+from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.reference import parse_reference
 

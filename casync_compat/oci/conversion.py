@@ -24,8 +24,8 @@ from casync_compat.oci.convertlayer import LayerOptions, LayerResult, convert_la
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.layertar import LAYER_LIMIT, LayerTar, open_layer_tar
 from casync_compat.oci.packwriter import BasePacks, write_packs
-from casync_compat.oci.places import Place, WritablePlace
-from casync_compat.oci.selection import Choice
+from casync_compat.oci.places.opened import Place, WritablePlace
+from casync_compat.oci.places.selection import Choice
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from casync_compat.oci.conversion import Conversion, Converted, ConvertOptions
 from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.places import Place, WritablePlace
-from casync_compat.oci.selection import Found, look_into, look_up
+from casync_compat.oci.places.opened import Place, WritablePlace
+from casync_compat.oci.places.selection import Found, look_into, look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import BlobError, ImageError

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from casync_compat.digest import ChunkId
 from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.places import Place, WritablePlace
-from casync_compat.oci.selection import Found, look_up
+from casync_compat.oci.places.opened import Place, WritablePlace
+from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from casync_compat.errors import CasyncError
-from casync_compat.oci.docker_archive import ArchiveImage, write_docker_archive
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.layertar import LAYER_LIMIT
-from casync_compat.oci.places import Place, WritablePlace
-from casync_compat.oci.selection import Found, look_up
+from casync_compat.oci.places.docker_archive import ArchiveImage, write_docker_archive
+from casync_compat.oci.places.opened import Place, WritablePlace
+from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError

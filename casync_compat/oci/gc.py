@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from casync_compat.errors import FileError, UsageError
-from casync_compat.oci.layout import STAGING_PREFIX, Layout
+from casync_compat.oci.places.layout import STAGING_PREFIX, Layout
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json

@@ -22,10 +22,10 @@ from casync_compat.oci.ahead import Ahead
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.layersource import LayerSource, PlainLayer, WrappedLayer
 from casync_compat.oci.layertar import LayerTar, open_layer_tar
-from casync_compat.oci.places import Place
+from casync_compat.oci.places.opened import Place
+from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.rootfs.merge import MergeLimits, Merger
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
-from casync_compat.oci.selection import Found, look_up
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.descriptor import Platform
 from casync_compat.oci.spec.errors import ImageError

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
-from casync_compat.oci.docker_archive import DockerArchive
-from casync_compat.oci.layout import Layout
+from casync_compat.oci.places.docker_archive import DockerArchive
+from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec.blobs import BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError

@@ -16,8 +16,8 @@ from casync_compat.compression import Compression
 from casync_compat.oci.chunkspool import ChunkSpool
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.packwriter import BasePacks, write_packs
-from casync_compat.oci.places import WritablePlace
-from casync_compat.oci.selection import look_up
+from casync_compat.oci.places.opened import WritablePlace
+from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import ImageError

@@ -20,8 +20,8 @@ from casync_compat.compression import Compression, compress
 from casync_compat.digest import Digest
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.layertar import open_layer_tar
-from casync_compat.oci.places import Place
-from casync_compat.oci.selection import look_up
+from casync_compat.oci.places.opened import Place
+from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.sharing import Sharing
 from casync_compat.oci.spec.descriptor import BlobDigest, Platform
 from casync_compat.oci.spec.errors import ImageError

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import zstandard
 
-from casync_compat.oci.layout import Layout
+from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform, canonical_json
 from casync_compat.oci.spec.manifest import ImageIndex, ImageManifest

@@ -23,11 +23,11 @@ from casync_compat.errors import CasyncError
 from casync_compat.index import Index
 from casync_compat.oci import convertlayer
 from casync_compat.oci.convert import ConvertOptions, ConvertResult, convert
-from casync_compat.oci.docker_archive import DockerArchive
 from casync_compat.oci.export import ExportOptions, LayerCompression, export, export_archive
 from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.layout import Layout
-from casync_compat.oci.selection import look_up
+from casync_compat.oci.places.docker_archive import DockerArchive
+from casync_compat.oci.places.layout import Layout
+from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError

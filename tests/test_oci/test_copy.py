@@ -17,8 +17,8 @@ from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.copy import copy_image, walk
 from casync_compat.oci.export import ExportOptions, export
 from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.layout import Layout
-from casync_compat.oci.selection import look_up
+from casync_compat.oci.places.layout import Layout
+from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.errors import BlobMissing, ImageError
 from casync_compat.store.memory import MemoryStore

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_oci.images import Built, build, layer, layout_at
 
-from casync_compat.oci.docker_archive import ArchiveImage, DockerArchive, write_docker_archive
+from casync_compat.oci.places.docker_archive import ArchiveImage, DockerArchive, write_docker_archive
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError

@@ -19,9 +19,9 @@ from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.export import ExportOptions, export
 from casync_compat.oci.image import WrappedImage
 from casync_compat.oci.inspect import inspect_image
-from casync_compat.oci.layout import Layout
+from casync_compat.oci.places.layout import Layout
+from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.repack import repack
-from casync_compat.oci.selection import look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.verify import verify_image

@@ -12,7 +12,7 @@ import pytest
 from test_oci.images import blob_file, build, flip, layer, layout_at
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.layout import Layout
+from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError

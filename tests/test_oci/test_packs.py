@@ -17,9 +17,9 @@ from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, StoreError
 from casync_compat.oci import packwriter
 from casync_compat.oci.chunkspool import ChunkSpool
-from casync_compat.oci.layout import Layout
 from casync_compat.oci.packsource import PackSource, plan_fetches
 from casync_compat.oci.packwriter import BasePacks, Packed, pack_size, write_packs
+from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.errors import BlobCorrupt
 from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, parse_pack_table

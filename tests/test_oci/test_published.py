@@ -15,8 +15,8 @@ from casync_compat.errors import CasyncError
 from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.copy import copy_image
 from casync_compat.oci.export import ExportOptions, export
-from casync_compat.oci.layout import Layout
-from casync_compat.oci.selection import look_up
+from casync_compat.oci.places.layout import Layout
+from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec.descriptor import Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.verify import verify_image

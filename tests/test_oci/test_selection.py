@@ -10,10 +10,10 @@ import pytest
 from test_oci.images import Built, build, build_index, layer, layout_at
 
 from casync_compat.errors import UsageError
-from casync_compat.oci import selection
-from casync_compat.oci.layout import Layout
-from casync_compat.oci.places import Places
-from casync_compat.oci.selection import Found, host_platform, look_up
+from casync_compat.oci.places import selection
+from casync_compat.oci.places.layout import Layout
+from casync_compat.oci.places.opened import Places
+from casync_compat.oci.places.selection import Found, host_platform, look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError

@@ -14,8 +14,8 @@ from test_oci.opened import BOTH, NESTED, converted, opened, tar
 
 from casync_compat.errors import CasyncError, FileError
 from casync_compat.oci.imagetree import ImageTree
+from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.rootfs.merge import MergeLimits
-from casync_compat.oci.selection import look_up
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageManifest
 from casync_compat.oci.spec.runtime import Rootless, Users, runtime_config

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
-from casync_compat.oci.docker_archive import DockerArchive
-from casync_compat.oci.layout import Layout
+from casync_compat.oci.places.docker_archive import DockerArchive
+from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec.blobs import BlobSink, BlobSource, Tags
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.reference import Reference

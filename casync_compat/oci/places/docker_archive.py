@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.oci.blobfile import FileStream
+from casync_compat.oci.places.blobfile import FileStream
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, canonical_json, parse_json

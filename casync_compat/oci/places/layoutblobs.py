@@ -1,7 +1,7 @@
 """The blobs of an OCI layout, and the locks that its writers and its garbage collection share.
 
 Blobs appear by a rename, whole and synced, and are taken over from another layout by a reflink or a hard link where the
-file system can. Manifests and tags are the business of `casync_compat.oci.layout`.
+file system can. Manifests and tags are the business of `casync_compat.oci.places.layout`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-from casync_compat.oci.blobfile import FileStream, StagedFile
+from casync_compat.oci.places.blobfile import FileStream, StagedFile
 
 __all__ = ["STAGING_PREFIX", "LayoutBlobs"]
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from casync_compat.errors import FileError
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.oci.blobfile import FileStream
+from casync_compat.oci.places.blobfile import FileStream
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
@@ -31,7 +31,7 @@ from casync_compat.oci.spec.manifest import parse_document
 
 if TYPE_CHECKING:
     pass
-from casync_compat.oci.layoutblobs import STAGING_PREFIX, LayoutBlobs
+from casync_compat.oci.places.layoutblobs import STAGING_PREFIX, LayoutBlobs
 
 __all__ = ["STAGING_PREFIX", "FileStream", "Layout"]
 

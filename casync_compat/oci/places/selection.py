@@ -13,7 +13,7 @@ import platform as machine
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from casync_compat.oci.places import Place
+from casync_compat.oci.places.opened import Place
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError

@@ -1,0 +1,1 @@
+"""Where images are: layouts, docker archives, registries, opened by their names."""
