@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from casync_compat.chunker.params import parse_size
 from casync_compat.cli._oci import chunk_store, display, platform_of
-from casync_compat.oci.imagetree import ImageTree
+from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.places.opened import Places
 from casync_compat.oci.rootfs.merge import MergeLimits
 from casync_compat.oci.spec.reference import Reference

@@ -3,7 +3,7 @@
 Each verb of `pycasync oci` is a module with one function of its name, or near it:
 
     >>> from casync_compat.oci.convert import convert
-    >>> from casync_compat.oci.conversion import ConvertOptions
+    >>> from casync_compat.oci.image.conversion import ConvertOptions
     >>> from casync_compat.oci.places.opened import Places
     >>> from casync_compat.oci.spec.reference import parse_reference
     >>> source, target = parse_reference("oci:images:app"), parse_reference("docker://host/app:1")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from casync_compat.errors import show_path
-from casync_compat.oci.imagetree import ImageTree
+from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs.mergedtree import Inode
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.textform import KIND_WORDS, escape, ls_mode, shown_path

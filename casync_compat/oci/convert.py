@@ -15,8 +15,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from casync_compat.oci.conversion import Conversion, Converted, ConvertOptions
-from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.image.conversion import Conversion, Converted, ConvertOptions
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.opened import Place, WritablePlace
 from casync_compat.oci.places.selection import Found, look_into, look_up
 from casync_compat.oci.spec import media

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from casync_compat.digest import ChunkId
-from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.opened import Place, WritablePlace
 from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.spec import media

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from casync_compat.errors import CasyncError
-from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.layertar import LAYER_LIMIT
+from casync_compat.oci.image.layertar import LAYER_LIMIT
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.docker_archive import ArchiveImage, write_docker_archive
 from casync_compat.oci.places.opened import Place, WritablePlace
 from casync_compat.oci.places.selection import Found, look_up

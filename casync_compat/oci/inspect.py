@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.opened import Place
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec.manifest import ImageManifest

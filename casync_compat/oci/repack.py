@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from casync_compat.compression import Compression
-from casync_compat.oci.chunkspool import ChunkSpool
-from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.packwriter import BasePacks, write_packs
+from casync_compat.oci.image.chunkspool import ChunkSpool
+from casync_compat.oci.image.packwriter import BasePacks, write_packs
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.opened import WritablePlace
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec import media

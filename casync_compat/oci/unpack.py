@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from casync_compat.errors import FileError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.freshdir import FreshDirectory
-from casync_compat.oci.imagetree import ImageTree
+from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 from casync_compat.oci.rootfs.writer import Metadata, RootWriter
 from casync_compat.oci.spec.descriptor import parse_json

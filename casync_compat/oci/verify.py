@@ -17,7 +17,7 @@ from casync_compat.compression import CompressionError, decompress
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import CasyncError, ChunkCorrupt
 from casync_compat.oci.copy import walk
-from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.blobfile import FileStream
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.places.opened import Place

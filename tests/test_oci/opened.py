@@ -14,7 +14,7 @@ from test_oci import rawtar
 from test_oci.images import build, layout_at
 
 from casync_compat.oci.convert import ConvertOptions, convert
-from casync_compat.oci.imagetree import ImageTree
+from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs.merge import MergeLimits
 
 __all__ = ["BOTH", "NESTED", "converted", "opened", "opened_again", "tar"]

@@ -17,7 +17,7 @@ from test_oci.strategies import nasty_tars
 
 from casync_compat.oci.browse import json_line, list_path, long_line, name_line, read_file
 from casync_compat.oci.convert import ConvertOptions, convert
-from casync_compat.oci.imagetree import ImageTree
+from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.places.layout import FileStream, Layout
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.descriptor import Descriptor

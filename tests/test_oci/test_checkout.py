@@ -20,7 +20,7 @@ from casync_compat.chunker.params import ChunkSizes
 from casync_compat.errors import CasyncError, FileError, UsageError
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.oci.checkout import CheckoutOptions, CheckoutResult, Link, checkout
-from casync_compat.oci.layersource import WrappedLayer
+from casync_compat.oci.image.layersource import WrappedLayer
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.recipe import Recipe

@@ -21,10 +21,10 @@ from casync_compat.compression import Compression
 from casync_compat.digest import Digest
 from casync_compat.errors import CasyncError
 from casync_compat.index import Index
-from casync_compat.oci import convertlayer
 from casync_compat.oci.convert import ConvertOptions, ConvertResult, convert
 from casync_compat.oci.export import ExportOptions, LayerCompression, export, export_archive
-from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.image import convertlayer
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.docker_archive import DockerArchive
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.places.selection import look_up

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import casync_compat.oci
-from casync_compat.oci import image, layertar, packsource, packwriter
+from casync_compat.oci.image import layertar, packsource, packwriter
+from casync_compat.oci.image import wrapped as image
 from casync_compat.oci.spec import media, packindex
 
 README = (Path(casync_compat.oci.__file__).parent / "README.md").read_text()

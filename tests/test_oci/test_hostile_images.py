@@ -17,7 +17,7 @@ from casync_compat.chunker.params import ChunkSizes
 from casync_compat.errors import CasyncError
 from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.export import ExportOptions, export
-from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.inspect import inspect_image
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.places.selection import look_up

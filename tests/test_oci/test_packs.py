@@ -15,10 +15,10 @@ from test_oci.images import blob_file, flip, layout_at, noise
 from casync_compat.compression import Compression, decompress
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, StoreError
-from casync_compat.oci import packwriter
-from casync_compat.oci.chunkspool import ChunkSpool
-from casync_compat.oci.packsource import PackSource, plan_fetches
-from casync_compat.oci.packwriter import BasePacks, Packed, pack_size, write_packs
+from casync_compat.oci.image import packwriter
+from casync_compat.oci.image.chunkspool import ChunkSpool
+from casync_compat.oci.image.packsource import PackSource, plan_fetches
+from casync_compat.oci.image.packwriter import BasePacks, Packed, pack_size, write_packs
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.errors import BlobCorrupt

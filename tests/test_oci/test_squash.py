@@ -16,12 +16,12 @@ from test_oci.strategies import any_tars
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.export import ExportOptions, export
-from casync_compat.oci.image import WrappedImage
+from casync_compat.oci.image.squash import squash
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.rootfs.merge import Merger
 from casync_compat.oci.rootfs.mergedtree import MergedTree
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.squash import squash
 from casync_compat.oci.tar.reader import members
 from casync_compat.oci.verify import verify_image
 

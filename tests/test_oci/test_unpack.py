@@ -13,7 +13,7 @@ from test_oci.images import blob_file, flip, layout_at
 from test_oci.opened import BOTH, NESTED, converted, opened, tar
 
 from casync_compat.errors import CasyncError, FileError
-from casync_compat.oci.imagetree import ImageTree
+from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.rootfs.merge import MergeLimits
 from casync_compat.oci.spec.errors import ImageError

@@ -4,7 +4,7 @@
     >>> config = WrapperConfig.parse(config_bytes, where)
     >>> config.check(wrapper, where)
 
-No IO: blobs are fetched by `casync_compat.oci.image`.
+No IO: blobs are fetched by `casync_compat.oci.image.wrapped`.
 """
 
 from __future__ import annotations

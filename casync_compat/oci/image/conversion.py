@@ -19,11 +19,12 @@ from casync_compat.chunker.params import ChunkSizes
 from casync_compat.compression import Compression
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.index import Index
-from casync_compat.oci.chunkspool import ChunkSpool
-from casync_compat.oci.convertlayer import LayerOptions, LayerResult, convert_layer
-from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.layertar import LAYER_LIMIT, LayerTar, open_layer_tar
-from casync_compat.oci.packwriter import BasePacks, write_packs
+from casync_compat.oci.image.chunkspool import ChunkSpool
+from casync_compat.oci.image.convertlayer import LayerOptions, LayerResult, convert_layer
+from casync_compat.oci.image.layertar import LAYER_LIMIT, LayerTar, open_layer_tar
+from casync_compat.oci.image.packwriter import BasePacks, write_packs
+from casync_compat.oci.image.squash import squash
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.opened import Place, WritablePlace
 from casync_compat.oci.places.selection import Choice
 from casync_compat.oci.spec import media
@@ -31,7 +32,6 @@ from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.spec.wrapper import LayerBlobs, LayerConfig, Wrapper, WrapperConfig
-from casync_compat.oci.squash import squash
 from casync_compat.progress import Reporter
 from casync_compat.store.base import ChunkSink
 from casync_compat.transfer import OrderedPool

@@ -20,7 +20,7 @@ from casync_compat.compression import CompressionError, decompress
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError
 from casync_compat.oci.copying import write_at
-from casync_compat.oci.layertar import make_spool
+from casync_compat.oci.image.layertar import make_spool
 from casync_compat.oci.spec.blobs import BlobSource
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt

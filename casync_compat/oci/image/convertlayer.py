@@ -14,8 +14,8 @@ from casync_compat.assemble import ChunkFetcher, ChunkStream, IndexReader
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.digest import Digest
 from casync_compat.index import Index, digest_bits
-from casync_compat.oci.chunkspool import ChunkSpool
-from casync_compat.oci.layertar import LayerTar
+from casync_compat.oci.image.chunkspool import ChunkSpool
+from casync_compat.oci.image.layertar import LayerTar
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.plan import Unrepresentable, plan_layer, verify

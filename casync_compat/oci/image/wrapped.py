@@ -19,7 +19,7 @@ from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId
 from casync_compat.errors import FormatError
 from casync_compat.index import Index
-from casync_compat.oci.packsource import PackSource
+from casync_compat.oci.image.packsource import PackSource
 from casync_compat.oci.places.opened import Place
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor

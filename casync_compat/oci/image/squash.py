@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from casync_compat.oci.layertar import LAYER_LIMIT, LayerTar, make_spool, write_spool
+from casync_compat.oci.image.layertar import LAYER_LIMIT, LayerTar, make_spool, write_spool
 from casync_compat.oci.rootfs.merge import MergeLimits, Merger
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 from casync_compat.oci.spec.descriptor import BlobDigest

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkMissing
-from casync_compat.oci.chunkspool import ChunkSpool
-from casync_compat.oci.packsource import PackSource
+from casync_compat.oci.image.chunkspool import ChunkSpool
+from casync_compat.oci.image.packsource import PackSource
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import BlobSink, BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor

@@ -18,10 +18,10 @@ from functools import cached_property
 
 from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId
-from casync_compat.oci.ahead import Ahead
-from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.layersource import LayerSource, PlainLayer, WrappedLayer
-from casync_compat.oci.layertar import LayerTar, open_layer_tar
+from casync_compat.oci.image.ahead import Ahead
+from casync_compat.oci.image.layersource import LayerSource, PlainLayer, WrappedLayer
+from casync_compat.oci.image.layertar import LayerTar, open_layer_tar
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.opened import Place
 from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.rootfs.merge import MergeLimits, Merger

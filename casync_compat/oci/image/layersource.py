@@ -8,8 +8,8 @@ from typing import Protocol
 
 from casync_compat.assemble import ChunkFetcher, IndexReader
 from casync_compat.digest import ChunkId
-from casync_compat.oci.image import WrappedImage
-from casync_compat.oci.layertar import LayerTar
+from casync_compat.oci.image.layertar import LayerTar
+from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.tar.view import TarView
 from casync_compat.store.base import ChunkSource
 from catar.archive import RandomAccess
