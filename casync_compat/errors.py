@@ -6,6 +6,8 @@
     ├── StoreError
     │   ├── ChunkMissing   no store has the chunk
     │   └── ChunkCorrupt   a store has it, but its bytes do not match its id
+    ├── RemoteError        a server refused, or could not be reached
+    │   └── AccessDenied   it wants (other) credentials
     └── FileError          a system call failed on a named file
 
 `str()` of each is the one line that a user is shown: what, where, and what to do where there is something to do.
@@ -17,11 +19,13 @@ from __future__ import annotations
 import os
 
 __all__ = [
+    "AccessDenied",
     "CasyncError",
     "ChunkCorrupt",
     "ChunkMissing",
     "FileError",
     "FormatError",
+    "RemoteError",
     "StoreError",
     "UsageError",
     "show_path",
@@ -112,3 +116,27 @@ class FileError(CasyncError):
         else:
             why = self.cause
         return f"{show_path(self.path)}: cannot {self.op}: {why}"
+
+
+class RemoteError(CasyncError):
+    """A server did not do what was asked, or could not be reached.
+
+    :ivar where: the server, registry or repository, as a user would name it
+    :ivar op: what was being done, as a verb phrase ("upload blob sha256:…")
+    :ivar status: the HTTP status, 0 when there was no answer
+    """
+
+    def __init__(self, where: str, op: str, why: str, status: int = 0) -> None:
+        super().__init__(where, op, why, status)
+        self.where = where
+        self.op = op
+        self.why = why
+        self.status = status
+
+    def __str__(self) -> str:
+        status = f" (HTTP {self.status})" if self.status else ""
+        return f"{self.where}: cannot {self.op}: {self.why}{status}"
+
+
+class AccessDenied(RemoteError):
+    """Credentials are missing, wrong, or not enough."""

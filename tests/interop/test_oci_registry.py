@@ -17,7 +17,7 @@ from interop.registries import PASSWORD, USER, RunningRegistry
 from interop.tools import Tool, better_than_casync
 
 from casync_compat.digest import ChunkId, Digest
-from casync_compat.errors import ChunkMissing
+from casync_compat.errors import AccessDenied, ChunkMissing, RemoteError
 from casync_compat.oci.registry.chunkstore import (
     RegistryChunkStore,
     fetch_index,
@@ -27,7 +27,7 @@ from casync_compat.oci.registry.chunkstore import (
 from casync_compat.oci.registry.client import RegistryClient
 from casync_compat.oci.registry.repository import Repository
 from casync_compat.oci.spec.descriptor import Descriptor, canonical_json
-from casync_compat.oci.spec.errors import AccessDenied, BlobCorrupt, BlobMissing, RegistryError
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing
 from casync_compat.oci.spec.reference import Reference
 
 pytestmark = better_than_casync
@@ -110,7 +110,7 @@ def test_resume_in_the_middle(registry: RunningRegistry) -> None:
     def unreliable(request: object, *, verify: bool) -> object:
         answer = send(request, verify=verify)  # type: ignore[arg-type]
         if request.method == "PATCH" and len(failed) < 2:  # type: ignore[attr-defined]
-            from casync_compat.oci.http import TransportError
+            from casync_compat.net.http import TransportError
 
             failed.append(answer)
             answer.close()
@@ -163,7 +163,7 @@ def test_a_manifest_comes_last(registry: RunningRegistry) -> None:
     data = canonical_json(
         {"schemaVersion": 2, "mediaType": MANIFEST, "config": blob.to_json(), "layers": [blob.to_json()]}
     )
-    with pytest.raises(RegistryError, match="MANIFEST_BLOB_UNKNOWN"):
+    with pytest.raises(RemoteError, match="MANIFEST_BLOB_UNKNOWN"):
         repository.put_tagged("v1", Descriptor.of(MANIFEST, data), data)
     assert repository.tags() == []
 
@@ -248,7 +248,7 @@ class TestTls:
 
     def test_untrusted(self, tls_registry: RunningRegistry) -> None:
         """A certificate that nobody vouches for is refused, in one line that says what to do."""
-        with pytest.raises(RegistryError) as caught:
+        with pytest.raises(RemoteError) as caught:
             tls_registry.open("a").tags()
         assert "certificate is not trusted" in str(caught.value)
         assert "SSL_CERT_FILE" in str(caught.value)
@@ -268,14 +268,14 @@ class TestTls:
         with RegistryClient(environ=environ) as client:
             port = tls_registry.host.rpartition(":")[2]
             repository = client.repository(Reference("docker", f"127.0.0.2:{port}", "a"))
-            with pytest.raises(RegistryError):
+            with pytest.raises(RemoteError):
                 repository.tags()
 
     def test_oci_https_does_not_fall_back(self, registry: RunningRegistry) -> None:
         """`oci+https://` means TLS, even on loopback."""
         with RegistryClient(environ={}) as client:
             store = open_chunk_store(f"oci+https://{registry.host}/a", client)
-            with pytest.raises(RegistryError, match="TLS"):
+            with pytest.raises(RemoteError, match="TLS"):
                 store.has(Digest.SHA256.of(b"x"))
 
 
@@ -283,7 +283,7 @@ def test_nobody_listens() -> None:
     """A wrong port is said at once."""
     with RegistryClient(environ={}) as client:
         repository = client.repository(Reference("docker", "127.0.0.1:1", "a"))
-        with pytest.raises(RegistryError, match="nobody listens"):
+        with pytest.raises(RemoteError, match="nobody listens"):
             repository.tags()
 
 

@@ -1,4 +1,4 @@
-"""A registry in memory, behind the seam of `casync_compat.oci.http`: no socket, no time, and faults on demand.
+"""A registry in memory, behind the seam of `casync_compat.net.http`: no socket, no time, and faults on demand.
 
 It keeps to the distribution specification where it does not say otherwise, and is strict where clients must be: wrong
 order of upload parts, a wrong digest, missing blobs of a manifest, missing rights are refused.
@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-from casync_compat.oci.exchange import Clock
-from casync_compat.oci.http import Headers, Request, TransportError
+from casync_compat.net.exchange import Clock
+from casync_compat.net.http import Headers, Request, TransportError
 from casync_compat.oci.registry.client import RegistryClient, Repository
 from casync_compat.oci.spec.reference import Reference
 

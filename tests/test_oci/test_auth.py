@@ -9,9 +9,9 @@ import pytest
 from test_oci.fake_registry import TOKENS, FakeRegistry
 from test_oci.test_credentials import entry, write
 
-from casync_compat.oci.registry.auth import Challenge, parse_challenges
+from casync_compat.errors import AccessDenied, RemoteError
+from casync_compat.net.authorizer import Challenge, parse_challenges
 from casync_compat.oci.spec.descriptor import Descriptor
-from casync_compat.oci.spec.errors import AccessDenied, RegistryError
 
 DATA = b"some bytes"
 BLOB = Descriptor.of("application/octet-stream", DATA)
@@ -161,7 +161,7 @@ def test_realm_without_tls() -> None:
         fake.open(login=True).tags()
     assert len(fake.seen) == 1
     fake.statuses = [(401, challenge)] * 2
-    with pytest.raises(RegistryError):  # the fake has no token server there, but it was asked
+    with pytest.raises(RemoteError):  # the fake has no token server there, but it was asked
         fake.open(login=True, insecure=True).tags()
 
 
@@ -172,7 +172,7 @@ def test_bad_answers_of_token_servers(answer: bytes) -> None:
     """Whatever is no token is an error without the answer in it."""
     fake = FakeRegistry(auth="bearer")
     fake._token = lambda seen, body: _answer(answer)  # type: ignore[assignment,method-assign]
-    with pytest.raises(RegistryError) as caught:
+    with pytest.raises(RemoteError) as caught:
         fake.open().tags()
     assert "SECRET" not in str(caught.value)
 
@@ -200,7 +200,7 @@ def test_identity_tokens_are_not_redirected(tmp_path: Path) -> None:
     path = write(tmp_path / "auth.json", {"auths": {"registry.test": {"identitytoken": "identity-token"}}})
     fake = FakeRegistry(auth="bearer")
     fake.statuses = [None, (307, {"Location": "https://evil.test/token"})]
-    with pytest.raises(RegistryError, match="redirects elsewhere"):
+    with pytest.raises(RemoteError, match="redirects elsewhere"):
         fake.open(environ={"REGISTRY_AUTH_FILE": path}).tags()
     assert {seen.host for seen in fake.seen} == {"registry.test", TOKENS}
 
@@ -209,6 +209,6 @@ def test_passwords_are_not_redirected() -> None:
     """Nor does another host get the password, when a token server redirects there."""
     fake = FakeRegistry(auth="bearer")
     fake.statuses = [None, (307, {"Location": "https://storage.test/token"})]
-    with pytest.raises(RegistryError):
+    with pytest.raises(RemoteError):
         fake.open(login=True).tags()
     assert [seen.host for seen in fake.seen if "Authorization" in seen.headers] == [TOKENS]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from test_oci.fake_registry import HOST, STORAGE, FakeRegistry
 
-from casync_compat.oci.http import TransportError, is_loopback
+from casync_compat.errors import RemoteError
+from casync_compat.net.http import TransportError, is_loopback
 from casync_compat.oci.spec.descriptor import Descriptor
-from casync_compat.oci.spec.errors import RegistryError
 
 DATA = b"some bytes"
 BLOB = Descriptor.of("application/octet-stream", DATA)
@@ -31,7 +31,7 @@ def test_passing_troubles(status: int) -> None:
 def test_lasting_troubles(status: int) -> None:
     """What will not pass is an error at once."""
     fake = with_blob(statuses=[(status, {})])
-    with pytest.raises(RegistryError) as caught:
+    with pytest.raises(RemoteError) as caught:
         fake.open().read(BLOB)
     assert caught.value.status == status
     assert len(fake.seen) == 1
@@ -40,7 +40,7 @@ def test_lasting_troubles(status: int) -> None:
 def test_it_gives_up() -> None:
     """After six attempts the trouble is told."""
     fake = with_blob(statuses=[(503, {})] * 6)
-    with pytest.raises(RegistryError, match="it is not available"):
+    with pytest.raises(RemoteError, match="it is not available"):
         fake.open().read(BLOB)
     assert len(fake.seen) == 6
 
@@ -59,7 +59,7 @@ def test_retry_after(value: str, seconds: float) -> None:
 def test_asked_for_too_much_patience() -> None:
     """An hour is not waited for: the user may have other plans."""
     fake = with_blob(statuses=[(429, {"Retry-After": "3600"})])
-    with pytest.raises(RegistryError, match="too many requests"):
+    with pytest.raises(RemoteError, match="too many requests"):
         fake.open().read(BLOB)
     assert fake.time.slept == []
 
@@ -76,7 +76,7 @@ def test_nobody_there() -> None:
     gone = TransportError("nobody listens", absent=True)
     fake = with_blob(statuses=[gone])
     repository = fake.open()
-    with pytest.raises(RegistryError, match="nobody listens"):
+    with pytest.raises(RemoteError, match="nobody listens"):
         repository.read(BLOB)
     assert repository.read(BLOB) == DATA
     fake.statuses = [gone, gone]
@@ -101,7 +101,7 @@ def test_refused_by_the_other_host() -> None:
     repository.read(BLOB)
     fake.seen.clear()
     fake.statuses = [None, (401, {"WWW-Authenticate": 'Basic realm="gimme"'})]
-    with pytest.raises(RegistryError) as caught:
+    with pytest.raises(RemoteError) as caught:
         repository.read(BLOB)
     assert caught.value.status == 401
     assert len(fake.seen) == 2
@@ -119,14 +119,14 @@ def test_refused_by_the_other_host() -> None:
 def test_bad_redirects(location: str, says: str) -> None:
     """Redirects out of TLS, to nowhere, or without end are errors."""
     fake = with_blob(statuses=[(307, {"Location": location})] * 100)
-    with pytest.raises(RegistryError, match=says):
+    with pytest.raises(RemoteError, match=says):
         fake.open().read(BLOB)
 
 
 def test_uploads_are_not_redirected_as_reads() -> None:
     """A POST that is answered with 302 must not become a GET."""
     fake = FakeRegistry(statuses=[None, *[(302, {"Location": "/elsewhere"})] * 100])
-    with pytest.raises(RegistryError, match="redirects a POST"):
+    with pytest.raises(RemoteError, match="redirects a POST"):
         fake.open().put(BLOB, [DATA])
 
 
@@ -155,7 +155,7 @@ def test_plain_http() -> None:
     fake = with_blob(tls=False)
     for host, insecure in [("localhost:5000", False), ("127.0.0.1", False), ("[::1]:5", False), (HOST, True)]:
         assert fake.open(host=host, insecure=insecure).read(BLOB) == DATA
-    with pytest.raises(RegistryError):
+    with pytest.raises(RemoteError):
         fake.open().read(BLOB)
 
 
@@ -163,7 +163,7 @@ def test_untrusted_certificates() -> None:
     """A certificate that is not trusted is an error, on loopback too, and never a reason to do without TLS."""
     fake = with_blob(trusted=False)
     for host in (HOST, "localhost:5000"):
-        with pytest.raises(RegistryError, match="certificate is not trusted"):
+        with pytest.raises(RemoteError, match="certificate is not trusted"):
             fake.open(host=host).read(BLOB)
     assert fake.seen == []
     assert fake.time.slept == []

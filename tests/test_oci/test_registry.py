@@ -8,12 +8,12 @@ import threading
 import pytest
 from test_oci.fake_registry import HOST, FakeRegistry, digest
 
-from casync_compat.errors import CasyncError, UsageError
-from casync_compat.oci.http import TransportError
+from casync_compat.errors import CasyncError, RemoteError, UsageError
+from casync_compat.net.http import TransportError
 from casync_compat.oci.registry.client import RegistryClient, open_repository
 from casync_compat.oci.registry.manifests import MANIFEST_TYPES
 from casync_compat.oci.spec.descriptor import Descriptor, canonical_json
-from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError, RegistryError
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
 from casync_compat.oci.spec.reference import Reference, parse_reference
 
 DATA = bytes(range(256)) * 4000
@@ -63,7 +63,7 @@ class TestReading:
         fake = with_blob(cuts=list(cuts), ranges=ranges)
         repository = fake.open()
         if len(cuts) > 5 and not ranges:
-            with pytest.raises(RegistryError, match="connection reset"):
+            with pytest.raises(RemoteError, match="connection reset"):
                 repository.read(BLOB, len(DATA))
             return
         assert repository.read(BLOB, len(DATA)) == DATA
@@ -320,10 +320,10 @@ class TestManifests:
         """What the registry says against a manifest comes through, and no tag is there afterwards."""
         descriptor, data = manifest_of(BLOB)
         fake = FakeRegistry()
-        with pytest.raises(RegistryError, match="MANIFEST_BLOB_UNKNOWN: blob unknown"):
+        with pytest.raises(RemoteError, match="MANIFEST_BLOB_UNKNOWN: blob unknown"):
             fake.open().put_tagged("v1", descriptor, data)
         fake = with_blob(manifest_limit=10)
-        with pytest.raises(RegistryError, match=r"too large.*HTTP 413"):
+        with pytest.raises(RemoteError, match=r"too large.*HTTP 413"):
             fake.open().put_tagged("v1", descriptor, data)
         assert fake.store().tags == {}
 
@@ -389,7 +389,7 @@ class TestManifests:
         assert repository.resolve_or_none("v") is None
         repository.put_tagged("v", descriptor, data)
         fake.deletes = False
-        with pytest.raises(RegistryError, match="cannot delete"):
+        with pytest.raises(RemoteError, match="cannot delete"):
             repository.delete_manifest(descriptor)
 
 
@@ -414,14 +414,14 @@ class TestTags:
         """A next page on another host is not followed: it would be asked with credentials, or trusted without."""
         fake = FakeRegistry(extra={"Link": '<https://evil.test/next>; rel="next"'})
         fake.store().tags = {"x": "y"}
-        with pytest.raises(RegistryError, match="elsewhere"):
+        with pytest.raises(RemoteError, match="elsewhere"):
             fake.open().tags()
 
     def test_endless(self) -> None:
         """A list that leads back to itself ends in an error."""
         fake = FakeRegistry(extra={"Link": '</v2/a/b/tags/list?n=5>; rel="next"'})
         fake.store().tags = {"x": "y"}
-        with pytest.raises(RegistryError, match="does not end"):
+        with pytest.raises(RemoteError, match="does not end"):
             fake.open().tags()
 
     @pytest.mark.parametrize("body", [b"{", b"[]", b'{"tags": 5}', b'{"tags": [5]}'])
@@ -487,7 +487,7 @@ def test_errors_are_one_line() -> None:
 
             return FakeResponse(400, body=body)
 
-    with pytest.raises(RegistryError) as caught:
+    with pytest.raises(RemoteError) as caught:
         Rude().open().tags()
     text = str(caught.value)
     assert text.isprintable()
@@ -498,7 +498,7 @@ def test_broken_error_answer() -> None:
     """An error whose explanation breaks off is still that error."""
     fake = FakeRegistry()
     fake._list = lambda *_: _broken()  # type: ignore[method-assign,assignment]
-    with pytest.raises(RegistryError) as caught:
+    with pytest.raises(RemoteError) as caught:
         fake.open().tags()
     assert caught.value.status == 418
 

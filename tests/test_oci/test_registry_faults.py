@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from test_oci.fake_registry import FakeRegistry
 
 from casync_compat.errors import CasyncError
-from casync_compat.oci.http import TransportError
-from casync_compat.oci.registry.auth import parse_challenges
+from casync_compat.net.authorizer import parse_challenges
+from casync_compat.net.http import TransportError
 from casync_compat.oci.registry.manifests import MANIFEST_TYPES
 from casync_compat.oci.registry.repository import Repository
 from casync_compat.oci.spec.descriptor import Descriptor, canonical_json

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.http import BytesBody, Headers, Request, TransportError, origin, read_all
-from casync_compat.oci.transport import PooledTransport, _proxy, _transport_error
+from casync_compat.net.http import BytesBody, Headers, Request, TransportError, origin, read_all
+from casync_compat.net.transport import PooledTransport, _proxy, _transport_error
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import pytest
 from test_oci.fake_registry import FakeRegistry
 
-from casync_compat.oci.http import TransportError
+from casync_compat.errors import RemoteError
+from casync_compat.net.http import TransportError
 from casync_compat.oci.registry.repository import Repository
 from casync_compat.oci.spec.blobs import BlobStream
 from casync_compat.oci.spec.descriptor import Descriptor
-from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, RegistryError
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing
 
 MIB = 1 << 20
 DATA = bytes(range(256)) * 4096 * 10  # 10 MiB
@@ -119,7 +120,7 @@ def test_never_ending_interruptions() -> None:
         fake = FakeRegistry(upload_faults=[500] * 1000)
         repository = in_parts(fake.open()) if parts else fake.open()
         with pytest.raises(
-            RegistryError, match=r"cannot upload blob sha256:.*: UNKNOWN: half of it \(HTTP 500\)"
+            RemoteError, match=r"cannot upload blob sha256:.*: UNKNOWN: half of it \(HTTP 500\)"
         ):
             repository.put(BLOB, pieces(DATA))
         assert not stored(fake)
@@ -181,7 +182,7 @@ def test_too_large_for_a_proxy(limit: int) -> None:
 def test_too_large_altogether() -> None:
     """413 to the smallest parts is an error."""
     fake = FakeRegistry(upload_limit=1000)
-    with pytest.raises(RegistryError, match="too large"):
+    with pytest.raises(RemoteError, match="too large"):
         fake.open().put(BLOB, pieces(DATA))
     assert not stored(fake)
 
@@ -199,7 +200,7 @@ def test_not_the_descriptors(wrong: bytes) -> None:
 def test_refused_in_the_end() -> None:
     """A registry that does not accept what it got is believed, and the session cancelled."""
     fake = FakeRegistry(statuses=[None, None, (400, {})])
-    with pytest.raises(RegistryError, match="it refused"):
+    with pytest.raises(RemoteError, match="it refused"):
         fake.open().put(BLOB, pieces(DATA))
     assert not stored(fake)
     assert fake.seen[-1].method == "DELETE"

@@ -8,19 +8,20 @@ or when the user asked for insecure connections).
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from casync_compat.oci.http import BytesBody, Request, Response, TransportError, is_loopback, read_all
+from casync_compat.errors import AccessDenied, RemoteError
+from casync_compat.net.authorizer import Challenge
+from casync_compat.net.http import BytesBody, Request, Response, TransportError, is_loopback, read_all
 from casync_compat.oci.registry.credentials import Credential
 from casync_compat.oci.spec.descriptor import parse_json
-from casync_compat.oci.spec.errors import AccessDenied, ImageError, RegistryError
+from casync_compat.oci.spec.errors import ImageError
 
-__all__ = ["Authorizer", "Challenge", "parse_challenges", "scope"]
+__all__ = ["RegistryAuthorizer", "scope"]
 
 _DEFAULT_SECONDS = 60
 """How long a token without `expires_in` is good (distribution, docs/spec/auth/token)."""
@@ -28,39 +29,6 @@ _DEFAULT_SECONDS = 60
 _MARGIN = 5.0
 _TOKEN_LIMIT = 1 << 20
 _CLIENT_ID = "pycasync"
-
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_SCHEME = re.compile(rf"\s*,*\s*({_TOKEN})(?:[ \t]+|$)")
-_PARAMETER = re.compile(rf'\s*,?\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))\s*(?=,|$)')
-
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """One way in that a registry offers.
-
-    :ivar scheme: lower case: `basic` or `bearer`, say
-    :ivar parameters: names in lower case
-    """
-
-    scheme: str
-    parameters: dict[str, str]
-
-
-def parse_challenges(values: Iterable[str]) -> list[Challenge]:
-    """The challenges in `WWW-Authenticate` fields (RFC 9110, section 11.6.1); what cannot be read ends the field."""
-    return [challenge for value in values for challenge in _challenges(value)]
-
-
-def _challenges(value: str) -> Iterator[Challenge]:
-    at = 0
-    while match := _SCHEME.match(value, at):
-        at = match.end()
-        parameters: dict[str, str] = {}
-        while parameter := _PARAMETER.match(value, at):
-            at = parameter.end()
-            quoted, plain = parameter[2], parameter[3]
-            parameters[parameter[1].lower()] = re.sub(r"\\(.)", r"\1", quoted) if plain is None else plain
-        yield Challenge(match[1].lower(), parameters)
 
 
 def scope(repository: str, *actions: str) -> str:
@@ -83,7 +51,7 @@ class _Token:
     expires: float
 
 
-class Authorizer:
+class RegistryAuthorizer:
     """Gives the Authorization field for requests to one registry. May be used from several threads at once.
 
     :param host: the registry, for messages and for knowing loopback
@@ -238,7 +206,7 @@ class Authorizer:
             response = self._fetch(request)
             return response.status, read_all(response, _TOKEN_LIMIT) or b""
         except TransportError as error:
-            raise RegistryError(self._host, "get a token", f"its token server: {error.why}") from error
+            raise RemoteError(self._host, "get a token", f"its token server: {error.why}") from error
 
     def _accepted(self, status: int, answer: bytes) -> dict[str, Any]:
         if status in (400, 401, 403):
@@ -250,12 +218,12 @@ class Authorizer:
                 status,
             )
         if status != 200:
-            raise RegistryError(self._host, "get a token", "its token server failed", status)
+            raise RemoteError(self._host, "get a token", "its token server failed", status)
         try:
             return parse_json(answer, f"{self._host}: answer of the token server")
         except ImageError:
             # Without the cause, which may quote a secret.
-            raise RegistryError(
+            raise RemoteError(
                 self._host, "get a token", "the answer of its token server is not JSON"
             ) from None
 

@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 
 from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
-from casync_compat.oci.exchange import Clock, Exchange
-from casync_compat.oci.http import Request, Response, Transport, is_loopback
-from casync_compat.oci.registry.auth import Authorizer
+from casync_compat.net.exchange import Clock, Exchange
+from casync_compat.net.http import Request, Response, Transport, is_loopback
+from casync_compat.net.traffic import Traffic
+from casync_compat.oci.registry.auth import RegistryAuthorizer
 from casync_compat.oci.registry.credentials import Credential, Credentials
 from casync_compat.oci.registry.endpoint import Access, Endpoint
 from casync_compat.oci.registry.repository import Repository
 from casync_compat.oci.spec.reference import Reference
-from casync_compat.oci.traffic import Traffic
 
 __all__ = ["Clock", "RegistryClient", "Repository", "Traffic", "open_repository"]
 
@@ -52,7 +52,7 @@ class RegistryClient(Closing):
         clock: Clock | None = None,
     ) -> None:
         if transport is None:
-            from casync_compat.oci.transport import PooledTransport  # lazily: ssl costs 20 ms
+            from casync_compat.net.transport import PooledTransport  # lazily: ssl costs 20 ms
 
             transport = PooledTransport(environ, _AGENT)
         self._transport = transport
@@ -103,7 +103,7 @@ class RegistryClient(Closing):
                 return Credential("the command line or environment", username, password)
             return self._credentials.find(host, reference.repository)
 
-        authorizer = Authorizer(
+        authorizer = RegistryAuthorizer(
             host, find, self._ask_token_server, self._clock.monotonic, insecure=self._insecure
         )
         return Repository(Access(endpoint, reference.repository, authorizer), on_close)

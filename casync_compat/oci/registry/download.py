@@ -13,13 +13,14 @@ import threading
 from collections import OrderedDict
 from typing import IO, Self
 
-from casync_compat.oci.exchange import ATTEMPTS
-from casync_compat.oci.http import TransportError
+from casync_compat.errors import RemoteError
+from casync_compat.net.exchange import ATTEMPTS
+from casync_compat.net.http import TransportError
+from casync_compat.net.traffic import Answer
 from casync_compat.oci.registry.endpoint import Access
 from casync_compat.oci.spec.blobs import Check
 from casync_compat.oci.spec.descriptor import Descriptor
-from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, RegistryError
-from casync_compat.oci.traffic import Answer
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing
 
 __all__ = ["Downloads", "RegistryStream"]
 
@@ -79,7 +80,7 @@ class Downloads:
                 )
             if match is None or int(match[1]) != offset or int(match[2]) + 1 != end:
                 answer.close()
-                raise RegistryError(
+                raise RemoteError(
                     self._access.name, op, "it gave another range than was asked for", answer.status
                 )
         elif answer.status == 200:
@@ -136,7 +137,7 @@ class Downloads:
                 why = error.why
             failures += 1
             if failures >= ATTEMPTS:
-                raise RegistryError(self._access.name, f"read blob {descriptor.digest}", why)
+                raise RemoteError(self._access.name, f"read blob {descriptor.digest}", why)
             self._access.exchange.pause(failures - 1)
         return b"".join(pieces)
 
@@ -283,7 +284,7 @@ class RegistryStream:
         self.close()
         self._failures += 1
         if self._failures >= ATTEMPTS:
-            raise RegistryError(self._access.name, f"read blob {self._descriptor.digest}", why)
+            raise RemoteError(self._access.name, f"read blob {self._descriptor.digest}", why)
         self._access.exchange.pause(self._failures - 1)
 
     def close(self) -> None:

@@ -12,13 +12,15 @@ import threading
 from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit
 
-from casync_compat.oci.exchange import Exchange
-from casync_compat.oci.http import Body, Request, TransportError, origin, read_all
-from casync_compat.oci.registry.auth import Authorizer, Challenge, parse_challenges, scope
+from casync_compat.errors import RemoteError
+from casync_compat.net.authorizer import Challenge, parse_challenges
+from casync_compat.net.exchange import Exchange
+from casync_compat.net.http import Body, Request, TransportError, origin, read_all
+from casync_compat.net.traffic import Answer
+from casync_compat.oci.registry.auth import RegistryAuthorizer, scope
 from casync_compat.oci.registry.credentials import DOCKER_HUB
 from casync_compat.oci.spec.descriptor import parse_json
-from casync_compat.oci.spec.errors import ImageError, RegistryError
-from casync_compat.oci.traffic import Answer
+from casync_compat.oci.spec.errors import ImageError
 
 __all__ = ["Access", "Endpoint"]
 
@@ -46,7 +48,7 @@ class Endpoint:
     def base(self) -> str:
         """`https://HOST`.
 
-        :raises RegistryError: it does not answer
+        :raises RemoteError: it does not answer
         """
         if self._scheme is None:
             with self._lock:
@@ -61,7 +63,7 @@ class Endpoint:
             except TransportError as error:
                 if scheme == "https" and error.absent:
                     continue
-                raise RegistryError(self.host, "reach this registry", error.why) from error
+                raise RemoteError(self.host, "reach this registry", error.why) from error
             if answer.status == 401 and answer.at_home:
                 self.challenges = parse_challenges(answer.headers.all("WWW-Authenticate"))
             answer.drain()
@@ -75,7 +77,7 @@ class Access:
     :ivar name: `docker://HOST/REPOSITORY`
     """
 
-    def __init__(self, endpoint: Endpoint, repository: str, authorizer: Authorizer) -> None:
+    def __init__(self, endpoint: Endpoint, repository: str, authorizer: RegistryAuthorizer) -> None:
         self.endpoint = endpoint
         self.repository = repository
         self.name = f"docker://{endpoint.host}/{repository}"
@@ -104,7 +106,7 @@ class Access:
         :param target: a path beneath `/v2/REPOSITORY/`, or a whole URL that the registry gave
         :param rights: the actions that the request needs, with commas between them
         :param also: further scopes that it needs
-        :raises RegistryError: there is no answer
+        :raises RemoteError: there is no answer
         :raises AccessDenied: no token could be had
         """
         base = self.endpoint.base
@@ -117,7 +119,7 @@ class Access:
             # Upload locations and pages may be elsewhere, say at a store of objects: no credentials for those.
             ours = origin(url) == origin(base)
         except ValueError as error:
-            raise RegistryError(self.name, op, f"it gave a bad address: {error}") from error
+            raise RemoteError(self.name, op, f"it gave a bad address: {error}") from error
         scopes = frozenset({scope(self.repository, *rights.split(",")), *also})
         return self.exchange.send(
             request, self._authorizer if ours else None, scopes, op=op, where=self.name, repeat=repeat
@@ -126,26 +128,24 @@ class Access:
     def location(self, answer: Answer, op: str) -> str:
         """Where an answer says to go on, as a whole URL, its query untouched.
 
-        :raises RegistryError: it does not say, or it leads out of TLS
+        :raises RemoteError: it does not say, or it leads out of TLS
         """
         text = answer.headers.get("Location")
         if not text:
-            raise RegistryError(self.name, op, "its answer has no Location", answer.status)
+            raise RemoteError(self.name, op, "its answer has no Location", answer.status)
         try:
             url = urljoin(answer.url, text)
         except ValueError as error:
-            raise RegistryError(self.name, op, f"it gave a bad address: {error}") from error
+            raise RemoteError(self.name, op, f"it gave a bad address: {error}") from error
         if (
             urlsplit(answer.url).scheme == "https"
             and urlsplit(url).scheme != "https"
             and not self.exchange.insecure
         ):
-            raise RegistryError(
-                self.name, op, "it leads from https to http; set it up to give https addresses"
-            )
+            raise RemoteError(self.name, op, "it leads from https to http; set it up to give https addresses")
         return url
 
-    def failed(self, answer: Answer, op: str) -> RegistryError:
+    def failed(self, answer: Answer, op: str) -> RemoteError:
         """The error that an answer amounts to; the answer is closed."""
         try:
             why = _explanation(read_all(answer, _ERROR_LIMIT) or b"")
@@ -153,7 +153,7 @@ class Access:
             why = ""
         if answer.status in (401, 403) and answer.at_home:
             return self._authorizer.denied(op, answer.status, why or "access is denied")
-        return RegistryError(self.name, op, why or _STATUS.get(answer.status, "it refused"), answer.status)
+        return RemoteError(self.name, op, why or _STATUS.get(answer.status, "it refused"), answer.status)
 
 
 _STATUS = {

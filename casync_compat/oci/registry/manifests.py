@@ -12,14 +12,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urljoin
 
-from casync_compat.errors import UsageError
-from casync_compat.oci.exchange import ATTEMPTS
-from casync_compat.oci.http import BytesBody, TransportError, origin, read_all
+from casync_compat.errors import RemoteError, UsageError
+from casync_compat.net.exchange import ATTEMPTS
+from casync_compat.net.http import BytesBody, TransportError, origin, read_all
+from casync_compat.net.traffic import Answer
 from casync_compat.oci.registry.endpoint import Access
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, check_blob
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
-from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError, RegistryError
-from casync_compat.oci.traffic import Answer
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
 
 __all__ = ["MANIFEST_TYPES", "ManifestStore"]
 
@@ -92,7 +92,7 @@ class ManifestStore:
                 break
             except TransportError as error:
                 if attempt == ATTEMPTS - 1:
-                    raise RegistryError(self.name, op, error.why) from error
+                    raise RemoteError(self.name, op, error.why) from error
                 self._access.exchange.pause(attempt)
         if data is None:
             raise ImageError(where, f"the manifest has more than the {MANIFEST_LIMIT} bytes it may have")
@@ -166,13 +166,13 @@ class ManifestStore:
         said = answer.headers.get("Docker-Content-Digest")
         answer.drain()
         if said is not None and said.startswith("sha256:") and said != str(BlobDigest.of(data)):
-            raise RegistryError(self.name, op, f"it stored something else, with the digest {said[:80]}")
+            raise RemoteError(self.name, op, f"it stored something else, with the digest {said[:80]}")
         return True
 
     def delete_manifest(self, descriptor: Descriptor) -> bool:
         """Delete a manifest, and with it every tag that names it. Returns False if it was not there.
 
-        :raises RegistryError: the registry does not allow it
+        :raises RemoteError: the registry does not allow it
         """
         op = f"delete manifest {descriptor.digest}"
         answer = self._access.call(
@@ -206,7 +206,7 @@ class ManifestStore:
     def iter_tags(self) -> Iterator[str]:
         """The tags page by page, as the registry orders them.
 
-        :raises RegistryError: they cannot be listed
+        :raises RemoteError: they cannot be listed
         """
         op = "list tags"
         target: str | None = f"tags/list?n={_TAGS_A_PAGE}"
@@ -222,16 +222,16 @@ class ManifestStore:
             try:
                 data = read_all(answer, _PAGE_LIMIT)
             except TransportError as error:
-                raise RegistryError(self.name, op, error.why) from error
+                raise RemoteError(self.name, op, error.why) from error
             if data is None:
-                raise RegistryError(self.name, op, f"a page of its list has more than {_PAGE_LIMIT} bytes")
+                raise RemoteError(self.name, op, f"a page of its list has more than {_PAGE_LIMIT} bytes")
             names = parse_json(data, f"{self.name}: list of tags").get("tags") or []
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise RegistryError(self.name, op, "its list of tags is malformed")
+                raise RemoteError(self.name, op, "its list of tags is malformed")
             yield from names
             target = self._next_page(answer)
             if target is not None and (target in seen or len(seen) >= _PAGES):
-                raise RegistryError(self.name, op, "its list of tags does not end")
+                raise RemoteError(self.name, op, "its list of tags does not end")
 
     def _next_page(self, answer: Answer) -> str | None:
         """Where the next page is (RFC 8288)."""
@@ -244,7 +244,7 @@ class ManifestStore:
                             return url
                     except ValueError:
                         pass
-                    raise RegistryError(self.name, "list tags", "the next page is said to be elsewhere")
+                    raise RemoteError(self.name, "list tags", "the next page is said to be elsewhere")
         return None
 
 

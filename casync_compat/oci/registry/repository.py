@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
+from casync_compat.net.traffic import Traffic
 from casync_compat.oci.registry.download import Downloads, RegistryStream
 from casync_compat.oci.registry.endpoint import Access
 from casync_compat.oci.registry.manifests import ManifestStore
@@ -22,7 +23,6 @@ from casync_compat.oci.registry.uploadcontent import Spool, UploadContent, conte
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, ImageError
-from casync_compat.oci.traffic import Traffic
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

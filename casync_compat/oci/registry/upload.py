@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import quote, urlsplit
 
-from casync_compat.oci.exchange import ATTEMPTS, is_temporary
-from casync_compat.oci.http import Body, Headers
+from casync_compat.errors import AccessDenied, RemoteError
+from casync_compat.net.exchange import ATTEMPTS, is_temporary
+from casync_compat.net.http import Body, Headers
+from casync_compat.net.traffic import Answer
 from casync_compat.oci.registry.auth import scope
 from casync_compat.oci.registry.endpoint import Access
 from casync_compat.oci.registry.uploadcontent import UploadContent
 from casync_compat.oci.spec.descriptor import Descriptor
-from casync_compat.oci.spec.errors import AccessDenied, RegistryError
-from casync_compat.oci.traffic import Answer
 
 __all__ = ["Uploads"]
 
@@ -37,7 +37,7 @@ _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})")
 class _Interrupted(Exception):
     """The session has to be asked how far it is, or begun anew."""
 
-    def __init__(self, error: RegistryError, headers: Headers | None = None) -> None:
+    def __init__(self, error: RemoteError, headers: Headers | None = None) -> None:
         super().__init__(str(error))
         self.error = error
         self.headers = headers
@@ -57,7 +57,7 @@ class Uploads:
 
         :param session: where a session that is open already is, one that a mount has left
         :raises BlobCorrupt: the content is not the descriptor's; nothing is stored
-        :raises RegistryError: it could not be stored
+        :raises RemoteError: it could not be stored
         """
         for attempt in range(ATTEMPTS):
             upload = _Upload(self, content, session)
@@ -139,7 +139,7 @@ class _Upload:
         """Tell the registry that nothing more comes; whether it listens does not matter."""
         location, self._location = self._location, None
         if location:
-            with suppress(RegistryError):
+            with suppress(RemoteError):
                 self._call("DELETE", location, repeat=False).drain()
 
     def _call(
@@ -204,7 +204,7 @@ class _Upload:
         """A request that must not simply be sent again. :raises _Interrupted: it may have had a part of its effect"""
         try:
             answer = self._call(method, target, headers, body, slow=slow, repeat=False)
-        except RegistryError as error:
+        except RemoteError as error:
             if error.status:
                 raise
             raise _Interrupted(error) from error
@@ -242,7 +242,7 @@ class _Upload:
             if has == 0 and end == 1:
                 has = 1  # see `_received`
             if has is not None and not at < has <= end:
-                raise RegistryError(self._access.name, self._op, f"it has {has} bytes where {end} were sent")
+                raise RemoteError(self._access.name, self._op, f"it has {has} bytes where {end} were sent")
             return end if has is None else has
         if answer.status == 413 and end - at > max(_SMALLEST_CHUNK, self._least):
             self._owner._chunk = max(_SMALLEST_CHUNK, (end - at) // 2)

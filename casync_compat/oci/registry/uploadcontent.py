@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Self
 
-from casync_compat.oci.http import Body
+from casync_compat.net.http import Body
 from casync_compat.oci.spec.blobs import BlobSource, Check
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 

@@ -152,7 +152,7 @@ class Tags(Protocol):
     def put_manifest(self, descriptor: Descriptor, data: bytes) -> None:
         """Store a manifest by its digest; what it names must be there already.
 
-        :raises RegistryError: the registry refused it
+        :raises RemoteError: the registry refused it
         """
 
     def tag(self, name: str, descriptor: Descriptor) -> None:

@@ -1,19 +1,17 @@
-"""Errors of images and registries, beneath the one root of this package.
+"""Errors of images, beneath the one root of this package.
 
 CasyncError
 ├── BlobError
 │   ├── BlobMissing     no such blob or manifest
 │   └── BlobCorrupt     its bytes have another digest or size than its descriptor says
-├── ImageError          a manifest, config, pack index or recipe is malformed or contradicts another
-└── RegistryError       a registry refused, or could not be reached
-    └── AccessDenied    it wants (other) credentials
+└── ImageError          a manifest, config, pack index or recipe is malformed or contradicts another
 """
 
 from __future__ import annotations
 
 from casync_compat.errors import CasyncError
 
-__all__ = ["AccessDenied", "BlobCorrupt", "BlobError", "BlobMissing", "ImageError", "RegistryError"]
+__all__ = ["BlobCorrupt", "BlobError", "BlobMissing", "ImageError"]
 
 
 class BlobError(CasyncError):
@@ -58,27 +56,3 @@ class ImageError(CasyncError):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.why}"
-
-
-class RegistryError(CasyncError):
-    """A registry did not do what was asked.
-
-    :ivar where: the registry or repository
-    :ivar op: what was being done, as a verb phrase ("upload blob sha256:…")
-    :ivar status: the HTTP status, 0 when there was no answer
-    """
-
-    def __init__(self, where: str, op: str, why: str, status: int = 0) -> None:
-        super().__init__(where, op, why, status)
-        self.where = where
-        self.op = op
-        self.why = why
-        self.status = status
-
-    def __str__(self) -> str:
-        status = f" (HTTP {self.status})" if self.status else ""
-        return f"{self.where}: cannot {self.op}: {self.why}{status}"
-
-
-class AccessDenied(RegistryError):
-    """Credentials are missing, wrong, or not enough."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from casync_compat.oci.http import Body, Headers, Response, TransportError
+from casync_compat.net.http import Body, Headers, Response, TransportError
 
 __all__ = ["Answer", "CountedBody", "Meter", "Traffic"]
 

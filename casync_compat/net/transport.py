@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from casync_compat.errors import UsageError
-from casync_compat.oci.http import Headers, Request, Response, TransportError, is_loopback
+from casync_compat.net.http import Headers, Request, Response, TransportError, is_loopback
 
 if TYPE_CHECKING:
     import urllib3

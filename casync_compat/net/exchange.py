@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin
 
-from casync_compat.oci.http import Headers, Request, Transport, TransportError, origin
-from casync_compat.oci.registry.auth import Authorizer, parse_challenges
-from casync_compat.oci.spec.errors import RegistryError
-from casync_compat.oci.traffic import Answer, CountedBody, Meter, Traffic
+from casync_compat.errors import RemoteError
+from casync_compat.net.authorizer import Authorizer, parse_challenges
+from casync_compat.net.http import Headers, Request, Transport, TransportError, origin
+from casync_compat.net.traffic import Answer, CountedBody, Meter, Traffic
 
 __all__ = ["ATTEMPTS", "Clock", "Exchange", "is_temporary"]
 
@@ -102,7 +102,7 @@ class Exchange:
 
         :param authorizer: of the registry whose origin `request.url` has; None sends no credentials
         :param repeat: whether a request that failed half-way may be sent again
-        :raises RegistryError: there is none
+        :raises RemoteError: there is none
         :raises AccessDenied: no token could be had
         """
         answered = False
@@ -113,7 +113,7 @@ class Exchange:
                 answer = self.once(request, used)
             except TransportError as error:
                 if not repeat or attempt == ATTEMPTS - 1 or not self._may_pass(error, request):
-                    raise RegistryError(where, op, error.why) from error
+                    raise RemoteError(where, op, error.why) from error
                 self.pause(attempt)
                 attempt += 1
                 continue
