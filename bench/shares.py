@@ -29,7 +29,7 @@ KINDS = (
     ("_sha512", "SHA of chunks (ours)"),
     ("blake3", "blake3"),
     ("_kernel.abi3", "cutting"),
-    ("_native.abi3", "our C: nodes and files"),
+    ("_system.abi3", "our C: nodes and files"),
     ("_writer.abi3", "our C: nodes and files"),
     ("_encode.abi3", "our C: nodes and files"),
     ("_listing.abi3", "our C: nodes and files"),

@@ -22,8 +22,8 @@ from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.blob import BlobInput
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.reading import FileRun
-from casync_compat.fs.scan import Scanner
+from casync_compat.fs.scan.runs import FileRun
+from casync_compat.fs.scan.scanner import Scanner
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter

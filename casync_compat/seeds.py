@@ -23,7 +23,7 @@ from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkMissing, FileError
 from casync_compat.fs.blob import BlobInput
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.scan import Scanner
+from casync_compat.fs.scan.scanner import Scanner
 from casync_compat.index import Index
 from casync_compat.sinks import ChunkingSink, Sink
 from casync_compat.store.base import Put

@@ -138,7 +138,7 @@ class Tree(Closing):
                 raise UsageError(
                     "a path inside is only looked up in archives; name the directory itself instead"
                 )
-            from casync_compat.fs.scan import Scanner  # lazily: 8 ms that only directories need
+            from casync_compat.fs.scan.scanner import Scanner  # lazily: 8 ms that only directories need
 
             scanner = Scanner(self.path or b".", self._flags, shift=self._shift, contents=self._contents)
             return self._stack.enter_context(scanner)

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from casync_compat.cache.file import CacheFile, CacheKey
 from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import FormatError, UsageError
-from casync_compat.fs import reusing
 from casync_compat.fs.identity import KEEPS_CHANGE_TIMES
 from casync_compat.fs.inode_flags import fs_magic
 from casync_compat.fs.owners import IdShift
+from casync_compat.fs.scan import reusing
 from casync_compat.make import MakeResult, make_archive_index
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore

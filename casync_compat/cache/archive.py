@@ -24,7 +24,7 @@ from casync_compat.chunker import ChunkSizes
 from casync_compat.digest import ChunkId
 from casync_compat.errors import FormatError, StoreError
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.reusing import ReusingScanner
+from casync_compat.fs.scan.reusing import ReusingScanner
 from casync_compat.index import Index
 from casync_compat.progress import Reporter
 from casync_compat.sinks import ChunkCounts

@@ -29,7 +29,7 @@ from casync_compat.errors import FileError, FormatError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.identity import IDENTITY_SIZE
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.reusing import DirectoryContent, KnownDirectory
+from casync_compat.fs.scan.reusing import DirectoryContent, KnownDirectory
 from casync_compat.index import Index
 
 __all__ = [

@@ -17,7 +17,7 @@ from itertools import accumulate
 from casync_compat.cache.file import CacheFile, Directory
 from casync_compat.fs.identity import IDENTITY_SIZE, identities, identity
 from casync_compat.fs.owners import Names
-from casync_compat.fs.reusing import KnownDirectory
+from casync_compat.fs.scan.reusing import KnownDirectory
 from casync_compat.transfer import OrderedPool
 
 __all__ = ["Snapshot", "names_now"]

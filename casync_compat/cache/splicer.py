@@ -9,8 +9,8 @@ from casync_compat.cache.file import CacheWriter
 from casync_compat.cache.snapshot import Snapshot
 from casync_compat.cache.stream import SplicedStream
 from casync_compat.errors import FileError
-from casync_compat.fs.reading import FileRun
-from casync_compat.fs.reusing import Reused, ReusingScanner
+from casync_compat.fs.scan.reusing import Reused, ReusingScanner
+from casync_compat.fs.scan.runs import FileRun
 from catar.encoder import Encoder
 from catar.errors import CatarError
 from catar.records import Node

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Self
 from casync_compat.errors import FileError
 
 try:
-    from casync_compat.fs._native import start_writing
+    from casync_compat.fs._system import start_writing
 except ImportError:  # built without a C compiler
-    from casync_compat.fs._python import start_writing
+    from casync_compat.fs.system import start_writing
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from casync_compat.fs import reusing
+from casync_compat.fs.scan import reusing
 
 from .conftest import Run
 

@@ -13,8 +13,8 @@ import pytest
 import xattr
 from grounds import Grounds
 
-from casync_compat.fs.inspect import Inspector
 from casync_compat.fs.owners import IdShift
+from casync_compat.fs.scan.inspect import Inspector
 from catar import flags
 from catar.flags import FeatureFlags
 from catar.records import AclDefault, AclEntry, Node, XAttr

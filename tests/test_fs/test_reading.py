@@ -17,17 +17,19 @@ import xattr
 from grounds import Grounds
 
 from casync_compat.errors import CasyncError, FileError
-from casync_compat.fs import _python, reading, scan
+from casync_compat.fs import system as _python
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.reading import FileRun
-from casync_compat.fs.scan import Scanner
+from casync_compat.fs.scan import runs as reading
+from casync_compat.fs.scan import scanner as scan
+from casync_compat.fs.scan.runs import FileRun
+from casync_compat.fs.scan.scanner import Scanner
 from catar import flags
 from catar.encoder import Encoder
 from catar.filling import Owners
 from catar.flags import DEFAULT, NAMED_SETS, FeatureFlags
 from catar.records import DirectoryEnd, Node
 
-native = pytest.importorskip("casync_compat.fs._native", reason="built without a C compiler")
+native = pytest.importorskip("casync_compat.fs._system", reason="built without a C compiler")
 
 F = FeatureFlags
 BEST = flags.select([NAMED_SETS["best"]])

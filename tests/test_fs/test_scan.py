@@ -14,9 +14,10 @@ import pytest
 from grounds import Grounds
 
 from casync_compat.errors import FileError, FormatError
-from casync_compat.fs import _python, scan
+from casync_compat.fs import system as _python
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.scan import Scanner
+from casync_compat.fs.scan import scanner as scan
+from casync_compat.fs.scan.scanner import Scanner
 from catar import flags
 from catar.flags import NAMED_SETS, FeatureFlags
 from catar.grammar import MAX_DEPTH
@@ -32,7 +33,7 @@ SMALL, LARGE = 1000, 3 << 20
 @pytest.fixture(params=["native", "python"], autouse=True)
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test runs with the native reader of small files and with its Python twin."""
-    native = pytest.importorskip("casync_compat.fs._native", reason="built without a C compiler")
+    native = pytest.importorskip("casync_compat.fs._system", reason="built without a C compiler")
     twin = {"native": native, "python": _python}[request.param]
     for name in ("read_files", "list_names", "open_directory"):
         monkeypatch.setattr(scan, name, getattr(twin, name))

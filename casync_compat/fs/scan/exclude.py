@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from casync_compat.errors import FormatError
-from casync_compat.fs.glob import translate
+from casync_compat.fs.scan.glob import translate
 
 __all__ = ["MAX_FILE_SIZE", "Rule", "decide", "parse_rules"]
 

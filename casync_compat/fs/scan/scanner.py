@@ -8,8 +8,8 @@ Every file is opened once, relative to its directory's descriptor, without follo
 are those of the descriptor that its contents are read from. Errors name the file. A regular file that changes while
 it is read is an error, never a corrupt archive.
 
-Runs of small regular files are opened, inspected and read in one call of the native reader (`_native.c`, twin
-`_python.py`); everything else, and every file in a directory with exclude rules, goes one by one. For whoever encodes
+Runs of small regular files are opened, inspected and read in one call of the native reader (`_system.c`, twin
+`system.py`); everything else, and every file in a directory with exclude rules, goes one by one. For whoever encodes
 them, see `runs_into`, runs are read right to their place in the archive, and no `Node` is made of their files.
 
 It does not write archives: `catar.Encoder` does, fed by `casync_compat.make`.
@@ -24,18 +24,18 @@ from collections.abc import Callable, Iterable, Iterator
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
-from casync_compat.fs.exclude import MAX_FILE_SIZE, Rule, decide, parse_rules
-from casync_compat.fs.inspect import FileSystem, Inspector, RawFile
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.reading import FileRun, RunReader
+from casync_compat.fs.scan.exclude import MAX_FILE_SIZE, Rule, decide, parse_rules
+from casync_compat.fs.scan.inspect import FileSystem, Inspector, RawFile
+from casync_compat.fs.scan.runs import FileRun, RunReader
 from catar.flags import FeatureFlags
 from catar.grammar import MAX_DEPTH
 from catar.records import DirectoryEnd, Node
 
 try:
-    from casync_compat.fs._native import list_names, open_directory, read_files
+    from casync_compat.fs._system import list_names, open_directory, read_files
 except ImportError:  # built without a C compiler
-    from casync_compat.fs._python import list_names, open_directory, read_files
+    from casync_compat.fs.system import list_names, open_directory, read_files
 
 __all__ = ["Scanner"]
 

@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 import xattr
 
-from casync_compat.fs import _python, acl, inode_flags
+from casync_compat.fs import acl, inode_flags, system
 from casync_compat.fs.owners import IdShift, Names
 from catar.filling import Owners
 from catar.flags import CHATTR, FAT_ATTRS, NODE_FLAGS, SUBVOLUME_BITS, FeatureFlags, time_granularity
@@ -29,7 +29,7 @@ from catar.records import AclDefault, AclEntry, Node, XAttr, stored_time
 __all__ = ["FileSystem", "Inspector", "RawFile"]
 
 RawFile: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, int, int]
-"""A row of the native reader, see `casync_compat.fs._python.read_files`."""
+"""A row of the native reader, see `casync_compat.fs.system.read_files`."""
 
 F = FeatureFlags
 _DIR = stat.S_IFDIR
@@ -106,8 +106,8 @@ class Inspector:
         self._wants_fcaps = bool(features & F.FCAPS)
         self._run_bits = 0
         if features & (F.PERMISSIONS | F.ACL):
-            links = _python.WANT_LINKS if features & F.SYMLINKS else 0
-            self._run_bits = _python.WANT_RUNS | links | (_python.WANT_LABELS if self._wants_selinux else 0)
+            links = system.WANT_LINKS if features & F.SYMLINKS else 0
+            self._run_bits = system.WANT_RUNS | links | (system.WANT_LABELS if self._wants_selinux else 0)
         self._wants_list = bool(features & (F.XATTRS | F.ACL | F.SELINUX | F.FCAPS))
 
     @property
@@ -181,9 +181,9 @@ class Inspector:
         """What the native reader is to ask about each file (`WANT_*`)."""
         projid = self._wants_projid and fs.magic in _HAS_PROJID
         return (
-            (_python.WANT_FLAGS if self._wants_flags else 0)
-            | (_python.WANT_PROJID if projid else 0)
-            | (_python.WANT_LIST if self._wants_list else 0)
+            (system.WANT_FLAGS if self._wants_flags else 0)
+            | (system.WANT_PROJID if projid else 0)
+            | (system.WANT_LIST if self._wants_list else 0)
         )
 
     def run_wanted(self, fs: FileSystem) -> int:

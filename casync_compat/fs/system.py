@@ -1,4 +1,4 @@
-"""Directories listed, and many small files opened, inspected and read, in one call: the Python twin of `_native.c`.
+"""Directories listed, and many small files opened, inspected and read, in one call: the Python twin of `_system.c`.
 
 Both have the same signatures and give the same results; the native ones take a fraction of the time, and no GIL.
 """

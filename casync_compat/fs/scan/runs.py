@@ -4,7 +4,7 @@ A `RunReader` is given the room that whoever takes the archive hands out, and le
 file, as many bytes free as its records take; `catar.Encoder.fill` writes those. What is ordinary is told here: no
 attributes, flags or project id, a known owner, the file system of its directory. Anything else ends a run.
 
-The reader is native (`_native.c`), with a twin in Python (`_python.py`).
+The reader is native (`_system.c`), with a twin in Python (`system.py`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable
 
-from casync_compat.fs.inspect import Inspector, RawFile
+from casync_compat.fs.scan.inspect import Inspector, RawFile
 from catar.filling import COLUMNS, Owners
 
 try:
-    from casync_compat.fs._native import read_run
+    from casync_compat.fs._system import read_run
 except ImportError:  # built without a C compiler
-    from casync_compat.fs._python import read_run
+    from casync_compat.fs.system import read_run
 
 __all__ = ["FileRun", "RunReader"]
 
@@ -75,7 +75,7 @@ class RunReader:
         :param device: that the directory is on
         :param wanted: of `Inspector.run_wanted`
         :returns: the run, None when the first file is not an ordinary one; the offset in the listing behind it; and
-            about a last file behind the run that was looked at and is not ordinary, see `_python.read_run`
+            about a last file behind the run that was looked at and is not ordinary, see `fs.system.read_run`
         """
         room = self._room()
         owners = self._owners

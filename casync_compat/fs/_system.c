@@ -1,4 +1,4 @@
-/* Native twin of casync_compat/fs/_python.py: directories listed, and many small files opened, inspected and read, in
+/* Native twin of casync_compat/fs/system.py: directories listed, and many small files opened, inspected and read, in
  * one call.
  *
  * A file costs eight system calls of half a microsecond each; made one by one from Python they cost twenty. Here a
@@ -566,17 +566,17 @@ static PyObject *list_names(PyObject *self, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"read_files", read_files, METH_VARARGS, "Open, inspect and read a run of regular files; see _python.read_files."},
-    {"read_run", read_run, METH_VARARGS, "Read a run of files and symlinks into a buffer; see _python.read_run."},
-    {"open_directory", open_directory, METH_VARARGS, "Open and inspect a directory; see _python.open_directory."},
-    {"start_writing", start_writing, METH_VARARGS, "Begin to write out part of a file; see _python.start_writing."},
-    {"list_names", list_names, METH_VARARGS, "The names in a directory, sorted; see _python.list_names."},
+    {"read_files", read_files, METH_VARARGS, "Open, inspect and read a run of regular files; see system.py: read_files."},
+    {"read_run", read_run, METH_VARARGS, "Read a run of files and symlinks into a buffer; see system.py: read_run."},
+    {"open_directory", open_directory, METH_VARARGS, "Open and inspect a directory; see system.py: open_directory."},
+    {"start_writing", start_writing, METH_VARARGS, "Begin to write out part of a file; see system.py: start_writing."},
+    {"list_names", list_names, METH_VARARGS, "The names in a directory, sorted; see system.py: list_names."},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_system", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__native(void)
+PyMODINIT_FUNC PyInit__system(void)
 {
     return PyModule_Create(&module);
 }

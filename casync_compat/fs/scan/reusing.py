@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from casync_compat.fs.exclude import Rule
 from casync_compat.fs.identity import (
     IDENTITY_SIZE,
     KEEPS_CHANGE_TIMES,
@@ -29,9 +28,10 @@ from casync_compat.fs.identity import (
     is_settled,
     mode_of,
 )
-from casync_compat.fs.inspect import FileSystem, RawFile
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.scan import _EXCLUDE_NAME, Scanner, _Directory
+from casync_compat.fs.scan.exclude import Rule
+from casync_compat.fs.scan.inspect import FileSystem, RawFile
+from casync_compat.fs.scan.scanner import _EXCLUDE_NAME, Scanner, _Directory
 from catar.records import Node
 
 __all__ = ["Before", "DirectoryContent", "KnownDirectory", "Reused", "ReusingScanner"]
