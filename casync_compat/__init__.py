@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from casync_compat.extract import ExtractOptions, ExtractResult
-    from casync_compat.fs.restore import ApplyOptions
+    from casync_compat.fs.apply.restore import ApplyOptions
     from casync_compat.index import Index
     from casync_compat.kinds import Kind
     from casync_compat.make import MakeResult
@@ -72,7 +72,7 @@ _HOMES = {
     "digest": "ChunkId Digest",
     "errors": _ERRORS,
     "extract": "ExtractOptions ExtractResult",
-    "fs.restore": "ApplyOptions",
+    "fs.apply.restore": "ApplyOptions",
     "index": "Index",
     "kinds": "Kind",
     "make": "MakeResult",

@@ -17,13 +17,13 @@ from typing import Any
 from casync_compat.assemble import ChunkFetcher, ChunkStream, place_chunks
 from casync_compat.digest import Hasher
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
-from casync_compat.fs.apply import ApplyOptions, TreeWriter
+from casync_compat.fs.apply.payload import PayloadWriter
+from casync_compat.fs.apply.runs import count_nodes, run_paths
+from casync_compat.fs.apply.tree import ApplyOptions, TreeWriter
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.blob import device_size
 from casync_compat.fs.reflink import BLOCK, BlockSharer
-from casync_compat.fs.runs import count_nodes, run_paths
 from casync_compat.fs.standard import StandardOutput
-from casync_compat.fs.write_file import PayloadWriter
 from casync_compat.index import Index, IndexChunk, digest_of_flags
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback, Reporter

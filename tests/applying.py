@@ -1,4 +1,4 @@
-"""Trees of nodes built by hand, as a stream that `casync_compat.fs.apply` takes.
+"""Trees of nodes built by hand, as a stream that `casync_compat.fs.apply.tree` takes.
 
     apply(target, d(b"", f(b"hello", b"contents"), link(b"there", b"hello")))
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from casync_compat.fs.apply import ApplyOptions, TreeWriter, apply_tree
-from casync_compat.fs.runs import Pool
+from casync_compat.fs.apply.runs import Pool
+from casync_compat.fs.apply.tree import ApplyOptions, TreeWriter, apply_tree
 from catar import flags
 from catar.encoder import Encoder
 from catar.errors import CatarError

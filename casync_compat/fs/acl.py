@@ -3,7 +3,7 @@
     le32 version (2), then for each entry: le16 tag, le16 permissions, le32 id
 
 Reading and writing that value costs one system call; libacl adds a conversion both ways. This module does not touch
-files and does not know what the entries mean for a mode (see `casync_compat.fs.restore`).
+files and does not know what the entries mean for a mode (see `casync_compat.fs.apply.restore`).
 
     >>> build([AclItem(USER_OBJ, 6), AclItem(GROUP_OBJ, 4), AclItem(OTHER, 4)]).hex()[:8]
     '02000000'

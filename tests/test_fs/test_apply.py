@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
-from casync_compat.fs.apply import TreeWriter, apply_tree
+from casync_compat.fs.apply.tree import TreeWriter, apply_tree
 from catar.flags import WITH_ALL, FeatureFlags
 from catar.records import DirectoryEnd
 

@@ -15,7 +15,7 @@ import pytest
 from applying import FLAGS, Item, Steps, apply, d, f, leftovers, link, listing, special
 
 from casync_compat.errors import FileError
-from casync_compat.fs.apply import ApplyOptions, TreeWriter, apply_tree
+from casync_compat.fs.apply.tree import ApplyOptions, TreeWriter, apply_tree
 from casync_compat.fs.remove import remove
 from catar.errors import FormatError
 from catar.records import DirectoryEnd, Node

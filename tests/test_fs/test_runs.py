@@ -18,9 +18,9 @@ from compare import assert_same, snapshot
 from filesystems import FileSystems
 
 from casync_compat.errors import FileError
-from casync_compat.fs import runs
-from casync_compat.fs.apply import ApplyOptions, TreeWriter, apply_tree
-from casync_compat.fs.runs import Pool, count_nodes, node_of_row, run_paths
+from casync_compat.fs.apply import runs
+from casync_compat.fs.apply.runs import Pool, count_nodes, node_of_row, run_paths
+from casync_compat.fs.apply.tree import ApplyOptions, TreeWriter, apply_tree
 from casync_compat.transfer import OrderedPool
 from catar.flags import FeatureFlags
 from catar.records import Node, Run, stored_time
@@ -28,7 +28,7 @@ from catar.walker import Walker
 
 F = FeatureFlags
 
-pytestmark = pytest.mark.skipif(runs._writer is None, reason="built without a C compiler")
+pytestmark = pytest.mark.skipif(runs._runs is None, reason="built without a C compiler")
 
 
 @pytest.fixture(autouse=True)

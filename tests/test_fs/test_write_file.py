@@ -12,7 +12,7 @@ from compare import holes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from casync_compat.fs.write_file import BLOCK, PayloadWriter
+from casync_compat.fs.apply.payload import BLOCK, PayloadWriter
 
 
 @pytest.fixture

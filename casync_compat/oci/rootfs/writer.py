@@ -7,8 +7,8 @@ The directory is made here and is nobody else's until it is complete: every entr
 descriptor of its directory, no symlink is ever followed, nothing that exists is opened. That is what keeps hostile
 trees inside, together with `casync_compat.oci.rootfs.merge`, which gives out no name that is a path.
 
-Unlike `casync_compat.fs.apply`, which updates trees from archives, it knows hard links, attributes of all kinds and
-names space for more than archives hold, and it never meets anything that was there before. For root, whatever the
+Unlike `casync_compat.fs.apply.tree`, which updates trees from archives, it knows hard links, attributes of all kinds
+and names space for more than archives hold, and it never meets anything that was there before. For root, whatever the
 kernel refuses is an error; others, and `rootless`, do without owners, devices and privileged attributes, and are told
 so once. `security.selinux` and NFS's ACLs are the host's business and left out, as umoci does. Nothing is fsynced.
 """
@@ -23,7 +23,7 @@ from contextlib import suppress
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, show_path
-from casync_compat.fs.left_out import LeftOut
+from casync_compat.fs.apply.left_out import LeftOut
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 
 __all__ = ["HOST_ATTRIBUTES", "Fill", "Metadata", "Place", "RootWriter"]

@@ -15,10 +15,10 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from casync_compat.errors import FileError
-from casync_compat.fs.placing import Placer
-from casync_compat.fs.restore import Inode
-from casync_compat.fs.target import Directory
-from casync_compat.fs.write_file import PayloadWriter
+from casync_compat.fs.apply.payload import PayloadWriter
+from casync_compat.fs.apply.placing import Placer
+from casync_compat.fs.apply.restore import Inode
+from casync_compat.fs.apply.target import Directory
 from catar.records import Node
 
 __all__ = ["FileWriter", "LinkHook", "PayloadHook"]

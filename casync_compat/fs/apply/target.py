@@ -19,8 +19,8 @@ from contextlib import suppress
 
 from casync_compat.errors import FileError
 from casync_compat.fs import acl, inode_flags
+from casync_compat.fs.apply.restore import INHERITED, Inode, Restorer
 from casync_compat.fs.remove import OPEN_DIR, TempNames
-from casync_compat.fs.restore import INHERITED, Inode, Restorer
 from catar.flags import FeatureFlags
 from catar.records import Node
 

@@ -5,9 +5,9 @@ mode may forbid even the owner to set attributes, so (unlike in casync) they pre
 touches the mtime, so the time comes late; and an immutable file cannot even be renamed, so flags come last (casync 2,
 `ca_decoder_finalize_child` in `src/cadecoder.c`).
 
-`Restorer` works on inodes that others create (`casync_compat.fs.apply`) and knows no paths: errors are plain `OSError`
-and `ValueError`, and `left_out` can say what was being done. Where it departs from casync: times before 1970 are
-restored as they were; a user or group that is not known here falls back to its number, with a warning; `read-only`
+`Restorer` works on inodes that others create (`casync_compat.fs.apply.tree`) and knows no paths: errors are plain
+`OSError` and `ValueError`, and `left_out` can say what was being done. Where it departs from casync: times before 1970
+are restored as they were; a user or group that is not known here falls back to its number, with a warning; `read-only`
 takes write permission away and nothing else.
 """
 
@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from casync_compat.errors import show_path
 from casync_compat.fs import inode_flags
-from casync_compat.fs.extended import ExtendedWriter
-from casync_compat.fs.left_out import LeftOut
+from casync_compat.fs.apply.extended import ExtendedWriter
+from casync_compat.fs.apply.left_out import LeftOut
 from casync_compat.fs.owners import IdShift, Names
 from catar.flags import CHATTR, FAT_ATTRS, NO_REPLAY_LIMIT, FeatureFlags, replayed, time_granularity
 from catar.records import AclEntry, Node, signed_time

@@ -15,7 +15,7 @@ from collections.abc import Callable, Container
 import xattr
 
 from casync_compat.fs import acl
-from casync_compat.fs.left_out import LeftOut
+from casync_compat.fs.apply.left_out import LeftOut
 from catar.flags import FeatureFlags
 from catar.records import AclDefault, AclEntry, Node
 

@@ -13,9 +13,9 @@ import os
 import stat
 from contextlib import suppress
 
-from casync_compat.fs.placing import Placer
-from casync_compat.fs.restore import Inode
-from casync_compat.fs.target import Directory
+from casync_compat.fs.apply.placing import Placer
+from casync_compat.fs.apply.restore import Inode
+from casync_compat.fs.apply.target import Directory
 from catar.records import Node
 
 __all__ = ["SpecialWriter"]

@@ -1,4 +1,4 @@
-"""Runs of ordinary nodes written at once, by `_writer.c`, into directories that this run of the program has made.
+"""Runs of ordinary nodes written at once, by `_runs.c`, into directories that this run of the program has made.
 
     >>> writer = RunWriter(placer, pool)
     >>> if writer.takes(stack):
@@ -24,17 +24,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from casync_compat.fs.placing import Placer
-from casync_compat.fs.regular import FileWriter
-from casync_compat.fs.special import SpecialWriter
-from casync_compat.fs.target import Directory
+from casync_compat.fs.apply.placing import Placer
+from casync_compat.fs.apply.regular import FileWriter
+from casync_compat.fs.apply.special import SpecialWriter
+from casync_compat.fs.apply.target import Directory
 from catar.flags import FeatureFlags
 from catar.records import Node, Run
 
 try:
-    from casync_compat.fs import _writer
+    from casync_compat.fs.apply import _runs
 except ImportError:  # built without a C compiler
-    _writer = None  # type: ignore[assignment]
+    _runs = None  # type: ignore[assignment]
 
 __all__ = ["Pool", "RunWriter", "count_nodes", "node_of_row", "run_paths"]
 
@@ -129,7 +129,7 @@ class _Plan:
     """Rows that were planned together.
 
     :ivar first: the first of them
-    :ivar places: for each, what `_writer.c` calls a place
+    :ivar places: for each, what `_runs.c` calls a place
     :ivar paths: of the directory in which it begins, the last, and of those above
     :ivar owner: user and group id that new inodes get
     :ivar made: directories that it opened
@@ -209,7 +209,7 @@ class RunWriter:
         """Whether ordinary nodes in a directory can be written here."""
         return (
             directory.fresh
-            and _writer is not None
+            and _runs is not None
             and directory.temp is None
             and directory.owner is not None
             and not directory.inherits_acl
@@ -249,7 +249,7 @@ class RunWriter:
     ) -> tuple[int, bytes, int, list[tuple[int, int]], int]:
         privileged = self._placer.restorer.left_out.privileged
         while True:
-            stop, unknown, places, closed, opened, made = _writer.open_directories(
+            stop, unknown, places, closed, opened, made = _runs.open_directories(
                 run.buffer,
                 run.rows,
                 begin,
@@ -288,7 +288,7 @@ class RunWriter:
         """The call that writes the files of a plan from a row on."""
         run, restorer = plan.run, self._placer.restorer
         how = (self._placer.options.punch_holes, restorer.wants_times, restorer.time_samples)
-        return _writer.write_files, run.buffer, run.rows, plan.places, plan.first, begin, *how
+        return _runs.write_files, run.buffer, run.rows, plan.places, plan.first, begin, *how
 
     def defer(self, directory: Directory) -> None:
         """Complete a directory when everything that is under way is written."""
@@ -367,7 +367,7 @@ class RunWriter:
     def _close(self, plan: _Plan) -> None:
         run, times = plan.run, self._placer.restorer.wants_times
         while plan.closed < plan.end:
-            stop, error = _writer.close_directories(
+            stop, error = _runs.close_directories(
                 run.buffer, run.rows, plan.places, plan.first, plan.closed, times
             )
             plan.closed = stop

@@ -12,9 +12,9 @@ import os
 import time
 
 from casync_compat.fs import inode_flags
+from casync_compat.fs.apply.restore import ApplyOptions, Inode, Restorer
+from casync_compat.fs.apply.target import Directory
 from casync_compat.fs.remove import TempNames, replace
-from casync_compat.fs.restore import ApplyOptions, Inode, Restorer
-from casync_compat.fs.target import Directory
 from catar.records import Node
 
 __all__ = ["Placer"]

@@ -7,11 +7,11 @@ Nothing outside the target is touched, whatever the archive says and whatever li
 reached by its single name from a descriptor of its directory, and no symlink is followed but the target itself. A file
 appears under its name once it is complete; what stood there before is there until then, and a directory that becomes
 something else, or the reverse, is removed last. Nothing is fsynced. One exception: in a directory that it has made,
-and that admits nobody but its owner until it is complete, `casync_compat.fs.runs` gives files their names at once, with
-mode 0200 until they are complete.
+and that admits nobody but its owner until it is complete, `casync_compat.fs.apply.runs` gives files their names at
+once, with mode 0200 until they are complete.
 
-Semantics are casync 2's (`src/cadecoder.c`) but for what `casync_compat.fs.restore` lists. One writer writes one tree,
-and is used from one thread.
+Semantics are casync 2's (`src/cadecoder.c`) but for what `casync_compat.fs.apply.restore` lists. One writer writes one
+tree, and is used from one thread.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from dataclasses import replace as changed
 
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
 from casync_compat.fs import inode_flags
-from casync_compat.fs.placing import Placer
-from casync_compat.fs.regular import FileWriter, LinkHook, PayloadHook
+from casync_compat.fs.apply.placing import Placer
+from casync_compat.fs.apply.regular import FileWriter, LinkHook, PayloadHook
+from casync_compat.fs.apply.restore import ApplyOptions, Restorer
+from casync_compat.fs.apply.runs import Pool, RunWriter, node_of_row
+from casync_compat.fs.apply.special import SpecialWriter
+from casync_compat.fs.apply.target import Directory, enter, open_target
 from casync_compat.fs.remove import TempNames, remove
-from casync_compat.fs.restore import ApplyOptions, Restorer
-from casync_compat.fs.runs import Pool, RunWriter, node_of_row
-from casync_compat.fs.special import SpecialWriter
-from casync_compat.fs.target import Directory, enter, open_target
 from catar.flags import FeatureFlags
 from catar.grammar import MAX_DEPTH, NODE_FEATURES, check_name
 from catar.records import DirectoryEnd, Node, Run

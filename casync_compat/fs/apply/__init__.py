@@ -1,0 +1,1 @@
+"""From nodes to a tree on disk, beneath the target only."""
