@@ -31,7 +31,7 @@ from casync_compat.make import BLOB_FLAGS, MakeResult, make_archive, make_archiv
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.local import LocalStore
-from casync_compat.trees import Tree, wrap_errors
+from casync_compat.streams.trees import Tree, wrap_errors
 from catar.archive import Archive, Located
 from catar.errors import CatarError
 from catar.flags import DEFAULT

@@ -7,7 +7,6 @@ encoded anew on the way; a blob's bytes stay as they are.
 
 from __future__ import annotations
 
-from casync_compat.assemble import ChunkFetcher, ChunkStream
 from casync_compat.chunker import ChunkSizes
 from casync_compat.digest import Digest
 from casync_compat.errors import UsageError
@@ -16,9 +15,10 @@ from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.make import MakeResult
 from casync_compat.progress import ProgressCallback, Reporter
-from casync_compat.sinks import ChunkingSink, Sink
 from casync_compat.store.base import ChunkSink, ChunkSource
-from casync_compat.trees import Tree, load_index
+from casync_compat.streams.assemble import ChunkFetcher, ChunkStream
+from casync_compat.streams.sinks import ChunkingSink, Sink
+from casync_compat.streams.trees import Tree, load_index
 from catar.encoder import Encoder
 from catar.flags import FeatureFlags
 from catar.records import Node

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from casync_compat.assemble import ChunkFetcher, ChunkStream
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSource
-from casync_compat.transfer import Sequencer
-from casync_compat.trees import Tree
+from casync_compat.streams.assemble import ChunkFetcher, ChunkStream
+from casync_compat.streams.transfer import Sequencer
+from casync_compat.streams.trees import Tree
 from catar.decoder import END, NEED_DATA
 from catar.errors import CatarError
 

@@ -14,7 +14,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from casync_compat.assemble import ChunkFetcher, ChunkStream, place_chunks
 from casync_compat.digest import Hasher
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.fs.apply.payload import PayloadWriter
@@ -27,11 +26,12 @@ from casync_compat.fs.standard import StandardOutput
 from casync_compat.index import Index, IndexChunk, digest_of_flags
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback, Reporter
-from casync_compat.seeds import BlobSeed, SeedSource, TreeSeed
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.layered import Layered
-from casync_compat.transfer import OrderedPool, default_jobs
-from casync_compat.trees import Tree, load_index
+from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, place_chunks
+from casync_compat.streams.seeds import BlobSeed, SeedSource, TreeSeed
+from casync_compat.streams.transfer import OrderedPool, default_jobs
+from casync_compat.streams.trees import Tree, load_index
 from catar.encoder import Encoder
 from catar.records import DirectoryEnd, Node, Run
 from catar.walker import TreeStream, Walker

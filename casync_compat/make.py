@@ -27,8 +27,8 @@ from casync_compat.fs.scan.scanner import Scanner
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
-from casync_compat.sinks import ChunkCounts, ChunkingSink, DigestSink, FileSink, Sink
 from casync_compat.store.base import ChunkSink
+from casync_compat.streams.sinks import ChunkCounts, ChunkingSink, DigestSink, FileSink, Sink
 from catar.encoder import Encoder
 from catar.errors import CatarError
 from catar.flags import DEFAULT, select

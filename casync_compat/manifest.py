@@ -15,7 +15,7 @@ import queue
 from collections.abc import Iterator
 
 from casync_compat.listing import MtreeForm, has_runs, mtree_lines
-from casync_compat.transfer import OrderedPool, default_jobs
+from casync_compat.streams.transfer import OrderedPool, default_jobs
 from catar.flags import NO_REPLAY_LIMIT
 from catar.records import DirectoryEnd, Node, Run
 from catar.walker import TreeStream, Walker

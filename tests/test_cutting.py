@@ -7,7 +7,7 @@ import random
 import pytest
 
 from casync_compat.chunker import Chunker, ChunkSizes
-from casync_compat.sinks import CutFinder
+from casync_compat.streams.sinks import CutFinder
 
 DATA = random.Random(1).randbytes(1_500_000) + bytes(1_500_000) + random.Random(2).randbytes(3_000_000)
 

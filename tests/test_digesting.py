@@ -19,7 +19,7 @@ from casync_compat.kinds import Kind
 from casync_compat.make import digest_tree, make_archive, make_archive_index
 from casync_compat.progress import Progress
 from casync_compat.store.memory import MemoryStore
-from casync_compat.trees import Tree
+from casync_compat.streams.trees import Tree
 from catar import flags
 from catar.archive import NotFound
 from catar.errors import CatarError, FormatError

@@ -18,7 +18,7 @@ from casync_compat.errors import CasyncError, FileError, FormatError
 from casync_compat.gc import GcResult, collect_garbage
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.local import LocalStore
-from casync_compat.trees import load_index
+from casync_compat.streams.trees import load_index
 from catar import flags
 
 DAY = 24 * 3600

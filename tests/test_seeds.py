@@ -20,8 +20,8 @@ from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkMissing, FileError
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.make import make_archive, make_archive_index
-from casync_compat.seeds import BlobSeed, SeedSource, TreeSeed
 from casync_compat.store.memory import MemoryStore
+from casync_compat.streams.seeds import BlobSeed, SeedSource, TreeSeed
 from catar import Archive, flags
 from catar.encoder import Encoder
 

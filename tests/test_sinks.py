@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casync_compat import sinks
 from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import FileError, UsageError
 from casync_compat.index import Index, IndexBuilder, digest_bits
-from casync_compat.sinks import ChunkCounts, ChunkingSink, DigestSink, FileSink, Sink
 from casync_compat.store.base import Put
 from casync_compat.store.memory import MemoryStore
+from casync_compat.streams import sinks
+from casync_compat.streams.sinks import ChunkCounts, ChunkingSink, DigestSink, FileSink, Sink
 from catar import flags
 
 FLAGS = flags.DEFAULT

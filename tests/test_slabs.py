@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casync_compat.slabs import Slab, SlabWriter
+from casync_compat.streams.slabs import Slab, SlabWriter
 
 
 class Collector:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from casync_compat.transfer import OrderedPool, Sequencer, default_jobs
+from casync_compat.streams.transfer import OrderedPool, Sequencer, default_jobs
 
 JOBS = pytest.mark.parametrize("jobs", [1, 2, 3, 8])
 

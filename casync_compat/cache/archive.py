@@ -27,9 +27,9 @@ from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.reusing import ReusingScanner
 from casync_compat.index import Index
 from casync_compat.progress import Reporter
-from casync_compat.sinks import ChunkCounts
 from casync_compat.store.base import ChunkSink, ChunkSource
-from casync_compat.transfer import OrderedPool, default_jobs
+from casync_compat.streams.sinks import ChunkCounts
+from casync_compat.streams.transfer import OrderedPool, default_jobs
 
 __all__ = ["CachedRun", "Job", "KeepingStore", "archive_with_cache"]
 

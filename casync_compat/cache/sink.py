@@ -12,10 +12,10 @@ from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId
 from casync_compat.index import Index, IndexBuilder
-from casync_compat.sinks import ChunkCounts, StoredChunks, store_chunks
-from casync_compat.slabs import Slab
 from casync_compat.store.base import ChunkSink
-from casync_compat.transfer import OrderedPool, default_jobs
+from casync_compat.streams.sinks import ChunkCounts, StoredChunks, store_chunks
+from casync_compat.streams.slabs import Slab
+from casync_compat.streams.transfer import OrderedPool, default_jobs
 
 __all__ = ["SkippingSink"]
 

@@ -18,7 +18,7 @@ from casync_compat.cache.file import CacheFile, Directory
 from casync_compat.fs.identity import IDENTITY_SIZE, identities, identity
 from casync_compat.fs.owners import Names
 from casync_compat.fs.scan.reusing import KnownDirectory
-from casync_compat.transfer import OrderedPool
+from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["Snapshot", "names_now"]
 

@@ -8,10 +8,10 @@ ends where one ended before: usually the first or the second does.
 
 from __future__ import annotations
 
-from casync_compat.assemble import ChunkFetcher
 from casync_compat.cache.sink import SkippingSink
 from casync_compat.index import Index
 from casync_compat.store.base import ChunkSource
+from casync_compat.streams.assemble import ChunkFetcher
 
 __all__ = ["SplicedStream"]
 

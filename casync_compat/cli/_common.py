@@ -19,7 +19,7 @@ from casync_compat.fs.standard import StandardOutput
 from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource
-from casync_compat.trees import Tree, wrap_errors
+from casync_compat.streams.trees import Tree, wrap_errors
 from catar.errors import CatarError
 from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.assemble import ChunkFetcher, ChunkStream
 from casync_compat.cli._common import archive_errors, arguments, open_tree, source_for
 from casync_compat.cli._location import input_path
 from casync_compat.errors import UsageError
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.kinds import Kind
-from casync_compat.trees import load_index
+from casync_compat.streams.assemble import ChunkFetcher, ChunkStream
+from casync_compat.streams.trees import load_index
 
 
 def run(options: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from casync_compat.index import digest_of_flags
 from casync_compat.kinds import Kind
 from casync_compat.make import digest_blob, digest_tree
 from casync_compat.progress import ProgressCallback
-from casync_compat.trees import load_index
+from casync_compat.streams.trees import load_index
 
 
 def _kind(options: argparse.Namespace, source: str | None) -> Kind:

@@ -21,7 +21,7 @@ from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageIndex, ImageManifest, parse_document
 from casync_compat.store.base import ChunkSink
-from casync_compat.transfer import OrderedPool
+from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["Copied", "Graph", "copy_image", "fetch_chunks", "walk"]
 

@@ -29,8 +29,8 @@ from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.tar.plan import Unrepresentable, plan_layer
 from casync_compat.oci.tar.reader import members
 from casync_compat.progress import ProgressCallback, Reporter, human_size
-from casync_compat.slabs import Slab, SlabWriter
-from casync_compat.transfer import Sequencer
+from casync_compat.streams.slabs import Slab, SlabWriter
+from casync_compat.streams.transfer import Sequencer
 from catar.archive import RandomAccess
 
 __all__ = ["measure", "table", "to_json"]
@@ -71,7 +71,7 @@ class _Cutting:
 
 
 class _CuttingSink(Closing):
-    """A `casync_compat.sinks.Sink` that counts chunks of several sizes and stores none."""
+    """A `casync_compat.streams.sinks.Sink` that counts chunks of several sizes and stores none."""
 
     def __init__(self, cutters: list[_Cutting]) -> None:
         self._cutters = cutters

@@ -29,7 +29,7 @@ from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig
 from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, parse_pack_table, table_size
 from casync_compat.store.base import ChunkSource, checked
-from casync_compat.transfer import OrderedPool
+from casync_compat.streams.transfer import OrderedPool
 from catar.errors import CatarError
 
 __all__ = ["Verified", "verify_image"]

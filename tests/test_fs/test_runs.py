@@ -21,7 +21,7 @@ from casync_compat.errors import FileError
 from casync_compat.fs.apply import runs
 from casync_compat.fs.apply.runs import Pool, count_nodes, node_of_row, run_paths
 from casync_compat.fs.apply.tree import ApplyOptions, TreeWriter, apply_tree
-from casync_compat.transfer import OrderedPool
+from casync_compat.streams.transfer import OrderedPool
 from catar.flags import FeatureFlags
 from catar.records import Node, Run, stored_time
 from catar.walker import Walker

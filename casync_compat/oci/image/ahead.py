@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.store.base import ChunkSource
-from casync_compat.transfer import OrderedPool, default_jobs
+from casync_compat.streams.transfer import OrderedPool, default_jobs
 
 __all__ = ["Ahead"]
 

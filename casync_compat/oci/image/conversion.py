@@ -34,7 +34,7 @@ from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.spec.wrapper import LayerBlobs, LayerConfig, Wrapper, WrapperConfig
 from casync_compat.progress import Reporter
 from casync_compat.store.base import ChunkSink
-from casync_compat.transfer import OrderedPool
+from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["Conversion", "ConvertOptions", "Converted"]
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from casync_compat.assemble import ChunkFetcher, ChunkStream, IndexReader
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.digest import Digest
 from casync_compat.index import Index, digest_bits
@@ -19,7 +18,8 @@ from casync_compat.oci.image.layertar import LayerTar
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.plan import Unrepresentable, plan_layer, verify
-from casync_compat.sinks import ChunkingSink
+from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, IndexReader
+from casync_compat.streams.sinks import ChunkingSink
 from catar.flags import select
 
 __all__ = ["LayerOptions", "LayerResult", "convert_layer"]

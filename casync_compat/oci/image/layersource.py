@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Protocol
 
-from casync_compat.assemble import ChunkFetcher, IndexReader
 from casync_compat.digest import ChunkId
 from casync_compat.oci.image.layertar import LayerTar
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.tar.view import TarView
 from casync_compat.store.base import ChunkSource
+from casync_compat.streams.assemble import ChunkFetcher, IndexReader
 from catar.archive import RandomAccess
 
 __all__ = ["LayerSource", "PlainLayer", "WrappedLayer"]

@@ -23,7 +23,7 @@ from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.decompress import decompressed
 from casync_compat.oci.views import FileView
-from casync_compat.transfer import Sequencer
+from casync_compat.streams.transfer import Sequencer
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

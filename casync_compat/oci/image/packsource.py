@@ -26,7 +26,7 @@ from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt
 from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex
 from casync_compat.store.base import checked
-from casync_compat.transfer import OrderedPool
+from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["Fetch", "PackSource", "plan_fetches"]
 

@@ -21,7 +21,7 @@ from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import BlobSink, BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, PackRow, pack_table
-from casync_compat.transfer import OrderedPool
+from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["PACK_SIZE", "BasePacks", "Packed", "pack_size", "write_packs"]
 

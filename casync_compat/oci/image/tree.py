@@ -32,7 +32,7 @@ from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.tar.reader import members
 from casync_compat.store.base import ChunkSource
-from casync_compat.transfer import OrderedPool
+from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["ImageTree"]
 

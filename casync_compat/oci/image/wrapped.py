@@ -14,7 +14,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
-from casync_compat.assemble import ChunkFetcher, ChunkStream, IndexReader
 from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId
 from casync_compat.errors import FormatError
@@ -31,6 +30,7 @@ from casync_compat.oci.tar.recipe import Recipe, rebuild_checked
 from casync_compat.oci.tar.view import TarView
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.layered import Layered
+from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, IndexReader
 from catar.archive import RandomAccess
 
 __all__ = ["INDEX_LIMIT", "RECIPE_LIMIT", "WrappedImage"]

@@ -25,7 +25,7 @@ from casync_compat.oci.tar.recipe import Recipe, rebuild_checked
 from casync_compat.oci.tar.recipebuilder import RecipeBuilder
 from casync_compat.oci.tar.recipeformat import LITERALS_MAX
 from casync_compat.oci.tar.tree import LOST, PLANNED, Entry, LayerLimits, LayerTree, Unrepresentable
-from casync_compat.sinks import Sink
+from casync_compat.streams.sinks import Sink
 from catar.archive import RandomAccess
 from catar.encoder import Encoder
 from catar.flags import FeatureFlags, select

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from casync_compat.assemble import ChunkFetcher, ChunkStream, IndexReader
 from casync_compat.closing import Closing
 from casync_compat.errors import CasyncError, FormatError, UsageError, show_path
 from casync_compat.fs.owners import IdShift
@@ -19,6 +18,7 @@ from casync_compat.fs.readers import FileReader, StreamSource, read_whole
 from casync_compat.index import Index, IndexChunk
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource
+from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, IndexReader
 from catar.archive import Archive, Located, RangeSource
 from catar.decoder import Decoder
 from catar.errors import CatarError

@@ -15,9 +15,9 @@ from casync_compat.chunker.spans import join, spans
 from casync_compat.closing import Closing
 from casync_compat.digest import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
-from casync_compat.slabs import Slab, SlabWriter
 from casync_compat.store.base import ChunkSink
-from casync_compat.transfer import OrderedPool, Sequencer, default_jobs
+from casync_compat.streams.slabs import Slab, SlabWriter
+from casync_compat.streams.transfer import OrderedPool, Sequencer, default_jobs
 
 __all__ = [
     "ChunkCounts",

@@ -16,7 +16,7 @@ from casync_compat.digest import ChunkId
 from casync_compat.errors import FormatError
 from casync_compat.index import Index, IndexChunk
 from casync_compat.store.base import BatchSource, ChunkSource
-from casync_compat.transfer import OrderedPool, default_jobs
+from casync_compat.streams.transfer import OrderedPool, default_jobs
 
 __all__ = ["ChunkFetcher", "ChunkStream", "IndexReader", "place_chunks"]
 

@@ -25,8 +25,8 @@ from casync_compat.fs.blob import BlobInput
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.scanner import Scanner
 from casync_compat.index import Index
-from casync_compat.sinks import ChunkingSink, Sink
 from casync_compat.store.base import Put
+from casync_compat.streams.sinks import ChunkingSink, Sink
 from catar.encoder import Encoder
 from catar.records import Node
 
