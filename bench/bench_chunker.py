@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from casync_compat.chunker import Chunker, ChunkSizes
-from casync_compat.digest import Digest
 from casync_compat.errors import CasyncError
+from casync_compat.ids import Digest
 
 
 def rate(work: Callable[[], object], size: int, rounds: int = 5) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from casync_compat.chunker import Chunker
 from casync_compat.compression import Compression, compress, decompress
-from casync_compat.digest import Digest
+from casync_compat.ids import Digest
 from casync_compat.index import Index
 
 PIECE = 4 << 20

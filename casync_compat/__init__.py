@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from casync_compat.api import ArchiveTree
     from casync_compat.chunker import Chunker, ChunkSizes
     from casync_compat.compression import Compression
-    from casync_compat.digest import ChunkId, Digest
     from casync_compat.errors import (
         CasyncError,
         ChunkCorrupt,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     )
     from casync_compat.extract import ExtractOptions, ExtractResult
     from casync_compat.fs.apply.restore import ApplyOptions
+    from casync_compat.ids import ChunkId, Digest
     from casync_compat.index import Index
     from casync_compat.kinds import Kind
     from casync_compat.make import MakeResult
@@ -69,7 +69,7 @@ _HOMES = {
     "api": "ArchiveTree",
     "chunker": "Chunker ChunkSizes",
     "compression": "Compression",
-    "digest": "ChunkId Digest",
+    "ids": "ChunkId Digest",
     "errors": _ERRORS,
     "extract": "ExtractOptions ExtractResult",
     "fs.apply.restore": "ApplyOptions",

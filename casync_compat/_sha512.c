@@ -347,7 +347,7 @@ end:
 static PyMethodDef methods[] = {
     {"sha512_256", sha512_256, METH_O,
      "sha512_256(buffers, /)\n--\n\n"
-     "The SHA-512/256 of each buffer, in order; see casync_compat.digest.Digest.of_many."},
+     "The SHA-512/256 of each buffer, in order; see casync_compat.ids.Digest.of_many."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -8,9 +8,9 @@ encoded anew on the way; a blob's bytes stay as they are.
 from __future__ import annotations
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.digest import Digest
 from casync_compat.errors import UsageError
 from casync_compat.fs.atomic import AtomicFile
+from casync_compat.ids import Digest
 from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.make import MakeResult

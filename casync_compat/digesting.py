@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from casync_compat.digest import ChunkId, Digest
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSource

@@ -14,7 +14,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from casync_compat.digest import Hasher
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.fs.apply.payload import PayloadWriter
 from casync_compat.fs.apply.runs import count_nodes, run_paths
@@ -23,6 +22,7 @@ from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.blob import device_size
 from casync_compat.fs.reflink import BLOCK, BlockSharer
 from casync_compat.fs.standard import StandardOutput
+from casync_compat.ids import Hasher
 from casync_compat.index import Index, IndexChunk, digest_of_flags
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback, Reporter

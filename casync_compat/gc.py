@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from casync_compat.digest import ChunkId
+from casync_compat.ids import ChunkId
 from casync_compat.index import Index
 from casync_compat.store.base import Prunable
 from casync_compat.store.local import LocalStore

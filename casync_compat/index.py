@@ -19,8 +19,8 @@ from itertools import chain
 from operator import sub
 
 from casync_compat.chunker.params import ChunkSizes
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import FormatError, UsageError
+from casync_compat.ids import ChunkId, Digest
 from catar import layouts
 from catar.flags import FeatureFlags, is_normalised
 

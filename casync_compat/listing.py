@@ -15,7 +15,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 
-from casync_compat.digest import Digest
+from casync_compat.ids import Digest
 from casync_compat.index import digest_of_flags
 from casync_compat.textform import KIND_WORDS, escape, ls_mode, owner_name, shown_path
 from catar.flags import NO_REPLAY_LIMIT, FeatureFlags, replayed, time_granularity

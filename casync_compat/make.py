@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from casync_compat.cache.archive import Job, KeepingStore, archive_with_cache
 from casync_compat.chunker import ChunkSizes
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.blob import BlobInput
@@ -25,6 +24,7 @@ from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.runs import FileRun
 from casync_compat.fs.scan.scanner import Scanner
 from casync_compat.fs.standard import StandardOutput
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSink

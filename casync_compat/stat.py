@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from casync_compat.digest import ChunkId
+from casync_compat.ids import ChunkId
 from casync_compat.index import digest_of_flags
 from casync_compat.textform import (
     KIND_WORDS,

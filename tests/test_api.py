@@ -21,9 +21,9 @@ import casync_compat
 from casync_compat import api as casync
 from casync_compat.chunker import ChunkSizes
 from casync_compat.compression import Compression
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import CasyncError, ChunkMissing, FileError, FormatError, UsageError
 from casync_compat.extract import ExtractOptions
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
 from casync_compat.progress import Progress

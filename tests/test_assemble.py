@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casync_compat.chunker import Chunker, ChunkSizes
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FormatError, StoreError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder, IndexChunk
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, IndexReader, place_chunks

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from casync_compat.cache.sink import SkippingSink
 from casync_compat.cache.stream import SplicedStream
 from casync_compat.chunker import Chunker, ChunkSizes
-from casync_compat.digest import Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing
+from casync_compat.ids import Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.memory import MemoryStore
 from catar.flags import select

@@ -9,8 +9,8 @@ import pytest
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.convert import convert_index
-from casync_compat.digest import Digest
 from casync_compat.errors import ChunkMissing, UsageError
+from casync_compat.ids import Digest
 from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.make import make_archive_index, make_blob_index

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.digesting import digest_index, digest_tree_part
 from casync_compat.errors import ChunkMissing
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder, digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.make import digest_tree, make_archive, make_archive_index

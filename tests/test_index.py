@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import FormatError, UsageError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder, digest_bits, digest_of_flags
 from catar import flags, layouts, schema
 

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Archived, plain_archives
 
-from casync_compat.digest import Digest
+from casync_compat.ids import Digest
 from casync_compat.listing import has_runs, json_lines, list_lines, mtree_lines
 from casync_compat.textform import escape, ls_mode
 from catar import Archive, FormatError, Node, RangeSource, Walker, XAttr

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casync_compat.chunker import Chunker, ChunkSizes
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import FileError, UsageError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.make import (
     BLOB_FLAGS,

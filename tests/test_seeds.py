@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casync_compat.chunker import Chunker, ChunkSizes
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkMissing, FileError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.make import make_archive, make_archive_index
 from casync_compat.store.memory import MemoryStore

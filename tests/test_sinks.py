@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casync_compat.chunker import Chunker, ChunkSizes
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import FileError, UsageError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder, digest_bits
 from casync_compat.store.base import Put
 from casync_compat.store.memory import MemoryStore

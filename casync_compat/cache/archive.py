@@ -21,10 +21,10 @@ from casync_compat.cache.snapshot import Snapshot, names_now
 from casync_compat.cache.splicer import Splicer
 from casync_compat.cache.stream import SplicedStream
 from casync_compat.chunker import ChunkSizes
-from casync_compat.digest import ChunkId
 from casync_compat.errors import FormatError, StoreError
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.reusing import ReusingScanner
+from casync_compat.ids import ChunkId
 from casync_compat.index import Index
 from casync_compat.progress import Reporter
 from casync_compat.store.base import ChunkSink, ChunkSource

@@ -10,7 +10,7 @@ from collections import deque
 
 from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.closing import Closing
-from casync_compat.digest import ChunkId
+from casync_compat.ids import ChunkId
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.base import ChunkSink
 from casync_compat.streams.sinks import ChunkCounts, StoredChunks, store_chunks

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 from casync_compat.cli._args import parse_boolean
 from casync_compat.cli._location import default_store, in_registry, input_path, open_source
-from casync_compat.digest import Digest
 from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.standard import StandardOutput
+from casync_compat.ids import Digest
 from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource

@@ -11,8 +11,8 @@ from casync_compat.cli._location import default_store, index_output, input_path,
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
 from casync_compat.convert import convert_index
-from casync_compat.digest import Digest
 from casync_compat.errors import UsageError
+from casync_compat.ids import Digest
 from casync_compat.kinds import Kind
 
 

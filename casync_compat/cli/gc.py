@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from casync_compat.cli._location import default_store, input_path, open_chunk_store
-from casync_compat.digest import ChunkId
 from casync_compat.gc import collect_garbage
+from casync_compat.ids import ChunkId
 from casync_compat.streams.trees import load_index
 
 

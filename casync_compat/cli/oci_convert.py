@@ -27,9 +27,9 @@ from casync_compat.cli._oci import (
 )
 from casync_compat.cli._progress import human_size
 from casync_compat.compression import Compression
-from casync_compat.digest import Digest
 from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
+from casync_compat.ids import Digest
 from casync_compat.index import Index
 from casync_compat.oci.convert import Converted, ConvertOptions, ConvertResult, convert
 from casync_compat.oci.spec.descriptor import Platform

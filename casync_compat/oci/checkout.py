@@ -19,9 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from casync_compat.digest import Digest
 from casync_compat.errors import FileError, UsageError, show_path
 from casync_compat.fs.freshdir import FreshDirectory
+from casync_compat.ids import Digest
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs.filestore import FileStore, Kept
 from casync_compat.oci.rootfs.mergedtree import Inode

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from casync_compat.digest import ChunkId
+from casync_compat.ids import ChunkId
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.opened import Place, WritablePlace
 from casync_compat.oci.places.selection import Found, look_up

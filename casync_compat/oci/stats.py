@@ -17,7 +17,7 @@ from typing import Any
 from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.closing import Closing
 from casync_compat.compression import Compression, compress
-from casync_compat.digest import Digest
+from casync_compat.ids import Digest
 from casync_compat.oci.image.layertar import open_layer_tar
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.opened import Place

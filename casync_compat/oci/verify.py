@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from casync_compat.compression import CompressionError, decompress
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import CasyncError, ChunkCorrupt
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.oci.copy import walk
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.blobfile import FileStream

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt
+from casync_compat.ids import ChunkId, Digest
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

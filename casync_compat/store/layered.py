@@ -6,8 +6,8 @@ a cache) nor skips a layer that cannot be reached (that is failover).
 
 from __future__ import annotations
 
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import ChunkSource
 
 __all__ = ["Layered"]

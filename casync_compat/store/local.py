@@ -30,8 +30,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from casync_compat.compression import Compression, CompressionError, compress, decompress
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError, UsageError, show_path
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import Put, checked
 
 if TYPE_CHECKING:

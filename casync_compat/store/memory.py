@@ -14,8 +14,8 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import Put, checked
 
 if TYPE_CHECKING:

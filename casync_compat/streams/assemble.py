@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TypeAlias
 
 from casync_compat.closing import Closing
-from casync_compat.digest import ChunkId
 from casync_compat.errors import FormatError
+from casync_compat.ids import ChunkId
 from casync_compat.index import Index, IndexChunk
 from casync_compat.store.base import BatchSource, ChunkSource
 from casync_compat.streams.transfer import OrderedPool, default_jobs

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkMissing, FileError
 from casync_compat.fs.blob import BlobInput
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.scanner import Scanner
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.store.base import Put
 from casync_compat.streams.sinks import ChunkingSink, Sink

@@ -13,7 +13,7 @@ from typing import Protocol
 from casync_compat.chunker import WINDOW_SIZE, Chunker, ChunkSizes
 from casync_compat.chunker.spans import join, spans
 from casync_compat.closing import Closing
-from casync_compat.digest import ChunkId, Digest
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.base import ChunkSink
 from casync_compat.streams.slabs import Slab, SlabWriter

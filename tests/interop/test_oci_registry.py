@@ -16,8 +16,8 @@ from filesystems import lacking
 from interop.registries import PASSWORD, USER, RunningRegistry
 from interop.tools import Tool, better_than_casync
 
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import AccessDenied, ChunkMissing, RemoteError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.oci.registry.chunkstore import (
     RegistryChunkStore,
     fetch_index,

@@ -17,7 +17,7 @@ import zstandard
 from strategies import directory, file, symlink
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.digest import Digest
+from casync_compat.ids import Digest
 from casync_compat.index import IndexBuilder
 from casync_compat.make import BLOB_FLAGS
 from catar import schema

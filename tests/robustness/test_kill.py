@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from casync_compat.digest import Digest
+from casync_compat.ids import Digest
 from casync_compat.index import Index
 from casync_compat.store.local import LocalStore
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casync_compat import digest
-from casync_compat.digest import ChunkId, Digest
+from casync_compat import ids as digest
 from casync_compat.errors import CasyncError, UsageError
+from casync_compat.ids import ChunkId, Digest
 
 EMPTY = {
     Digest.SHA512_256: "c672b8d1ef56ed28ab87c3622c5114069bdd3ad7b8f9737498d0c01ecef0967a",

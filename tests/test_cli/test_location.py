@@ -124,7 +124,7 @@ def test_store_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_chunk_suffix_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """$CASYNC_COMPRESSED_CHUNK_SUFFIX names compressed chunks."""
-    from casync_compat.digest import Digest
+    from casync_compat.ids import Digest
 
     monkeypatch.setenv("CASYNC_COMPRESSED_CHUNK_SUFFIX", ".xz")
     id_ = Digest.SHA512_256.of(b"chunk")

@@ -22,8 +22,8 @@ from casync_compat.cli._location import (
     open_source,
 )
 from casync_compat.compression import Compression
-from casync_compat.digest import Digest
 from casync_compat.errors import CasyncError, FormatError, UsageError
+from casync_compat.ids import Digest
 from casync_compat.index import IndexBuilder
 from casync_compat.store.layered import Layered
 from casync_compat.store.local import LocalStore

@@ -11,8 +11,8 @@ from test_store.contract import LIMIT, D, PrunableContract, StoreRig, text
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.compression import Compression, compress
-from casync_compat.digest import ChunkId
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FormatError, UsageError
+from casync_compat.ids import ChunkId
 from casync_compat.index import IndexBuilder
 from casync_compat.oci.registry.chunkstore import (
     RegistryChunkStore,

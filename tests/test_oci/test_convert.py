@@ -18,8 +18,8 @@ from test_oci.strategies import any_tars, broken_tars
 
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.compression import Compression
-from casync_compat.digest import Digest
 from casync_compat.errors import CasyncError
+from casync_compat.ids import Digest
 from casync_compat.index import Index
 from casync_compat.oci.convert import ConvertOptions, ConvertResult, convert
 from casync_compat.oci.export import ExportOptions, LayerCompression, export, export_archive

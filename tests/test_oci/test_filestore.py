@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from casync_compat.digest import Digest
 from casync_compat.errors import FileError
+from casync_compat.ids import Digest
 from casync_compat.oci.rootfs.filestore import FileStore, Kept
 from casync_compat.oci.rootfs.mergedtree import Inode
 from casync_compat.oci.rootfs.verity import measure, seal

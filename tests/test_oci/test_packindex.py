@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casync_compat.digest import ChunkId
+from casync_compat.ids import ChunkId
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.packindex import (

@@ -13,8 +13,8 @@ from test_oci.fake_registry import FakeRegistry
 from test_oci.images import blob_file, flip, layout_at, noise
 
 from casync_compat.compression import Compression, decompress
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, StoreError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.oci.image import packwriter
 from casync_compat.oci.image.chunkspool import ChunkSpool
 from casync_compat.oci.image.packsource import PackSource, plan_fetches

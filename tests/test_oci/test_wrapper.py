@@ -11,7 +11,7 @@ import pytest
 
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.compression import Compression
-from casync_compat.digest import Digest
+from casync_compat.ids import Digest
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import pytest
 
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import ChunkSink, ChunkSource, Prunable
 
 D = Digest.SHA512_256

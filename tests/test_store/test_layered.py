@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.layered import Layered
 from casync_compat.store.memory import MemoryStore
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from casync_compat.compression import Compression, compress
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError, UsageError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.local import LocalStore
 
 from .contract import LIMIT, D, PrunableContract, StoreRig, text

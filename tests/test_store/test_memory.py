@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from casync_compat.digest import ChunkId
+from casync_compat.ids import ChunkId
 from casync_compat.store.memory import MemoryStore
 
 from .contract import D, PrunableContract, StoreRig

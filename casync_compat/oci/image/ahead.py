@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from casync_compat.closing import Closing
-from casync_compat.digest import ChunkId, Digest
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import ChunkSource
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.compression import Compression, compress, decompress
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkMissing, FileError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.oci.copying import write_at
 from casync_compat.oci.image.layertar import make_spool
 from casync_compat.store.base import ChunkSink, Put

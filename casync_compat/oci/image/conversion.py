@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.compression import Compression
-from casync_compat.digest import ChunkId, Digest
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.oci.image.chunkspool import ChunkSpool
 from casync_compat.oci.image.convertlayer import LayerOptions, LayerResult, convert_layer

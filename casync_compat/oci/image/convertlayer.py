@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from casync_compat.chunker.params import ChunkSizes
-from casync_compat.digest import Digest
+from casync_compat.ids import Digest
 from casync_compat.index import Index, digest_bits
 from casync_compat.oci.image.chunkspool import ChunkSpool
 from casync_compat.oci.image.layertar import LayerTar

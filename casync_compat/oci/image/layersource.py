@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Protocol
 
-from casync_compat.digest import ChunkId
+from casync_compat.ids import ChunkId
 from casync_compat.oci.image.layertar import LayerTar
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.tar.view import TarView

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from casync_compat.closing import Closing
 from casync_compat.compression import CompressionError, decompress
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.oci.copying import write_at
 from casync_compat.oci.image.layertar import make_spool
 from casync_compat.oci.spec.blobs import BlobSource

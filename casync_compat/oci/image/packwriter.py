@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkMissing
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.oci.image.chunkspool import ChunkSpool
 from casync_compat.oci.image.packsource import PackSource
 from casync_compat.oci.spec import media

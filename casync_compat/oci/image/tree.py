@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
 from casync_compat.closing import Closing
-from casync_compat.digest import ChunkId
+from casync_compat.ids import ChunkId
 from casync_compat.oci.image.ahead import Ahead
 from casync_compat.oci.image.layersource import LayerSource, PlainLayer, WrappedLayer
 from casync_compat.oci.image.layertar import LayerTar, open_layer_tar

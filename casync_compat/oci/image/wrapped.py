@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from casync_compat.closing import Closing
-from casync_compat.digest import ChunkId
 from casync_compat.errors import FormatError
+from casync_compat.ids import ChunkId
 from casync_compat.index import Index
 from casync_compat.oci.image.packsource import PackSource
 from casync_compat.oci.places.opened import Place

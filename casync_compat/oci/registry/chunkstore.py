@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from casync_compat.compression import Compression, CompressionError, compress, decompress
-from casync_compat.digest import ChunkId, Digest
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.oci.registry.artifacts import (
     BLOB_TYPE,

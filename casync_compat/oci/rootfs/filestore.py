@@ -30,8 +30,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from casync_compat.closing import Closing
-from casync_compat.digest import Digest
 from casync_compat.errors import FileError
+from casync_compat.ids import Digest
 from casync_compat.oci.copying import CANNOT, clone, copy_range, data_ranges, write_at
 from casync_compat.oci.rootfs.filecache import FileCache, Row, Stamp
 from casync_compat.oci.rootfs.mergedtree import Inode

@@ -34,7 +34,7 @@ _MAX_SIZE = 1 << 50
 
 @dataclass(frozen=True, slots=True, order=True)
 class BlobDigest:
-    """The digest of a blob. Chunk ids are another thing (`casync_compat.digest.ChunkId`): never mix them.
+    """The digest of a blob. Chunk ids are another thing (`casync_compat.ids.ChunkId`): never mix them.
 
     :ivar algorithm: `sha256` or `sha512`
     :ivar hex: the hash in lower-case hexadecimal digits

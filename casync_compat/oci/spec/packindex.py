@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from casync_compat.chunker.params import MAX_CHUNK_SIZE
-from casync_compat.digest import ChunkId
+from casync_compat.ids import ChunkId
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
 

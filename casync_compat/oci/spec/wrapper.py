@@ -15,8 +15,8 @@ from typing import Any
 
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.compression import Compression
-from casync_compat.digest import Digest
 from casync_compat.errors import UsageError
+from casync_compat.ids import Digest
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform, canonical_json, parse_json
 from casync_compat.oci.spec.errors import ImageError
