@@ -25,16 +25,16 @@ if TYPE_CHECKING:
         StoreError,
         UsageError,
     )
-    from casync_compat.extract import ExtractOptions, ExtractResult
     from casync_compat.fs.apply.restore import ApplyOptions
     from casync_compat.ids import ChunkId, Digest
     from casync_compat.index import Index
     from casync_compat.kinds import Kind
-    from casync_compat.make import MakeResult
     from casync_compat.progress import Progress
     from casync_compat.store.layered import Layered
     from casync_compat.store.local import LocalStore
     from casync_compat.store.memory import MemoryStore
+    from casync_compat.verbs.extract import ExtractOptions, ExtractResult
+    from casync_compat.verbs.make import MakeResult
 
 __all__ = [
     "ApplyOptions",
@@ -71,11 +71,11 @@ _HOMES = {
     "compression": "Compression",
     "ids": "ChunkId Digest",
     "errors": _ERRORS,
-    "extract": "ExtractOptions ExtractResult",
+    "verbs.extract": "ExtractOptions ExtractResult",
     "fs.apply.restore": "ApplyOptions",
     "index": "Index",
     "kinds": "Kind",
-    "make": "MakeResult",
+    "verbs.make": "MakeResult",
     "progress": "Progress",
     "store.layered": "Layered",
     "store.local": "LocalStore",

@@ -24,14 +24,14 @@ from casync_compat.chunker import ChunkSizes
 from casync_compat.closing import Closing
 from casync_compat.compression import Compression
 from casync_compat.errors import FormatError, UsageError, show_path
-from casync_compat.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
-from casync_compat.make import BLOB_FLAGS, MakeResult, make_archive, make_archive_index, make_blob_index
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.local import LocalStore
 from casync_compat.streams.trees import Tree, wrap_errors
+from casync_compat.verbs.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
+from casync_compat.verbs.make import BLOB_FLAGS, MakeResult, make_archive, make_archive_index, make_blob_index
 from catar.archive import Archive, Located
 from catar.errors import CatarError
 from catar.flags import DEFAULT

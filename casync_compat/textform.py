@@ -3,7 +3,8 @@
 The forms are casync's, so that scripts which read `casync list`, `mtree` or `stat` go on working. All observed with
 casync 2, over every byte value, every mode and every flag.
 
-Deliberately not here: JSON (`casync_compat.stat`), and showing names to a human in a message (`errors.show_path`).
+Deliberately not here: JSON (`casync_compat.verbs.stat`), and showing names to a human in a message
+(`errors.show_path`).
 
     >>> escape(b"sp ace#1")
     b'sp\\\\040ace\\\\0431'

@@ -22,13 +22,13 @@ from casync_compat import api as casync
 from casync_compat.chunker import ChunkSizes
 from casync_compat.compression import Compression
 from casync_compat.errors import CasyncError, ChunkMissing, FileError, FormatError, UsageError
-from casync_compat.extract import ExtractOptions
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
 from casync_compat.progress import Progress
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore
+from casync_compat.verbs.extract import ExtractOptions
 from catar import flags
 from catar.records import Node
 

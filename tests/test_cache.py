@@ -24,9 +24,9 @@ from casync_compat.fs.identity import KEEPS_CHANGE_TIMES
 from casync_compat.fs.inode_flags import fs_magic
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan import reusing
-from casync_compat.make import MakeResult, make_archive_index
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore
+from casync_compat.verbs.make import MakeResult, make_archive_index
 from catar import flags
 
 SIZES = ChunkSizes(256, 1024, 4096)

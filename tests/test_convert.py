@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.convert import convert_index
 from casync_compat.errors import ChunkMissing, UsageError
 from casync_compat.ids import Digest
 from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
-from casync_compat.make import make_archive_index, make_blob_index
 from casync_compat.store.memory import MemoryStore
+from casync_compat.verbs.convert_index import convert_index
+from casync_compat.verbs.make import make_archive_index, make_blob_index
 from catar import flags
 
 FAST = flags.select(digest_bits=digest_bits(Digest.BLAKE3))

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.digesting import digest_index, digest_tree_part
 from casync_compat.errors import ChunkMissing
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder, digest_bits
 from casync_compat.kinds import Kind
-from casync_compat.make import digest_tree, make_archive, make_archive_index
 from casync_compat.progress import Progress
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.trees import Tree
+from casync_compat.verbs.digest import digest_index, digest_tree_part
+from casync_compat.verbs.make import digest_tree, make_archive, make_archive_index
 from catar import flags
 from catar.archive import NotFound
 from catar.errors import CatarError, FormatError

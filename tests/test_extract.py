@@ -19,14 +19,14 @@ from grounds import Grounds
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import CasyncError, ChunkCorrupt, ChunkMissing, FileError, FormatError, UsageError
-from casync_compat.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
 from casync_compat.fs.apply.tree import ApplyOptions
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
-from casync_compat.make import digest_tree, make_archive, make_archive_index, make_blob_index
 from casync_compat.progress import Progress
 from casync_compat.store.memory import MemoryStore
+from casync_compat.verbs.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
+from casync_compat.verbs.make import digest_tree, make_archive, make_archive_index, make_blob_index
 from catar.archive import NotFound
 from catar.errors import FormatError as CatarFormatError
 

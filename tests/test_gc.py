@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from casync_compat.chunker import ChunkSizes
 from casync_compat.compression import Compression
 from casync_compat.errors import CasyncError, FileError, FormatError
-from casync_compat.gc import GcResult, collect_garbage
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.local import LocalStore
 from casync_compat.streams.trees import load_index
+from casync_compat.verbs.gc import GcResult, collect_garbage
 from catar import flags
 
 DAY = 24 * 3600

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from casync_compat.chunker import ChunkSizes
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder, digest_bits
-from casync_compat.info import describe
 from casync_compat.store.memory import MemoryStore
+from casync_compat.verbs.info import describe
 from catar import flags
 
 

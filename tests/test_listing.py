@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from strategies import Archived, plain_archives
 
 from casync_compat.ids import Digest
-from casync_compat.listing import has_runs, json_lines, list_lines, mtree_lines
+from casync_compat.lines import has_runs, json_lines, list_lines, mtree_lines
 from casync_compat.textform import escape, ls_mode
 from catar import Archive, FormatError, Node, RangeSource, Walker, XAttr
 from catar.flags import DEFAULT, NO_REPLAY_LIMIT, NODE_FLAGS, SUBVOLUME_BITS, WITH_ALL, FeatureFlags, select
@@ -223,7 +223,7 @@ def test_list_in_runs(archived: Archived, piece: int) -> None:
 @pytest.mark.skipif(not has_runs(), reason="the native part is not compiled")
 def test_modes_in_runs() -> None:
     """The native part shows every mode that nodes in runs can have as `ls_mode` does, and puts paths together alike."""
-    from casync_compat._listing import list_text
+    from casync_compat._lines import list_text
 
     buffer = b"?a#b"
     for kind in (REG, LNK):
@@ -248,7 +248,7 @@ def test_modes_in_runs() -> None:
 )
 def test_rows_that_cannot_be(rows: bytes, says: str) -> None:
     """Rows that point outside of their buffer are refused."""
-    from casync_compat._listing import list_text, mtree_text
+    from casync_compat._lines import list_text, mtree_text
 
     with pytest.raises(ValueError, match=says):
         list_text(b"abcd", rows, b"")

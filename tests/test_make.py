@@ -20,7 +20,11 @@ from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.errors import FileError, UsageError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
-from casync_compat.make import (
+from casync_compat.progress import Progress
+from casync_compat.store.base import Put
+from casync_compat.store.local import LocalStore
+from casync_compat.store.memory import MemoryStore
+from casync_compat.verbs.make import (
     BLOB_FLAGS,
     digest_blob,
     digest_tree,
@@ -28,10 +32,6 @@ from casync_compat.make import (
     make_archive_index,
     make_blob_index,
 )
-from casync_compat.progress import Progress
-from casync_compat.store.base import Put
-from casync_compat.store.local import LocalStore
-from casync_compat.store.memory import MemoryStore
 from catar import Archive, flags
 
 SIZES = ChunkSizes(256, 1024, 4096)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import Archived, archives, flag_words, plain_archives
 
-from casync_compat.listing import MtreeForm, mtree_lines
-from casync_compat.manifest import _Feed, _lines, manifest
+from casync_compat.lines import MtreeForm, mtree_lines
+from casync_compat.verbs.mtree import _Feed, _lines, manifest
 from catar import FormatError, Node, RangeSource, Walker
 from catar.flags import DEFAULT, NO_REPLAY_LIMIT, FeatureFlags, select
 

@@ -19,9 +19,9 @@ from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.errors import ChunkMissing, FileError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
-from casync_compat.make import make_archive, make_archive_index
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.seeds import BlobSeed, SeedSource, TreeSeed
+from casync_compat.verbs.make import make_archive, make_archive_index
 from catar import Archive, flags
 from catar.encoder import Encoder
 

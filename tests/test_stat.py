@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 from archives import END, Memory, Step, archive
 
-from casync_compat.stat import NodeStat, read_stat, stat_json, stat_lines
 from casync_compat.textform import chattr_letters, fat_letters
+from casync_compat.verbs.stat import NodeStat, read_stat, stat_json, stat_lines
 from catar import Archive, Encoder, Node, RangeSource, Walker, XAttr
 from catar.decoder import Decoder
 from catar.flags import DEFAULT, NO_REPLAY_LIMIT, NODE_FLAGS, SUBVOLUME_BITS, FeatureFlags, select

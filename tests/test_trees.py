@@ -16,9 +16,9 @@ from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import CasyncError, ChunkMissing, FileError, FormatError, UsageError
 from casync_compat.index import IndexChunk
 from casync_compat.kinds import Kind
-from casync_compat.make import make_archive, make_archive_index
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.trees import Tree, load_index, wrap_errors
+from casync_compat.verbs.make import make_archive, make_archive_index
 from catar.archive import NotFound
 from catar.errors import CatarError
 from catar.errors import FormatError as CatarFormatError

@@ -182,7 +182,7 @@ static PyObject *scan(PyObject *module, PyObject *args) {
 static PyMethodDef methods[] = {
     {"scan", scan, METH_VARARGS,
      "scan(buffer, begin, scanned, end, min, max, discriminator, /)\n--\n\n"
-     "Where the chunks in buffer[begin:end] end; see casync_compat.chunker._python.scan."},
+     "Where the chunks in buffer[begin:end] end; see casync_compat.chunker.kernel.scan."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from casync_compat.chunker import _python
+from casync_compat.chunker import kernel as _python
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.chunker.table import WINDOW_SIZE
 from casync_compat.errors import CasyncError, UsageError

@@ -10,10 +10,10 @@ from casync_compat.cli._common import archive_errors, arguments, source_for
 from casync_compat.cli._location import default_store, index_output, input_path, open_chunk_store
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
-from casync_compat.convert import convert_index
 from casync_compat.errors import UsageError
 from casync_compat.ids import Digest
 from casync_compat.kinds import Kind
+from casync_compat.verbs.convert_index import convert_index
 
 
 def run(options: argparse.Namespace) -> int:

@@ -18,14 +18,14 @@ from casync_compat.cli._common import (
 )
 from casync_compat.cli._location import input_path, local_path
 from casync_compat.cli._progress import ProgressLine
-from casync_compat.digesting import digest_index, digest_tree_part
 from casync_compat.errors import UsageError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import digest_of_flags
 from casync_compat.kinds import Kind
-from casync_compat.make import digest_blob, digest_tree
 from casync_compat.progress import ProgressCallback
 from casync_compat.streams.trees import load_index
+from casync_compat.verbs.digest import digest_index, digest_tree_part
+from casync_compat.verbs.make import digest_blob, digest_tree
 
 
 def _kind(options: argparse.Namespace, source: str | None) -> Kind:

@@ -18,9 +18,9 @@ from casync_compat.cli._common import (
 from casync_compat.cli._location import input_path, local_path, name_of
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.errors import UsageError
-from casync_compat.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
 from casync_compat.fs.apply.tree import ApplyOptions
 from casync_compat.kinds import Kind
+from casync_compat.verbs.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
 
 _INPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)
 

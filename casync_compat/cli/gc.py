@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from casync_compat.cli._location import default_store, input_path, open_chunk_store
-from casync_compat.gc import collect_garbage
 from casync_compat.ids import ChunkId
 from casync_compat.streams.trees import load_index
+from casync_compat.verbs.gc import collect_garbage
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,8 +9,8 @@ import os
 from casync_compat.cli._common import source_for
 from casync_compat.cli._location import default_store, in_registry, input_path
 from casync_compat.cli._progress import human_size
-from casync_compat.info import IndexInfo, describe
 from casync_compat.streams.trees import load_index
+from casync_compat.verbs.info import IndexInfo, describe
 from catar.flags import flag_names
 
 

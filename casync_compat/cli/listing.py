@@ -6,7 +6,7 @@ import argparse
 import os
 
 from casync_compat.cli._common import archive_errors, arguments, open_tree, replay_mask, shifts, write_lines
-from casync_compat.listing import json_lines, list_lines
+from casync_compat.lines import json_lines, list_lines
 
 _HASHED = 2 << 20
 """Bytes read at a time where contents count: many files at once can be hashed together."""
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     with archive_errors(source), open_tree(options, source, contents=contents) as tree:
         stream = tree.stream(os.fsencode(inside or ""), piece=_HASHED if contents else _PASSED)
         if options.verb == "mtree":
-            from casync_compat.manifest import manifest  # lazily: it needs threads, which list does not
+            from casync_compat.verbs.mtree import manifest  # lazily: it needs threads, which list does not
 
             write_lines(manifest(stream, mask=mask, shifted=shifts(options), jobs=options.jobs))
         elif options.json:

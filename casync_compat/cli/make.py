@@ -22,9 +22,9 @@ from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
 from casync_compat.kinds import Kind
-from casync_compat.make import MakeResult, make_archive, make_archive_index, make_blob_index
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.local import LocalStore
+from casync_compat.verbs.make import MakeResult, make_archive, make_archive_index, make_blob_index
 from catar.flags import flag_names
 
 _OUTPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)

@@ -7,7 +7,7 @@ import os
 
 from casync_compat.cli._common import archive_errors, arguments, open_tree, replay_mask, shifts, write_lines
 from casync_compat.kinds import Kind
-from casync_compat.stat import read_stat, stat_json, stat_lines
+from casync_compat.verbs.stat import read_stat, stat_json, stat_lines
 
 
 def run(options: argparse.Namespace) -> int:

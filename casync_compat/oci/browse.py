@@ -150,7 +150,7 @@ def json_line(entry: Entry) -> bytes:
 
 
 def _put(out: dict[str, Any], key: str, value: bytes) -> None:
-    """As in `casync_compat.stat`: text where it is UTF-8, else base64 under another name."""
+    """As in `casync_compat.verbs.stat`: text where it is UTF-8, else base64 under another name."""
     try:
         out[key] = value.decode()
     except UnicodeDecodeError:

@@ -19,7 +19,7 @@ from strategies import directory, file, symlink
 from casync_compat.chunker import ChunkSizes
 from casync_compat.ids import Digest
 from casync_compat.index import IndexBuilder
-from casync_compat.make import BLOB_FLAGS
+from casync_compat.verbs.make import BLOB_FLAGS
 from catar import schema
 
 from .hostile import (

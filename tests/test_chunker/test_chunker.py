@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casync_compat.chunker import Chunker, ChunkSizes, _python
+from casync_compat.chunker import Chunker, ChunkSizes
+from casync_compat.chunker import kernel as _python
 from casync_compat.errors import UsageError
 
 try:

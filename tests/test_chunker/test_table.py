@@ -5,7 +5,8 @@ import re
 import struct
 from pathlib import Path
 
-from casync_compat.chunker import _python, table
+from casync_compat.chunker import kernel as _python
+from casync_compat.chunker import table
 
 HEADER = Path(table.__file__).with_name("_table.h")
 

@@ -1,4 +1,4 @@
-/* Lines of `list` and `mtree` for runs of nodes (catar.records.Run): casync_compat/listing.py for one node at a time.
+/* Lines of `list` and `mtree` for runs of nodes (catar.records.Run): casync_compat/lines.py for one node at a time.
  *
  * The forms are those of casync_compat/textform.py and listing.py; tests/test_listing.py proves that both write the same.
  */
@@ -283,9 +283,9 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_listing", NULL, -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_lines", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__listing(void)
+PyMODINIT_FUNC PyInit__lines(void)
 {
     return PyModule_Create(&module);
 }

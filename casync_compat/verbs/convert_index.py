@@ -13,12 +13,12 @@ from casync_compat.fs.atomic import AtomicFile
 from casync_compat.ids import Digest
 from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
-from casync_compat.make import MakeResult
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSink, ChunkSource
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream
 from casync_compat.streams.sinks import ChunkingSink, Sink
 from casync_compat.streams.trees import Tree, load_index
+from casync_compat.verbs.make import MakeResult
 from catar.encoder import Encoder
 from catar.flags import FeatureFlags
 from catar.records import Node

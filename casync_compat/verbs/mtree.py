@@ -4,7 +4,7 @@
     ...     for lines in manifest(tree.stream()):
     ...         sys.stdout.buffer.write(lines)
 
-The lines are those of `casync_compat.listing.mtree_lines`, which does the same on one processor. The archive is read
+The lines are those of `casync_compat.lines.mtree_lines`, which does the same on one processor. The archive is read
 and checked on the caller's thread; small files are hashed in runs, as they stand in what was read, and a large one
 while it is still being read.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator
 
-from casync_compat.listing import MtreeForm, has_runs, mtree_lines
+from casync_compat.lines import MtreeForm, has_runs, mtree_lines
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 from catar.flags import NO_REPLAY_LIMIT
 from catar.records import DirectoryEnd, Node, Run
@@ -52,7 +52,7 @@ class _Feed:
 def manifest(
     stream: TreeStream, *, mask: int = NO_REPLAY_LIMIT, shifted: bool = False, jobs: int | None = None
 ) -> Iterator[bytes]:
-    """The tree as an mtree(5) manifest; see `casync_compat.listing.mtree_lines` for the other parameters.
+    """The tree as an mtree(5) manifest; see `casync_compat.lines.mtree_lines` for the other parameters.
 
     :param jobs: threads; None for one a processor
     :returns: pieces of the text, of whole lines

@@ -5,7 +5,7 @@
     ...         sys.stdout.buffer.write(lines)
 
 Nothing is opened or written here: nodes come from a `TreeStream`, lines go to the caller, several at a time where
-`_listing.c` was built and the archive's nodes come in runs. Lines are casync 2's byte for
+`_lines.c` was built and the archive's nodes come in runs. Lines are casync 2's byte for
 byte, with one exception: the digest keyword of mtree names the algorithm that made the digest. (casync takes the
 keyword from its own `--digest` option, and mislabels when the archive was made with another.)
 """
@@ -24,7 +24,7 @@ from catar.records import Node, Run
 from catar.walker import TreeStream, Walker
 
 try:
-    from casync_compat._listing import list_text, mtree_text
+    from casync_compat._lines import list_text, mtree_text
 except ImportError:  # built without a C compiler
     list_text = mtree_text = None  # type: ignore[assignment]
 
@@ -88,11 +88,11 @@ def list_lines(stream: TreeStream, *, recursive: bool = True) -> Iterator[bytes]
 
 
 def json_lines(stream: TreeStream, *, recursive: bool = True, mask: int = NO_REPLAY_LIMIT) -> Iterator[bytes]:
-    """One JSON object a node and line, see `casync_compat.stat.NodeView`. Payloads are not read.
+    """One JSON object a node and line, see `casync_compat.verbs.stat.NodeView`. Payloads are not read.
 
     :param mask: feature flags that limit what is shown, as `replayed` takes them
     """
-    from casync_compat.stat import NodeView  # lazily: it imports json, which other listings do not need
+    from casync_compat.verbs.stat import NodeView  # lazily: it imports json, which other listings do not need
 
     view: NodeView | None = None
     for node in _nodes(stream, recursive):
@@ -160,7 +160,7 @@ class MtreeForm:
         self._native = (self._ids, self._names, shifted, self._time, *words, self._keyword)
 
     def run_lines(self, run: Run, path: bytes, digests: bytes) -> bytes:
-        """The lines of a run; only where `_listing.c` was built.
+        """The lines of a run; only where `_lines.c` was built.
 
         :param path: of the directory in which it begins
         :param digests: of its regular files, one after another

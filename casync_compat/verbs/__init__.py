@@ -1,0 +1,1 @@
+"""One verb a file: what the command line and the library do."""
