@@ -193,13 +193,12 @@ def _run(words: list[str], settings: _Settings) -> int:
     settings.log_level = options.log_level or settings.log_level
     if options.verbose is False and _args.environment_flag("CASYNC_VERBOSE"):
         options.verbose = True
-    options.verb = name
     module = import_module(f"casync_compat.cli.{_MODULES.get(name, name)}")
     status: int = module.run(options)
     return status
 
 
-_MODULES = {"list": "listing", "mtree": "listing", "convert-index": "convert"}
+_MODULES = {"list": "listing", "convert-index": "convert_index"}
 """Verbs whose module has another name."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._oci import (
+from casync_compat.cli.oci._options import (
     add_image,
     add_platform,
     add_registry,
@@ -14,7 +14,7 @@ from casync_compat.cli._oci import (
     references,
     tell_traffic,
 )
-from casync_compat.cli._ocitree import image_tree
+from casync_compat.cli.oci._tree import image_tree
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.oci.browse import read_file
 

@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from casync_compat.cli._location import local_path
-from casync_compat.cli._oci import (
+from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._options import (
     add_image,
     add_platform,
     add_progress,
@@ -17,8 +18,7 @@ from casync_compat.cli._oci import (
     references,
     tell_traffic,
 )
-from casync_compat.cli._ocitree import add_tree, image_tree, warn
-from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._tree import add_tree, image_tree, warn
 from casync_compat.oci.unpack import UnpackOptions, unpack
 
 SUMMARY = "make a runtime bundle of an image: rootfs and config.json"

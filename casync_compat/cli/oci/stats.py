@@ -7,7 +7,7 @@ import json
 import os
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.cli._oci import (
+from casync_compat.cli.oci._options import (
     add_json,
     add_platform,
     add_progress,

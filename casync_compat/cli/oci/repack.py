@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli._oci import add_image, add_registry, opened, references, tag_for, tell_traffic
 from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._options import add_image, add_registry, opened, references, tag_for, tell_traffic
 from casync_compat.oci.repack import Repacked, repack
 
 SUMMARY = "write the packs of an image anew, without chunks that it does not use"

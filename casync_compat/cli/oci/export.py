@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 
 from casync_compat.chunker.params import parse_size
-from casync_compat.cli._oci import (
+from casync_compat.cli.oci._options import (
     add_image,
     add_json,
     add_platform,

@@ -1,4 +1,4 @@
-"""`pycasync oci VERB`: container images. Each verb is a module `oci_VERB` beside this one, imported when it is used.
+"""`pycasync oci VERB`: container images. Each verb is a module here, imported when it is used.
 
 Such a module has `SUMMARY`, one line; `EXAMPLES`, command lines with their meaning; `add_arguments(parser)`; and
 `run(options)`, which returns the exit status.
@@ -36,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _module(verb: str) -> ModuleType:
-    return import_module(f"casync_compat.cli.oci_{verb.replace('-', '_')}")
+    return import_module(f"casync_compat.cli.oci.{verb.replace('-', '_')}")
 
 
 def _describe(parser: argparse.ArgumentParser, module: ModuleType) -> None:

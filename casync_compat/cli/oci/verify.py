@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from casync_compat.cli._oci import (
+from casync_compat.cli.oci._options import (
     add_image,
     add_json,
     add_registry,

@@ -10,7 +10,8 @@ from typing import Any
 
 from casync_compat.chunker.params import ChunkSizes, parse_size
 from casync_compat.cli._location import local_path
-from casync_compat.cli._oci import (
+from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._options import (
     add_image,
     add_json,
     add_platform,
@@ -25,7 +26,6 @@ from casync_compat.cli._oci import (
     tag_for,
     tell_traffic,
 )
-from casync_compat.cli._progress import human_size
 from casync_compat.compression import Compression
 from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile

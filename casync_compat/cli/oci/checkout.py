@@ -7,7 +7,8 @@ import json
 import sys
 
 from casync_compat.cli._location import local_path
-from casync_compat.cli._oci import (
+from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._options import (
     add_image,
     add_json,
     add_platform,
@@ -19,8 +20,7 @@ from casync_compat.cli._oci import (
     references,
     tell_traffic,
 )
-from casync_compat.cli._ocitree import add_tree, image_tree, warn
-from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._tree import add_tree, image_tree, warn
 from casync_compat.oci.checkout import CheckoutOptions, CheckoutResult, Link, checkout
 
 SUMMARY = "write an image's tree, its files shared with other trees through a store of files"

@@ -6,7 +6,7 @@ import argparse
 import os
 
 from casync_compat.cli._common import write_lines
-from casync_compat.cli._oci import (
+from casync_compat.cli.oci._options import (
     add_image,
     add_json,
     add_platform,
@@ -16,7 +16,7 @@ from casync_compat.cli._oci import (
     references,
     tell_traffic,
 )
-from casync_compat.cli._ocitree import image_tree
+from casync_compat.cli.oci._tree import image_tree
 from casync_compat.errors import UsageError
 from casync_compat.oci.browse import json_line, list_path, long_line, name_line
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli._oci import add_copying, run_copy
+from casync_compat.cli.oci._options import add_copying, run_copy
 
 SUMMARY = "copy an image from a registry to a layout, only what is not there yet"
 EXAMPLES = (

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from casync_compat.chunker.params import parse_size
-from casync_compat.cli._oci import chunk_store, display, platform_of
+from casync_compat.cli.oci._options import chunk_store, display, platform_of
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.places.opened import Places
 from casync_compat.oci.rootfs.merge import MergeLimits
