@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from casync_compat.oci.image.conversion import Conversion, Converted, ConvertOptions
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.places.opened import Place, WritablePlace
 from casync_compat.oci.places.selection import Found, look_into, look_up
 from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import BlobError, ImageError
 from casync_compat.oci.spec.manifest import ImageIndex

@@ -14,21 +14,20 @@ from dataclasses import dataclass
 
 from casync_compat.ids import ChunkId
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.places.opened import Place, WritablePlace
+from casync_compat.oci.places.graph import Graph, collect, walk
 from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.spec.manifest import ImageIndex, ImageManifest, parse_document
+from casync_compat.oci.spec.manifest import ImageIndex
 from casync_compat.store.base import ChunkSink
 from casync_compat.streams.transfer import OrderedPool
 
-__all__ = ["Copied", "Graph", "copy_image", "fetch_chunks", "walk"]
+__all__ = ["Copied", "copy_image", "fetch_chunks"]
 
 _PARALLEL = 8
 _SMALL = 1 << 20
-_DEPTH = 4
-_MOST_MANIFESTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,49 +46,6 @@ class Copied:
     moved_bytes: int
     chunks: int = 0
     chunk_bytes: int = 0
-
-
-@dataclass(slots=True)
-class Graph:
-    """Everything that a manifest or index leads to.
-
-    :ivar manifests: with their bytes, children before parents
-    :ivar blobs: configs and layers
-    """
-
-    manifests: dict[BlobDigest, tuple[Descriptor, bytes]]
-    blobs: dict[BlobDigest, Descriptor]
-
-
-def walk(place: Place, root: Descriptor, known: Graph | None = None) -> Graph:
-    """Read all manifests beneath `root`.
-
-    :param known: manifests that need not be looked into
-    :raises ImageError: one is malformed, or there are far too many
-    :raises BlobMissing: one is missing
-    """
-    graph = Graph({}, {})
-    _walk(place, root, graph, known, 0)
-    return graph
-
-
-def _walk(place: Place, at: Descriptor, graph: Graph, known: Graph | None, depth: int) -> None:
-    if at.digest in graph.manifests or (known is not None and at.digest in known.manifests):
-        return
-    if depth > _DEPTH or len(graph.manifests) >= _MOST_MANIFESTS:
-        raise ImageError(place.name, "there are too many manifests in it, or they are nested too deeply")
-    data = place.read_manifest(at)
-    document = parse_document(data, f"{place.name}@{at.digest}", at.media_type)
-    if isinstance(document, ImageManifest):
-        for blob in document.blobs:
-            graph.blobs.setdefault(blob.digest, blob)
-    else:
-        for child in document.manifests:
-            if child.media_type in media.MANIFEST_TYPES | media.INDEX_TYPES:
-                _walk(place, child, graph, known, depth + 1)
-            else:
-                graph.blobs.setdefault(child.digest, child)
-    graph.manifests[at.digest] = (at, data)
 
 
 def copy_image(
@@ -121,7 +77,7 @@ def copy_image(
         graph = walk(source, root, there)
     else:
         for choice in found.wrappers:
-            _walk(source, choice.descriptor, graph, there, 1)
+            collect(source, choice.descriptor, graph, there, 1)
         graph.manifests[root.digest] = (root, made.raw)
     packs = _packs(graph) if store is not None else set()
     blobs = [

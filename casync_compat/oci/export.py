@@ -20,9 +20,9 @@ from casync_compat.errors import CasyncError
 from casync_compat.oci.image.layertar import LAYER_LIMIT
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.docker_archive import ArchiveImage, write_docker_archive
-from casync_compat.oci.places.opened import Place, WritablePlace
 from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.places.opened import Place
 from casync_compat.oci.places.selection import look_up
+from casync_compat.oci.spec.blobs import Place
 from casync_compat.oci.spec.manifest import ImageManifest
 
 __all__ = ["ImageInfo", "LayerInfo", "PackInfo", "PlainInfo", "TagInfo", "inspect_image"]

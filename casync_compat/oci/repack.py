@@ -16,9 +16,9 @@ from casync_compat.compression import Compression
 from casync_compat.oci.image.chunkspool import ChunkSpool
 from casync_compat.oci.image.packwriter import BasePacks, write_packs
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.places.opened import WritablePlace
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import WritablePlace
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageIndex

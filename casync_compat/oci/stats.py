@@ -20,9 +20,9 @@ from casync_compat.compression import Compression, compress
 from casync_compat.ids import Digest
 from casync_compat.oci.image.layertar import open_layer_tar
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.places.opened import Place
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.sharing import Sharing
+from casync_compat.oci.spec.blobs import Place
 from casync_compat.oci.spec.descriptor import BlobDigest, Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest

@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from casync_compat.compression import CompressionError, decompress
 from casync_compat.errors import CasyncError, ChunkCorrupt
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.oci.copy import walk
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.blobfile import FileStream
+from casync_compat.oci.places.graph import walk
 from casync_compat.oci.places.layout import Layout
-from casync_compat.oci.places.opened import Place
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec import media
-from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, Place
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig

@@ -14,9 +14,10 @@ from test_oci.images import blob_file, build, flip, layer, layout_at, noise
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.errors import CasyncError
 from casync_compat.oci.convert import ConvertOptions, convert
-from casync_compat.oci.copy import copy_image, walk
+from casync_compat.oci.copy import copy_image
 from casync_compat.oci.export import ExportOptions, export
 from casync_compat.oci.image.wrapped import WrappedImage
+from casync_compat.oci.places.graph import walk
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec import media

@@ -25,9 +25,9 @@ from casync_compat.oci.image.layertar import LAYER_LIMIT, LayerTar, open_layer_t
 from casync_compat.oci.image.packwriter import BasePacks, write_packs
 from casync_compat.oci.image.squash import squash
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.places.opened import Place, WritablePlace
 from casync_compat.oci.places.selection import Choice
 from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest

@@ -22,11 +22,10 @@ from casync_compat.oci.image.ahead import Ahead
 from casync_compat.oci.image.layersource import LayerSource, PlainLayer, WrappedLayer
 from casync_compat.oci.image.layertar import LayerTar, open_layer_tar
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.places.opened import Place
 from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.rootfs.merge import MergeLimits, Merger
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
-from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, Place
 from casync_compat.oci.spec.descriptor import Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest

@@ -19,8 +19,7 @@ from casync_compat.errors import FormatError
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index
 from casync_compat.oci.image.packsource import PackSource
-from casync_compat.oci.places.opened import Place
-from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource, Place
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageManifest

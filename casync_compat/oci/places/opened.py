@@ -9,66 +9,22 @@ This is the one module that knows every kind of place; all others know the proto
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
 from casync_compat.oci.places.docker_archive import DockerArchive
 from casync_compat.oci.places.layout import Layout
-from casync_compat.oci.spec.blobs import BlobSink, BlobSource, Tags
-from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.reference import Reference
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
     from casync_compat.oci.registry.client import RegistryClient
 
-__all__ = ["DEFAULT_TAG", "Place", "Places", "WritablePlace"]
+__all__ = ["DEFAULT_TAG", "Places"]
 
 DEFAULT_TAG = "latest"
-
-
-class Place(BlobSource, Protocol):
-    """Images can be read from it."""
-
-    def resolve(self, reference: str | None) -> Descriptor:
-        """See `Tags.resolve`."""
-
-    def read_manifest(self, descriptor: Descriptor) -> bytes:
-        """See `Tags.read_manifest`."""
-
-    def tags(self) -> list[str]:
-        """See `Tags.tags`."""
-
-
-class WritablePlace(BlobSink, Tags, Protocol):
-    """Images can be read from it and written to it."""
-
-    def put(self, descriptor: Descriptor, data: Iterable[ReadableBuffer], *, look: bool = True) -> bool:
-        """See `BlobSink.put`.
-
-        :param look: whether to ask first if it is there; False saves a request for what surely is not
-        """
-
-    def put_tagged(self, name: str, descriptor: Descriptor, data: bytes) -> None:
-        """Store a manifest and let a tag name it, in one step."""
-
-    def swap_tag(self, name: str, descriptor: Descriptor, expected: Descriptor | None) -> bool:
-        """Let a tag name a stored manifest if it still names `expected`.
-
-        :returns: False, and nothing is done, if it names something else by now
-        """
-
-    def resolve_or_none(self, reference: str | None) -> Descriptor | None:
-        """Like `resolve`; None when there is no such image.
-
-        :raises CasyncError: the place could not be asked
-        """
-
-    def assume(self, descriptors: Iterable[Descriptor]) -> None:
-        """These blobs are known to be there, since a manifest that is there lists them: nobody needs to ask."""
 
 
 class Places(Closing):

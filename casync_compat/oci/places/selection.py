@@ -13,8 +13,8 @@ import platform as machine
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from casync_compat.oci.places.opened import Place
 from casync_compat.oci.spec import media
+from casync_compat.oci.spec.blobs import Place
 from casync_compat.oci.spec.descriptor import Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document

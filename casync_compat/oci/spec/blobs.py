@@ -31,7 +31,9 @@ __all__ = [
     "BlobStaging",
     "BlobStream",
     "Check",
+    "Place",
     "Tags",
+    "WritablePlace",
     "check_blob",
 ]
 
@@ -160,6 +162,47 @@ class Tags(Protocol):
 
     def tags(self) -> list[str]:
         """The names of all tags, sorted."""
+
+
+class Place(BlobSource, Protocol):
+    """Images can be read from it."""
+
+    def resolve(self, reference: str | None) -> Descriptor:
+        """See `Tags.resolve`."""
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        """See `Tags.read_manifest`."""
+
+    def tags(self) -> list[str]:
+        """See `Tags.tags`."""
+
+
+class WritablePlace(BlobSink, Tags, Protocol):
+    """Images can be read from it and written to it."""
+
+    def put(self, descriptor: Descriptor, data: Iterable[ReadableBuffer], *, look: bool = True) -> bool:
+        """See `BlobSink.put`.
+
+        :param look: whether to ask first if it is there; False saves a request for what surely is not
+        """
+
+    def put_tagged(self, name: str, descriptor: Descriptor, data: bytes) -> None:
+        """Store a manifest and let a tag name it, in one step."""
+
+    def swap_tag(self, name: str, descriptor: Descriptor, expected: Descriptor | None) -> bool:
+        """Let a tag name a stored manifest if it still names `expected`.
+
+        :returns: False, and nothing is done, if it names something else by now
+        """
+
+    def resolve_or_none(self, reference: str | None) -> Descriptor | None:
+        """Like `resolve`; None when there is no such image.
+
+        :raises CasyncError: the place could not be asked
+        """
+
+    def assume(self, descriptors: Iterable[Descriptor]) -> None:
+        """These blobs are known to be there, since a manifest that is there lists them: nobody needs to ask."""
 
 
 class Check:
