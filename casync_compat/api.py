@@ -17,23 +17,21 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TypeAlias
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.closing import Closing
 from casync_compat.compression import Compression
-from casync_compat.errors import FormatError, UsageError, show_path
+from casync_compat.errors import UsageError, naming, show_path
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.local import LocalStore
-from casync_compat.streams.trees import Tree, wrap_errors
+from casync_compat.streams.trees import Tree
 from casync_compat.verbs.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
 from casync_compat.verbs.make import BLOB_FLAGS, MakeResult, make_archive, make_archive_index, make_blob_index
 from catar.archive import Archive, Located
-from catar.errors import CatarError
 from catar.flags import DEFAULT
 from catar.records import Node, signed_time
 
@@ -85,13 +83,13 @@ def make(
     if word is None:
         word = BLOB_FLAGS if what is Kind.BLOB_INDEX else DEFAULT
     if what is Kind.ARCHIVE:
-        with _naming(out):
+        with naming(out):
             return make_archive(out, src, feature_flags=word, stream_digest=stream_digest, progress=progress)
     if not what.is_index:
         raise UsageError(f"{show_path(out)}: a {what.value} cannot be made")
     chunks = store or _store_beside(out, compression)
     if what is Kind.ARCHIVE_INDEX:
-        with _naming(out):
+        with naming(out):
             return make_archive_index(
                 out,
                 src,
@@ -141,7 +139,7 @@ def extract(
     inside = os.fsencode(path)
     if what not in (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX):
         raise UsageError(f"{show_path(src)}: a {what.value} cannot be extracted")
-    with _naming(src):
+    with naming(src):
         if what is Kind.BLOB_INDEX:
             if inside.strip(b"/"):
                 raise UsageError(f"{show_path(src)}: a blob has no paths inside")
@@ -156,19 +154,6 @@ def extract(
             warn=tell,
             progress=progress,
         )
-
-
-@contextmanager
-def _naming(path: bytes) -> Iterator[None]:
-    """Errors of the format, and of chunks that do not fit an index, are reported with the file's name."""
-    try:
-        yield
-    except CatarError as error:
-        raise wrap_errors(error, path) from error
-    except FormatError as error:
-        if error.path is not None:
-            raise
-        raise FormatError(error.reason, path, error.offset) from error
 
 
 class ArchiveTree(Closing):
@@ -201,7 +186,7 @@ class ArchiveTree(Closing):
     @property
     def feature_flags(self) -> int:
         """What the archive records."""
-        with _naming(self._path):
+        with naming(self._path):
             return self.archive.feature_flags
 
     def __iter__(self) -> Iterator[tuple[bytes, Node]]:
@@ -212,7 +197,7 @@ class ArchiveTree(Closing):
 
         :raises CasyncError: when the archive is malformed or there is no such path
         """
-        with _naming(self._path):
+        with naming(self._path):
             stream = self._tree.stream(os.fsencode(path))
             for step in stream:
                 if isinstance(step, Node):
@@ -223,7 +208,7 @@ class ArchiveTree(Closing):
 
         :raises CasyncError: when there is no such path
         """
-        with _naming(self._path):
+        with naming(self._path):
             return self.archive.node(os.fsencode(path))
 
     def listdir(self, path: PathType = b"") -> list[bytes]:
@@ -231,7 +216,7 @@ class ArchiveTree(Closing):
 
         :raises CasyncError: when there is no such directory
         """
-        with _naming(self._path):
+        with naming(self._path):
             return [_name(child) for child in self.archive.children(os.fsencode(path))]
 
     def open_file(self, path: PathType) -> io.BufferedReader:
@@ -239,7 +224,7 @@ class ArchiveTree(Closing):
 
         :raises CasyncError: when there is no such file
         """
-        with _naming(self._path):
+        with naming(self._path):
             return self.archive.open(os.fsencode(path))
 
     def mtime_ns(self, node: Node) -> int:

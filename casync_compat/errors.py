@@ -8,7 +8,10 @@
     │   └── ChunkCorrupt   a store has it, but its bytes do not match its id
     ├── RemoteError        a server refused, or could not be reached
     │   └── AccessDenied   it wants (other) credentials
-    └── FileError          a system call failed on a named file
+    └── FileError          a system call failed on a named file; also an `OSError`
+        └── NotFound       there is no such file, or no such path in an archive; also a `FileNotFoundError`
+
+What the package `catar` raises is turned into these in one place, `translated`, which knows the file's name.
 
 `str()` of each is the one line that a user is shown: what, where, and what to do where there is something to do.
 Paths are bytes below the command line and are shown with undecodable bytes escaped.
@@ -17,6 +20,14 @@ Paths are bytes below the command line and are shown with undecodable bytes esca
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import ENOENT
+from typing import Any, Self
+
+from catar.errors import CatarError
+from catar.errors import FormatError as CatarFormatError
+from catar.errors import NotFound as CatarNotFound
 
 __all__ = [
     "AccessDenied",
@@ -25,10 +36,13 @@ __all__ = [
     "ChunkMissing",
     "FileError",
     "FormatError",
+    "NotFound",
     "RemoteError",
     "StoreError",
     "UsageError",
+    "naming",
     "show_path",
+    "translated",
 ]
 
 
@@ -95,27 +109,77 @@ class ChunkCorrupt(StoreError):
         return f"chunk {self.id.hex()} in {self.where} is corrupt: {self.why}; delete it and store it again"
 
 
-class FileError(CasyncError):
+class FileError(CasyncError, OSError):
     """A system call on a named file failed.
+
+    :param cause: what the system said, or a sentence of our own. A `FileError` is passed on as it is, since it knows
+        better what failed; and where nothing is there, the error is a `NotFound`, whoever made it
 
     :ivar path: the file
     :ivar op: what was being done, as a verb phrase ("read", "create directory")
     :ivar errno: the error number, 0 when there is none
+    :ivar filename: the file as `str`, as functions of `os` have it
+    :ivar strerror: why
     """
 
+    path: bytes
+    op: str
+    cause: OSError | str
+    errno: int  # no None, as an OSError may have
+
+    def __new__(cls, path: bytes | str, op: str, cause: OSError | str, *rest: Any) -> Self:
+        number, why = _number_and_reason(cause)
+        # As `OSError` itself does: the class follows from the number.
+        made: Any = NotFound if cls is FileError and number == ENOENT else cls
+        if isinstance(cause, FileError):
+            path = cause.path
+        new: Self = OSError.__new__(made, number, why, os.fsdecode(path))
+        return new
+
     def __init__(self, path: bytes | str, op: str, cause: OSError | str) -> None:
-        super().__init__(path, op, cause)
+        if isinstance(cause, FileError):
+            path, op, cause = cause.path, cause.op, cause.cause
         self.path = os.fsencode(path)
         self.op = op
-        self.errno = cause.errno or 0 if isinstance(cause, OSError) else 0
         self.cause = cause
+        self.args = (path, op, cause)
 
     def __str__(self) -> str:
-        if isinstance(self.cause, OSError):
-            why = os.strerror(self.cause.errno) if self.cause.errno else str(self.cause)
-        else:
-            why = self.cause
-        return f"{show_path(self.path)}: cannot {self.op}: {why}"
+        return f"{show_path(self.path)}: cannot {self.op}: {_number_and_reason(self.cause)[1]}"
+
+
+def _number_and_reason(cause: OSError | str) -> tuple[int, str]:
+    if isinstance(cause, str):
+        return 0, cause
+    if isinstance(cause, FileError):
+        return cause.errno, cause.strerror or ""
+    return cause.errno or 0, os.strerror(cause.errno) if cause.errno else str(cause)
+
+
+class NotFound(FileError, FileNotFoundError):
+    """There is no such file; or there is, but the archive in it has no such path.
+
+    :ivar inside: the path that an archive does not have; None when the file itself is missing
+    """
+
+    inside: bytes | None
+
+    def __init__(self, path: bytes | str, op: str, cause: OSError | str, inside: bytes | None = None) -> None:
+        super().__init__(path, op, cause)
+        self.inside = cause.inside if isinstance(cause, NotFound) else inside
+        if self.inside is not None:
+            self.args = (*self.args, self.inside)
+            self.filename = os.fsdecode(self.inside)
+
+    @classmethod
+    def in_archive(cls, path: bytes, inside: bytes) -> NotFound:
+        """The archive at `path` has no node at the path `inside`."""
+        return cls(path, "find", FileNotFoundError(ENOENT, os.strerror(ENOENT)), inside)
+
+    def __str__(self) -> str:
+        if self.inside is None:
+            return super().__str__()
+        return f"{show_path(self.path)}: no such path in the archive: {show_path(self.inside)}"
 
 
 class RemoteError(CasyncError):
@@ -140,3 +204,29 @@ class RemoteError(CasyncError):
 
 class AccessDenied(RemoteError):
     """Credentials are missing, wrong, or not enough."""
+
+
+def translated(error: CatarError | FormatError, path: bytes | None) -> CasyncError:
+    """An error that does not know its file as one that names it.
+
+    :param path: the file; None for standard input
+    """
+    name = b"standard input" if path is None else path
+    if isinstance(error, (CatarFormatError, FormatError)):
+        return FormatError(error.reason, name, error.offset)
+    if isinstance(error, CatarNotFound):
+        return NotFound.in_archive(name, error.path)
+    return UsageError(f"{show_path(name)}: {error}")
+
+
+@contextmanager
+def naming(path: bytes | None) -> Iterator[None]:
+    """Errors of the archive format, and those that miss a name, leave the block `translated`."""
+    try:
+        yield
+    except CatarError as error:
+        raise translated(error, path) from error
+    except FormatError as error:
+        if error.path is not None:
+            raise
+        raise translated(error, path) from error

@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from catar.archive import Archive, Located, NotFound, PayloadReader, RandomAccess, RangeSource
+    from catar.archive import Archive, Located, PayloadReader, RandomAccess, RangeSource
     from catar.decoder import END, NEED_DATA, Decoder, Event
     from catar.encoder import Encoder
-    from catar.errors import CatarError, FormatError, UsageError
+    from catar.errors import CatarError, FormatError, NotFound, UsageError
     from catar.flags import FeatureFlags
     from catar.records import AclDefault, AclEntry, Data, DirectoryEnd, Node, XAttr
     from catar.walker import ByteSource, TreeStream, Walker
@@ -46,10 +46,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "archive": "Archive Located NotFound PayloadReader RandomAccess RangeSource",
+    "archive": "Archive Located PayloadReader RandomAccess RangeSource",
     "decoder": "END NEED_DATA Decoder Event",
     "encoder": "Encoder",
-    "errors": "CatarError FormatError UsageError",
+    "errors": "CatarError FormatError NotFound UsageError",
     "flags": "FeatureFlags",
     "records": "AclDefault AclEntry Data DirectoryEnd Node XAttr",
     "walker": "ByteSource TreeStream Walker",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from catar import goodbye, layouts
 from catar.decoder import NEED_DATA, Decoder
-from catar.errors import CatarError, FormatError
+from catar.errors import CatarError, FormatError, NotFound
 from catar.grammar import check_name
 from catar.records import Node
 from catar.walker import Walker
@@ -30,14 +30,6 @@ __all__ = ["Archive", "Located", "NotFound", "PayloadReader", "RandomAccess", "R
 
 _PIECE = 65536
 _BATCH = 1024
-
-
-class NotFound(CatarError):
-    """The archive has no node at this path."""
-
-    def __init__(self, path: bytes) -> None:
-        super().__init__(f"no such path in the archive: {path.decode('utf-8', 'backslashreplace')}")
-        self.path = path
 
 
 class RandomAccess(Protocol):

@@ -2,6 +2,7 @@
 
     CatarError
     ├── UsageError     the caller asked wrongly: a record out of order, a value no archive can hold
+    ├── NotFound       the archive has no node at a path
     └── FormatError    the bytes are bad, at a known offset
 
 Every error is one sentence. `FormatError.offset` counts bytes from the start of the stream that was decoded.
@@ -16,6 +17,20 @@ class CatarError(Exception):
 
 class UsageError(CatarError):
     """The caller asked for something the format cannot express, or in an order it forbids."""
+
+
+class NotFound(CatarError):
+    """The archive has no node at this path.
+
+    :ivar path: as it was asked for
+    """
+
+    def __init__(self, path: bytes) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"no such path in the archive: {self.path.decode('utf-8', 'backslashreplace')}"
 
 
 class FormatError(CatarError):

@@ -21,8 +21,7 @@ from casync_compat.streams.trees import Tree
 from casync_compat.verbs.digest import digest_index, digest_tree_part
 from casync_compat.verbs.make import digest_tree, make_archive, make_archive_index
 from catar import flags
-from catar.archive import NotFound
-from catar.errors import CatarError, FormatError
+from catar.errors import CatarError, FormatError, NotFound
 
 DIGESTS = pytest.mark.parametrize("digest", list(Digest), ids=lambda digest: digest.value)
 

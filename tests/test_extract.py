@@ -27,8 +27,8 @@ from casync_compat.progress import Progress
 from casync_compat.store.memory import MemoryStore
 from casync_compat.verbs.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
 from casync_compat.verbs.make import digest_tree, make_archive, make_archive_index, make_blob_index
-from catar.archive import NotFound
 from catar.errors import FormatError as CatarFormatError
+from catar.errors import NotFound
 
 SIZES = ChunkSizes(256, 1024, 4096)
 LARGE = random.Random(1).randbytes(3_000_000)

@@ -13,15 +13,13 @@ from pathlib import Path
 import pytest
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.errors import CasyncError, ChunkMissing, FileError, FormatError, UsageError
+from casync_compat.errors import ChunkMissing, FileError, FormatError, UsageError
 from casync_compat.index import IndexChunk
 from casync_compat.kinds import Kind
 from casync_compat.store.memory import MemoryStore
-from casync_compat.streams.trees import Tree, load_index, wrap_errors
+from casync_compat.streams.trees import Tree, load_index
 from casync_compat.verbs.make import make_archive, make_archive_index
-from catar.archive import NotFound
-from catar.errors import CatarError
-from catar.errors import FormatError as CatarFormatError
+from catar.errors import NotFound
 from catar.records import DirectoryEnd, Node
 from catar.walker import TreeStream
 
@@ -244,13 +242,3 @@ def test_a_missing_chunk_surfaces(holders: Holders) -> None:
     holders.store.chunks.clear()
     with holders.open("index") as tree, pytest.raises(ChunkMissing):
         steps(tree.stream())
-
-
-def test_wrapped_errors() -> None:
-    """Errors of the format get the file's name: malformed ones keep their offset, others their text."""
-    wrapped = wrap_errors(CatarFormatError("the size is wrong", 17), b"x.catar")
-    assert isinstance(wrapped, FormatError)
-    assert (wrapped.reason, wrapped.path, wrapped.offset) == ("the size is wrong", b"x.catar", 17)
-    other: CasyncError = wrap_errors(NotFound(b"a/b"), b"x\n.catar")
-    assert str(other) == "x\\n.catar: no such path in the archive: a/b"
-    assert "standard input" in str(wrap_errors(CatarError("odd"), None))

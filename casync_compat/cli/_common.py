@@ -7,20 +7,19 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from casync_compat.cli._args import parse_boolean
 from casync_compat.cli._location import default_store, in_registry, input_path, open_source
-from casync_compat.errors import FileError, UsageError
+from casync_compat.errors import FileError, UsageError, naming
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.ids import Digest
 from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource
-from casync_compat.streams.trees import Tree, wrap_errors
-from catar.errors import CatarError
+from casync_compat.streams.trees import Tree
 from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
 
 __all__ = [
@@ -179,14 +178,9 @@ def open_tree(options: argparse.Namespace, argument: str | None, *, contents: bo
     )
 
 
-@contextmanager
-def archive_errors(argument: str | None) -> Iterator[None]:
+def archive_errors(argument: str | None) -> AbstractContextManager[None]:
     """Errors of the archive format come out naming the file."""
-    try:
-        yield
-    except CatarError as error:
-        path = None if is_stream(argument) else os.fsencode(str(argument))
-        raise wrap_errors(error, path) from error
+    return naming(None if is_stream(argument) else os.fsencode(str(argument)))
 
 
 def write_lines(lines: Iterable[bytes]) -> None:

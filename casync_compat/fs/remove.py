@@ -95,6 +95,8 @@ def _is_locked(directory_fd: int, name: bytes) -> bool:
 
 def _refused(error: OSError, directory_fd: int, name: bytes, path: bytes, op: str) -> FileError:
     """The error to raise, with what to do about it where that is known."""
+    if isinstance(error, FileError):
+        return FileError(path, op, error)
     if error.errno == errno.EBUSY:
         return FileError(path, op, _MOUNTED)
     if error.errno == errno.EPERM and _is_locked(directory_fd, name):

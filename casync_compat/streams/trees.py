@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from casync_compat.closing import Closing
-from casync_compat.errors import CasyncError, FormatError, UsageError, show_path
+from casync_compat.errors import UsageError
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.readers import FileReader, StreamSource, read_whole
 from casync_compat.index import Index, IndexChunk
@@ -21,12 +21,10 @@ from casync_compat.store.base import ChunkSource
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, IndexReader
 from catar.archive import Archive, Located, RangeSource
 from catar.decoder import Decoder
-from catar.errors import CatarError
-from catar.errors import FormatError as CatarFormatError
 from catar.flags import DEFAULT
 from catar.walker import ByteSource, TreeStream, Walker
 
-__all__ = ["MAX_INDEX_SIZE", "Tree", "load_index", "wrap_errors"]
+__all__ = ["MAX_INDEX_SIZE", "Tree", "load_index"]
 
 MAX_INDEX_SIZE = 1 << 30
 """Largest index file that is read, in bytes: 26 million chunks."""
@@ -41,14 +39,6 @@ def load_index(path: bytes | None) -> Index:
     :raises FormatError: when it is no index
     """
     return Index.parse(read_whole(path, MAX_INDEX_SIZE), path or b"standard input")
-
-
-def wrap_errors(error: CatarError, path: bytes | None) -> CasyncError:
-    """An error of the archive format as one that names the file."""
-    name = path or b"standard input"
-    if isinstance(error, CatarFormatError):
-        return FormatError(error.reason, name, error.offset)
-    return UsageError(f"{show_path(name)}: {error}")
 
 
 class Tree(Closing):

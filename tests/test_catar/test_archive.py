@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from strategies import Archived, archives, directory, encode, file, symlink
 
 from catar import layouts
-from catar.archive import Archive, Located, NotFound, PayloadReader, RangeSource
-from catar.errors import CatarError, FormatError
+from catar.archive import Archive, Located, PayloadReader, RangeSource
+from catar.errors import CatarError, FormatError, NotFound
 from catar.goodbye import hash_name, level_order, record_size
 from catar.records import Node
 
