@@ -1,6 +1,6 @@
 """How far a long run has come, told to a callback now and then.
 
->>> make(b"x.caidx", b"/srv", progress=lambda p: print(p.done, p.total))
+>>> casync.make("x.caidx", "/srv", progress=lambda p: print(p.done, p.total))
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ __all__ = ["Progress", "ProgressCallback", "Reporter", "human_size"]
 _INTERVAL = 0.1
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """A moment of a run.
+    """A moment of a run. Each call of a callback gets one of its own, which may be kept.
 
     :ivar done: bytes of the archive or blob that are done
     :ivar total: bytes in all, None while that is not known
@@ -25,6 +25,9 @@ class Progress:
     :ivar chunks: chunks so far
     :ivar new_chunks: those that were written (make) or fetched from a store (extract)
     :ivar path: the file being worked on
+
+    >>> Progress(done=512, total=2048)
+    Progress(done=512, total=2048, entries=0, chunks=0, new_chunks=0, path=b'')
     """
 
     done: int = 0
@@ -35,17 +38,35 @@ class Progress:
     path: bytes = b""
 
 
+@dataclass(slots=True)
+class _State:
+    """A `Progress` in the making."""
+
+    done: int = 0
+    total: int | None = None
+    entries: int = 0
+    chunks: int = 0
+    new_chunks: int = 0
+    path: bytes = b""
+
+    def now(self) -> Progress:
+        """What is known at this moment."""
+        return Progress(self.done, self.total, self.entries, self.chunks, self.new_chunks, self.path)
+
+
 ProgressCallback: TypeAlias = Callable[[Progress], None]
+"""Called on the thread that makes or extracts. What it raises ends the run, which then leaves what an error would."""
 
 
 class Reporter:
     """Calls a callback at most ten times a second.
 
     :param callback: None reports to nobody
+    :ivar state: what the next report will say; whoever works keeps it true
     """
 
     def __init__(self, callback: ProgressCallback | None) -> None:
-        self.state = Progress()
+        self.state = _State()
         self.active = callback is not None
         self._callback = callback
         self._due = 0.0
@@ -59,7 +80,7 @@ class Reporter:
         """Hand the state to the callback."""
         if self._callback is not None:
             self._due = time.monotonic() + _INTERVAL
-            self._callback(self.state)
+            self._callback(self.state.now())
 
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")

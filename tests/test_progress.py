@@ -37,10 +37,21 @@ def test_the_callback_gets_the_state() -> None:
     assert seen == [(0, None, 0, 0, 0, b""), (7, 9, 0, 0, 0, b"etc/hosts")]
 
 
+def test_what_was_told_stays_as_it_was() -> None:
+    """A callback may keep what it gets: the run goes on with a value of its own."""
+    seen: list[Progress] = []
+    reporter = Reporter(seen.append)
+    for done in (1, 2):
+        reporter.state.done = done
+        reporter.report()
+    assert seen == [Progress(1), Progress(2)]
+    assert len(set(seen)) == 2
+
+
 def test_without_a_callback_nothing_is_ever_due() -> None:
     """Nobody listens: it costs nothing."""
     reporter = Reporter(None)
     assert not reporter.active
     assert not reporter.due
     reporter.report()
-    assert reporter.state == Progress()
+    assert reporter.state.now() == Progress()

@@ -173,14 +173,15 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
     source, target = references(options.source, options.target)
     tag = tag_for(target, source)
     store = open_store(options.store) if getattr(options, "store", None) is not None else None
-    progress = Progress()
+    done = 0
 
     with opened(options) as places, progress_line(options, what) as line:
 
         def on_blob(blob: Descriptor, moved: bool) -> None:
-            progress.done += blob.size
+            nonlocal done
+            done += blob.size
             if line.callback is not None:
-                line.callback(progress)
+                line.callback(Progress(done))
 
         copied = copy_image(
             places.readable(source),
