@@ -88,11 +88,11 @@ def list_lines(stream: TreeStream, *, recursive: bool = True) -> Iterator[bytes]
 
 
 def json_lines(stream: TreeStream, *, recursive: bool = True, mask: int = NO_REPLAY_LIMIT) -> Iterator[bytes]:
-    """One JSON object a node and line, see `casync_compat.verbs.stat.NodeView`. Payloads are not read.
+    """One JSON object a node and line, see `casync_compat.nodeview.NodeView`. Payloads are not read.
 
     :param mask: feature flags that limit what is shown, as `replayed` takes them
     """
-    from casync_compat.verbs.stat import NodeView  # lazily: it imports json, which other listings do not need
+    from casync_compat.nodeview import NodeView  # lazily: it imports json, which other listings do not need
 
     view: NodeView | None = None
     for node in _nodes(stream, recursive):

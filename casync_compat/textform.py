@@ -3,7 +3,7 @@
 The forms are casync's, so that scripts which read `casync list`, `mtree` or `stat` go on working. All observed with
 casync 2, over every byte value, every mode and every flag.
 
-Deliberately not here: JSON (`casync_compat.verbs.stat`), and showing names to a human in a message
+Deliberately not here: JSON (`casync_compat.nodeview`), and showing names to a human in a message
 (`errors.show_path`).
 
     >>> escape(b"sp ace#1")

@@ -10,7 +10,6 @@ followed within the image, as a shell in its container would.
 
 from __future__ import annotations
 
-import base64
 import json
 import stat
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from casync_compat.errors import show_path
+from casync_compat.nodeview import put_bytes
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs.mergedtree import Inode
 from casync_compat.oci.spec.errors import ImageError
@@ -125,7 +125,7 @@ def json_line(entry: Entry) -> bytes:
     """Everything about an entry as one JSON object."""
     inode = entry.inode
     out: dict[str, Any] = {}
-    _put(out, "name", entry.path or b".")
+    put_bytes(out, "name", entry.path or b".")
     out["type"] = KIND_WORDS[inode.kind].decode()
     out["mode"] = f"{inode.mode:04o}"
     if inode.kind == stat.S_IFREG:
@@ -135,23 +135,15 @@ def json_line(entry: Entry) -> bytes:
     out["gid"] = inode.gid
     out["mtime_ns"] = inode.mtime
     if inode.kind == stat.S_IFLNK:
-        _put(out, "target", inode.target)
+        put_bytes(out, "target", inode.target)
     if inode.kind in (stat.S_IFCHR, stat.S_IFBLK):
         out["device"] = {"major": inode.device[0], "minor": inode.device[1]}
     if inode.xattrs:
         out["xattrs"] = attributes = []
         for name, value in inode.xattrs:
             attributes.append(fields := dict[str, Any]())
-            _put(fields, "name", name)
-            _put(fields, "value", value)
+            put_bytes(fields, "name", name)
+            put_bytes(fields, "value", value)
     if inode.layer >= 0:
         out["layer"] = inode.layer
     return json.dumps(out, ensure_ascii=False).encode() + b"\n"
-
-
-def _put(out: dict[str, Any], key: str, value: bytes) -> None:
-    """As in `casync_compat.verbs.stat`: text where it is UTF-8, else base64 under another name."""
-    try:
-        out[key] = value.decode()
-    except UnicodeDecodeError:
-        out[f"{key}_base64"] = base64.b64encode(value).decode()
