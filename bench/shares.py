@@ -30,6 +30,7 @@ KINDS = (
     ("blake3", "blake3"),
     ("_kernel.abi3", "cutting"),
     ("_system.abi3", "our C: nodes and files"),
+    ("_decoder.abi3", "our C: nodes and files"),
     ("_writer.abi3", "our C: nodes and files"),
     ("_encode.abi3", "our C: nodes and files"),
     ("_listing.abi3", "our C: nodes and files"),

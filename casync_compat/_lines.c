@@ -1,4 +1,4 @@
-/* Lines of `list` and `mtree` for runs of nodes (catar.records.Run): casync_compat/lines.py for one node at a time.
+/* Lines of `list` and `mtree` for runs of nodes (catar.runs.Run): casync_compat/lines.py for one node at a time.
  *
  * The forms are those of casync_compat/textform.py and listing.py; tests/test_listing.py proves that both write the same.
  */
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../catar/_rows.h"
+#include "../catar/_layouts.h"
 
 struct text {
     char *data;

@@ -1,7 +1,7 @@
 """Index files (.caidx over an archive, .caibx over a blob): which chunks, in which order, make up a stream.
 
 Pure: bytes in, `Index` out, and back. The chunk table is kept as one buffer, forty bytes a chunk, and never unpacked
-into a list of objects; `IndexBuilder` grows the same buffer. The declarations are in `catar.schema`.
+into a list of objects; `IndexBuilder` grows the same buffer. The declarations are in `casync_compat.schema`.
 
     >>> index = Index.parse(data)
     >>> for chunk in index: print(chunk.id, chunk.size)
@@ -18,18 +18,28 @@ from dataclasses import dataclass
 from itertools import chain
 from operator import sub
 
+from casync_compat import _layouts
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.errors import FormatError, UsageError
 from casync_compat.ids import ChunkId, Digest
-from catar import layouts
 from catar.flags import FeatureFlags, is_normalised
+from catar.structs import Fields
 
 __all__ = ["Index", "IndexBuilder", "IndexChunk", "digest_bits", "digest_of_flags"]
 
-_HEADER = layouts.INDEX_HEADER
-_ITEM = layouts.INDEX_ITEM
-_TAIL = layouts.INDEX_TAIL
-_TABLE_OVERHEAD = 16 + _TAIL.size
+_HEADER = Fields(*_layouts.INDEX_HEADER)
+_ITEM = Fields(*_layouts.INDEX_ITEM)
+_TAIL = Fields(*_layouts.INDEX_TAIL)
+_TABLE = _HEADER.at("table_size")  # where the TABLE record begins
+_SIZES = ("chunk_size_min", "chunk_size_avg", "chunk_size_max")
+
+_pack_header = _HEADER.writer("feature_flags", *_SIZES)
+_pack_item = _ITEM.writer("end", "id")
+_pack_tail = _TAIL.writer("table_size")
+_read_settings = _HEADER.reader("feature_flags", *_SIZES)
+_read_item = _ITEM.reader("end", "id")
+_read_table_size = _TAIL.reader("table_size")
+_items = _ITEM.row_reader("end", "id")
 
 
 def digest_of_flags(feature_flags: int) -> Digest:
@@ -84,17 +94,18 @@ class Index:
         """
         if len(data) < _HEADER.size:
             raise FormatError("index is truncated", path, len(data))
-        size, type_, flags, smallest, average, largest, table_size, table_type = _HEADER.unpack_from(data)
-        if size != 48 or type_ != layouts.INDEX_TYPE:
+        if not _HEADER.has_constants(data, 0, "index_size", "index_type"):
             raise FormatError("not an index file", path, 0)
+        flags, *limits = _read_settings(data, 0)
         if not is_normalised(flags):
-            raise FormatError(f"feature flags {flags:#x} are unknown or contradict one another", path, 16)
+            at = _HEADER.at("feature_flags")
+            raise FormatError(f"feature flags {flags:#x} are unknown or contradict one another", path, at)
         try:
-            sizes = ChunkSizes(smallest, average, largest)
+            sizes = ChunkSizes(*limits)
         except UsageError as error:
-            raise FormatError(f"chunk sizes are not valid: {error}", path, 24) from error
-        if table_size != layouts.UINT64_MAX or table_type != layouts.TABLE_TYPE:
-            raise FormatError("no chunk table follows the index header", path, 48)
+            raise FormatError(f"chunk sizes are not valid: {error}", path, _HEADER.at(_SIZES[0])) from error
+        if not _HEADER.has_constants(data, 0, "table_size", "table_type"):
+            raise FormatError("no chunk table follows the index header", path, _TABLE)
         items_end = _check_tail(data, path)
         table = data[_HEADER.size : items_end]
         index = cls(flags, sizes, table)
@@ -122,17 +133,8 @@ class Index:
     def to_bytes(self) -> bytes:
         """The index file's contents, as casync writes it."""
         sizes = self.sizes
-        header = _HEADER.pack(
-            48,
-            layouts.INDEX_TYPE,
-            self.feature_flags,
-            sizes.min,
-            sizes.avg,
-            sizes.max,
-            layouts.UINT64_MAX,
-            layouts.TABLE_TYPE,
-        )
-        tail = _TAIL.pack(0, 0, 48, _TABLE_OVERHEAD + len(self.table), layouts.TABLE_TAIL_MARKER)
+        header = _pack_header(self.feature_flags, sizes.min, sizes.avg, sizes.max)
+        tail = _pack_tail(_HEADER.size - _TABLE + len(self.table) + _TAIL.size)
         return b"".join((header, self.table, tail))
 
     @property
@@ -144,13 +146,13 @@ class Index:
     def ends(self) -> memoryview | array[int]:
         """The end offset of every chunk, without copying the table where the machine is little-endian."""
         if sys.byteorder == "little":
-            return memoryview(self.table).cast("Q")[:: _ITEM.size // 8]
-        return array("Q", (end for end, _ in _ITEM.iter_unpack(self.table)))
+            return memoryview(self.table).cast("Q")[_ITEM.at("end") // 8 :: _ITEM.size // 8]
+        return array("Q", (end for end, _ in _items(self.table)))
 
     @property
     def size(self) -> int:
         """Size in bytes of the stream that the index describes."""
-        return int(_ITEM.unpack_from(self.table, len(self.table) - _ITEM.size)[0]) if self.table else 0
+        return int(_read_item(self.table, len(self.table) - _ITEM.size)[0]) if self.table else 0
 
     def __len__(self) -> int:
         return len(self.table) // _ITEM.size
@@ -158,8 +160,8 @@ class Index:
     def __getitem__(self, i: int) -> IndexChunk:
         if not 0 <= i < len(self):
             raise IndexError(i)
-        end, id_ = _ITEM.unpack_from(self.table, i * _ITEM.size)
-        start = _ITEM.unpack_from(self.table, (i - 1) * _ITEM.size)[0] if i else 0
+        end, id_ = _read_item(self.table, i * _ITEM.size)
+        start = _read_item(self.table, (i - 1) * _ITEM.size)[0] if i else 0
         return IndexChunk(ChunkId(id_), start, end - start)
 
     def __iter__(self) -> Iterator[IndexChunk]:
@@ -168,13 +170,13 @@ class Index:
     def chunks(self, first: int = 0) -> Iterator[IndexChunk]:
         """The chunks in order, from number `first` on."""
         start = self[first - 1].end if first else 0
-        for end, id_ in _ITEM.iter_unpack(memoryview(self.table)[first * _ITEM.size :]):
+        for end, id_ in _items(memoryview(self.table)[first * _ITEM.size :]):
             yield IndexChunk(ChunkId(id_), start, end - start)
             start = end
 
     def ids(self) -> Iterator[ChunkId]:
         """The chunk ids in order, repeated ones included."""
-        for _, id_ in _ITEM.iter_unpack(self.table):
+        for _, id_ in _items(self.table):
             yield ChunkId(id_)
 
     def at(self, offset: int) -> int:
@@ -187,11 +189,12 @@ def _check_tail(data: bytes, path: bytes | None) -> int:
     items_end = len(data) - _TAIL.size
     if items_end < _HEADER.size or (items_end - _HEADER.size) % _ITEM.size:
         raise FormatError("index is truncated, or has bytes after its end", path, len(data))
-    zero1, zero2, index_offset, table_size, marker = _TAIL.unpack_from(data, items_end)
-    if marker != layouts.TABLE_TAIL_MARKER or zero1 or zero2 or index_offset != 48:
+    if not _TAIL.has_constants(data, items_end):
         raise FormatError("index is truncated: its tail is missing", path, items_end)
-    if table_size != len(data) - 48:
-        raise FormatError("size in the index tail does not match the file", path, items_end + 24)
+    (table_size,) = _read_table_size(data, items_end)
+    if table_size != len(data) - _TABLE:
+        at = items_end + _TAIL.at("table_size")
+        raise FormatError("size in the index tail does not match the file", path, at)
     return items_end
 
 
@@ -223,7 +226,7 @@ class IndexBuilder:
         if not 0 < size <= self.sizes.max:
             raise UsageError(f"a chunk of {size} bytes does not fit an index of at most {self.sizes.max}")
         self.size += size
-        self._table += _ITEM.pack(self.size, id)
+        self._table += _pack_item(self.size, id)
 
     def build(self) -> Index:
         """The index of what was added so far."""

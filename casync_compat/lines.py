@@ -20,7 +20,8 @@ from casync_compat.index import digest_of_flags
 from casync_compat.textform import KIND_WORDS, escape, ls_mode, owner_name, shown_path
 from catar.flags import NO_REPLAY_LIMIT, FeatureFlags, replayed, time_granularity
 from catar.layouts import UINT64_MAX
-from catar.records import Node, Run
+from catar.records import Node
+from catar.runs import Run
 from catar.walker import TreeStream, Walker
 
 try:

@@ -2,7 +2,7 @@
  * items of GOODBYE. Twin of catar/filling.py, where both functions are described; tests/test_catar/test_filling.py proves that
  * both write the same bytes, and the same as catar.Encoder node by node.
  *
- * Record types are not repeated here: the caller passes those of catar.layouts.
+ * Types, sizes, offsets and limits are those of catar/schema.py, by _layouts.h.
  */
 #ifndef Py_LIMITED_API
 #define Py_LIMITED_API 0x030B0000
@@ -14,10 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "_layouts.h"
 #include "_siphash.h"
 
-enum { HEADER = 16, ENTRY_SIZE = 64, NAME_MAX_LEN = 255, TARGET_MAX = 4095 };
-enum { MODE, UID, GID, MTIME, SIZE, PLACE, COLUMNS };
 
 struct owner {
     unsigned long long uid, gid, stored_uid, stored_gid;
@@ -29,19 +28,24 @@ struct job {
     unsigned char *data;
     size_t end;
     uint64_t base, features, granularity;
-    unsigned long long filename, entry, payload, symlink;
+    int symlinks;
     const struct owner *owners;
     Py_ssize_t owner_count;
     const unsigned char *key;
 };
 
-static unsigned char *store(unsigned char *p, uint64_t v)
+static void store(unsigned char *p, uint64_t v)
 {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     v = __builtin_bswap64(v);
 #endif
     memcpy(p, &v, 8);
-    return p + 8;
+}
+
+static void store_header(unsigned char *p, uint64_t type, uint64_t size)
+{
+    store(p + CATAR_HEADER_AT_SIZE, size);
+    store(p + CATAR_HEADER_AT_TYPE, type);
 }
 
 static const struct owner *find_owner(const struct job *job, uint64_t uid, uint64_t gid)
@@ -54,7 +58,7 @@ static const struct owner *find_owner(const struct job *job, uint64_t uid, uint6
 
 static const char *bad_name(const unsigned char *name, size_t len, const unsigned char *last, size_t last_len)
 {
-    if (len == 0 || len > NAME_MAX_LEN || (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'))) ||
+    if (len == 0 || len > CATAR_ORDINARY_NAME_MAX || (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'))) ||
         memchr(name, '/', len))
         return "a file name is not allowed";
     size_t common = len < last_len ? len : last_len;
@@ -66,39 +70,39 @@ static const char *bad_name(const unsigned char *name, size_t len, const unsigne
 static size_t write_node(const struct job *job, size_t at, const unsigned char *name, size_t len, const uint64_t *row,
                          const char **why)
 {
-    const struct owner *owner = find_owner(job, row[UID], row[GID]);
-    int link = row[MODE] == 0120777;
+    const struct owner *owner = find_owner(job, row[FILE_UID], row[FILE_GID]);
+    int link = row[FILE_MODE] == 0120777;
     *why = "a node is not an ordinary one";
-    if (!owner || (link ? !job->symlink : (row[MODE] & ~07777ULL) != 0100000))
+    if (!owner || (link ? !job->symlinks : (row[FILE_MODE] & ~07777ULL) != 0100000))
         return 0;
     *why = "contents are not where they should be";
-    size_t head = HEADER + len + 1 + ENTRY_SIZE + (size_t)owner->len + HEADER;
-    if (row[PLACE] > job->end || row[PLACE] - at != head || row[SIZE] > job->end - row[PLACE])
+    size_t filename = CATAR_FILENAME_HEAD + len + 1;
+    size_t tail = link ? CATAR_SYMLINK_HEAD : CATAR_PAYLOAD_HEAD;
+    size_t head = filename + CATAR_ENTRY_HEAD + (size_t)owner->len + tail;
+    if (row[FILE_PLACE] > job->end || row[FILE_PLACE] - at != head || row[FILE_SIZE] > job->end - row[FILE_PLACE])
         return 0;
-    const unsigned char *contents = job->data + row[PLACE];
+    const unsigned char *contents = job->data + row[FILE_PLACE];
     *why = "a symlink target cannot be stored";
-    if (link && (row[SIZE] < 2 || row[SIZE] > TARGET_MAX + 1 ||
-                 memchr(contents, 0, (size_t)row[SIZE]) != contents + row[SIZE] - 1))
+    if (link && (row[FILE_SIZE] < CATAR_SYMLINK_SMALLEST - CATAR_SYMLINK_HEAD ||
+                 row[FILE_SIZE] > CATAR_SYMLINK_LARGEST - CATAR_SYMLINK_HEAD ||
+                 memchr(contents, 0, (size_t)row[FILE_SIZE]) != contents + row[FILE_SIZE] - 1))
         return 0;
-    uint64_t mtime = job->granularity ? row[MTIME] - row[MTIME] % job->granularity : 0;
+    uint64_t mtime = job->granularity ? row[FILE_MTIME] - row[FILE_MTIME] % job->granularity : 0;
     unsigned char *p = job->data + at;
-    p = store(p, HEADER + len + 1);
-    p = store(p, job->filename);
-    memcpy(p, name, len + 1);
-    p += len + 1;
-    p = store(p, ENTRY_SIZE);
-    p = store(p, job->entry);
-    p = store(p, job->features);
-    p = store(p, row[MODE]);
-    p = store(p, 0);
-    p = store(p, owner->stored_uid);
-    p = store(p, owner->stored_gid);
-    p = store(p, mtime);
+    store_header(p, CATAR_FILENAME_TYPE, filename);
+    memcpy(p + CATAR_FILENAME_HEAD, name, len + 1);
+    p += filename;
+    memset(p, 0, CATAR_ENTRY_HEAD);
+    store_header(p, CATAR_ENTRY_TYPE, CATAR_ENTRY_HEAD);
+    store(p + CATAR_ENTRY_AT_FEATURE_FLAGS, job->features);
+    store(p + CATAR_ENTRY_AT_MODE, row[FILE_MODE]);
+    store(p + CATAR_ENTRY_AT_UID, owner->stored_uid);
+    store(p + CATAR_ENTRY_AT_GID, owner->stored_gid);
+    store(p + CATAR_ENTRY_AT_MTIME, mtime);
+    p += CATAR_ENTRY_HEAD;
     memcpy(p, owner->records, (size_t)owner->len);
-    p += owner->len;
-    p = store(p, HEADER + row[SIZE]);
-    store(p, link ? job->symlink : job->payload);
-    return (size_t)(row[PLACE] + row[SIZE]);
+    store_header(p + owner->len, link ? CATAR_SYMLINK_TYPE : CATAR_PAYLOAD_TYPE, tail + row[FILE_SIZE]);
+    return (size_t)(row[FILE_PLACE] + row[FILE_SIZE]);
 }
 
 static struct owner *parse_owners(PyObject *list, Py_ssize_t *count)
@@ -134,10 +138,10 @@ static PyObject *fill(PyObject *self, PyObject *args)
     struct job job;
     const char *why = NULL;
     (void)self;
-    if (!PyArg_ParseTuple(args, "w*nKy*y*KKO(KKKK)y*y*", &room, &begin, &base, &names, &rows, &features, &granularity,
-                          &list, &job.filename, &job.entry, &job.payload, &job.symlink, &last, &key))
+    if (!PyArg_ParseTuple(args, "w*nKy*y*KKOpy*y*", &room, &begin, &base, &names, &rows, &features, &granularity,
+                          &list, &job.symlinks, &last, &key))
         return NULL;
-    Py_ssize_t count = rows.len / (8 * COLUMNS);
+    Py_ssize_t count = rows.len / (8 * FILE_COLUMNS);
     if (begin < 0 || begin > room.len || key.len != 16 || (names.len && ((char *)names.buf)[names.len - 1] != 0)) {
         PyErr_SetString(PyExc_ValueError, "an argument is out of bounds");
         goto done;
@@ -155,8 +159,8 @@ static PyObject *fill(PyObject *self, PyObject *args)
     const unsigned char *name = names.buf, *names_end = name + names.len, *before = last.buf;
     size_t at = (size_t)begin, before_len = (size_t)last.len;
     for (Py_ssize_t i = 0; i < count && !why; i++) {
-        uint64_t row[COLUMNS], number;
-        memcpy(row, (const char *)rows.buf + 8 * COLUMNS * i, sizeof row);
+        uint64_t row[FILE_COLUMNS], number;
+        memcpy(row, (const char *)rows.buf + 8 * FILE_COLUMNS * i, sizeof row);
         size_t len = name < names_end ? strlen((const char *)name) : 0;
         why = bad_name(name, len, before, before_len);
         if (why)
@@ -217,10 +221,10 @@ static void place(const struct child *sorted, size_t count, const uint64_t *star
         node = stack[--depth];
         size_t child = sorted[rank].index;
         uint64_t end = child + 1 < count ? starts[child + 1] : offset;
-        unsigned char *p = out + 24 * node;
-        p = store(p, offset - starts[child]);
-        p = store(p, end - starts[child]);
-        store(p, sorted[rank].hash);
+        unsigned char *item = out + CATAR_GOODBYE_ITEM_SIZE * node;
+        store(item + CATAR_GOODBYE_ITEM_AT_OFFSET, offset - starts[child]);
+        store(item + CATAR_GOODBYE_ITEM_AT_SIZE, end - starts[child]);
+        store(item + CATAR_GOODBYE_ITEM_AT_HASH, sorted[rank].hash);
         rank++;
         node = 2 * node + 2;
     }
@@ -240,7 +244,7 @@ static PyObject *goodbye_items(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "starts and hashes must be as many");
         goto done;
     }
-    out = children ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(24 * count)) : PyErr_NoMemory();
+    out = children ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(CATAR_GOODBYE_ITEM_SIZE * count)) : PyErr_NoMemory();
     if (!out)
         goto done;
     for (size_t i = 0; i < count; i++) {

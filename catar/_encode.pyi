@@ -9,7 +9,7 @@ def fill(
     features: int,
     granularity: int,
     owners: list[tuple[int, int, int, int, bytes]],
-    types: tuple[int, int, int, int],
+    symlinks: bool,
     last_name: bytes,
     key: bytes,
     /,

@@ -1,6 +1,6 @@
 """Random access by path, over anything that can read at an offset.
 
-A directory ends in its GOODBYE record, whose last 24 bytes say where the record and the directory begin; so a path is
+A directory ends in its GOODBYE record, whose last bytes say where the record and the directory begin; so a path is
 found from the archive's end inwards, reading one record a component. The lookup tables come from the archive and are
 not trusted: every offset is checked to fall inside its parent before it is followed, and the name found there counts.
 
@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from catar import goodbye, layouts
+from catar import goodbye
 from catar.decoder import NEED_DATA, Decoder
 from catar.errors import CatarError, FormatError, NotFound
 from catar.grammar import check_name
+from catar.layouts import ENTRY, FILENAME, GOODBYE, GOODBYE_ITEM, HEADER
 from catar.records import Node
 from catar.walker import Walker
 
@@ -28,8 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Archive", "Located", "NotFound", "PayloadReader", "RandomAccess", "RangeSource"]
 
+_GOODBYE_HEAD = GOODBYE.head.size
 _PIECE = 65536
 _BATCH = 1024
+
+_pack_header = HEADER.writer("size", "type")
+_read_header = HEADER.reader("size", "type")
+_ranges = GOODBYE_ITEM.row_reader("offset", "size")
 
 
 class RandomAccess(Protocol):
@@ -188,8 +194,8 @@ class Archive:
         starts: list[tuple[int, int]] = []
         for first in range(0, count, _BATCH):
             size = min(_BATCH, count - first) * goodbye.ITEM_SIZE
-            items = self._exactly(record + 16 + first * goodbye.ITEM_SIZE, size)
-            for back, length, _ in layouts.GOODBYE_ITEM.iter_unpack(items):
+            items = self._exactly(record + _GOODBYE_HEAD + first * goodbye.ITEM_SIZE, size)
+            for back, length in _ranges(items):
                 starts.append(self._item_range(where, record, back, length))
         starts.sort()
         # Entries must fill the directory: overlapping ones would give nested tables exponentially many paths.
@@ -257,7 +263,7 @@ class Archive:
         node, first = self._node_and_rest(where.entry, where.end)
         if not node.is_dir:
             raise NotFound(where.path)
-        if where.end - where.entry < 64 + goodbye.record_size(0):
+        if where.end - where.entry < ENTRY.head.size + goodbye.record_size(0):
             raise FormatError("archive is truncated", where.end)
         tail_at = where.end - goodbye.TAIL_SIZE
         tail = goodbye.parse_tail(self._exactly(tail_at, goodbye.TAIL_SIZE))
@@ -265,25 +271,24 @@ class Archive:
             raise FormatError("no lookup table at the end of this directory", tail_at)
         back, size = tail
         record = where.end - size
-        if record - back != where.entry or record < where.entry + 64:
+        if record - back != where.entry or record < where.entry + ENTRY.head.size:
             raise FormatError("lookup table points outside its directory", tail_at)
-        if self._exactly(record, 16) != layouts.HEADER.pack(size, layouts.GOODBYE.type):
+        if self._exactly(record, HEADER.size) != _pack_header(size, GOODBYE.type):
             raise FormatError("lookup table has no GOODBYE header", record)
         return record, (size - goodbye.record_size(0)) // goodbye.ITEM_SIZE, first
 
     def _item_range(self, where: Located, record: int, back: int, length: int) -> tuple[int, int]:
         start = record - back
-        if not where.entry + 64 <= start < record or not 0 < length <= back:
+        if not where.entry + ENTRY.head.size <= start < record or not 0 < length <= back:
             raise FormatError("lookup table points outside its directory", record)
         return start, start + length
 
     def _filename(self, start: int, end: int) -> tuple[bytes, int]:
         """The name in the FILENAME record at `start`, and the offset of the ENTRY after it."""
-        size, type_ = layouts.HEADER.unpack(self._exactly(start, 16))
-        row = layouts.FILENAME
-        if type_ != row.type or not row.smallest <= size <= row.largest or start + size > end:
+        size, type_ = _read_header(self._exactly(start, HEADER.size), 0)
+        if type_ != FILENAME.type or not FILENAME.accepts(size) or start + size > end:
             raise FormatError("lookup table points to something that is not a FILENAME", start)
-        body = self._exactly(start + 16, size - 16)
+        body = self._exactly(start + HEADER.size, size - HEADER.size)
         name = body[:-1]
         reason = check_name(name) if not body[-1] else "file name without its NUL"
         if reason:
@@ -292,7 +297,7 @@ class Archive:
 
     def _child(self, where: Located, name: bytes) -> Located | None:
         record, count, _ = self._table(where)
-        items = record + 16
+        items = record + _GOODBYE_HEAD
 
         def read_item(i: int) -> bytes:
             return self._exactly(items + i * goodbye.ITEM_SIZE, goodbye.ITEM_SIZE)

@@ -1,36 +1,45 @@
-"""Reads the layouts off the declarations in `catar.schema`, and writes them down as `catar/_layouts.py`.
+"""Reads layouts off declarations such as those in `catar.schema`, and writes them down for Python and for C.
 
-    python -m catar.derive > layouts.new && mv layouts.new catar/_layouts.py
+    python -m catar.derive                      # catar/_layouts.py and catar/_layouts.h
+    python -m catar.derive casync_compat.schema # the same beside that module
 
 construct interprets a declaration for every record, some twenty times slower than `struct` (measured: 50 thousand
 records a second against a million), and importing it takes longer than listing a small archive. So programs read the
-table that this module writes, and neither it nor construct is imported then. Nothing is written a second time by hand:
-`tests/test_catar/test_layouts.py` proves that the table is what the declarations give today.
+tables that this module writes, and neither it nor construct is imported then. Nothing is written a second time by hand:
+tests prove that the files are what the declarations give today.
+
+A schema module has `DECLARED`, a `catar.schema.Declared`. In `_layouts.py` that becomes
+
+    NUMBER = 0x40
+    STRUCTURE = ("end:Q id:32s", {constants})   # for catar.structs.Fields
+    RECORDS = ((name, type, smallest, largest, "uid:Q gid:Q", tail), ...)   # for catar.structs.Layout
+    ROW_NAME = "mode:Q name:Q"
+    WORD_BIT = 0x1
+
+and in `_layouts.h`, with the prefix P before all but rows and bits,
+
+    P_NUMBER, P_STRUCTURE_SIZE, P_STRUCTURE_AT_FIELD
+    P_RECORD_TYPE, P_RECORD_SMALLEST, P_RECORD_LARGEST, P_RECORD_HEAD, P_RECORD_AT_FIELD
+    ROW_COLUMN, ROW_COLUMNS, WORD_BIT
+
+where offsets are in bytes, those of a record count its header, and HEAD is the size of header and fixed fields.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
-from construct import Const, Construct, FormatField, Renamed
+from construct import Const, Construct, ConstructError, FormatField, Renamed
 
 from catar import schema
-from catar.layouts import Layout, Tail
+from catar.schema import Declared
+from catar.structs import Fields, Layout, Tail
 
-__all__ = ["derive", "fixed_format", "source"]
+__all__ = ["c_source", "constants", "derive", "fixed_fields", "python_source"]
 
-_CONSTANTS = (
-    "UINT64_MAX",
-    "NODE_METADATA_MAX",
-    "NODE_RECORDS_MAX",
-    "GOODBYE_TAIL_MARKER",
-    "INDEX_TYPE",
-    "TABLE_TYPE",
-    "TABLE_TAIL_MARKER",
-    "MAX_CHUNK_SIZE",
-)
-_STRUCTS = ("GOODBYE_ITEM", "GOODBYE_TAIL", "INDEX_HEADER", "INDEX_ITEM", "INDEX_TAIL")
 _TAILS: dict[tuple[int, ...], Tail] = {
     (): Tail.NONE,
     (id(schema.NUL_STRING),): Tail.STRING,
@@ -38,32 +47,48 @@ _TAILS: dict[tuple[int, ...], Tail] = {
     (id(schema.RAW),): Tail.RAW,
     (id(schema.NUL_STRING), id(schema.RAW)): Tail.STRING_RAW,
 }
-
-
-def _is_u64(con: Construct[Any, Any]) -> bool:
-    if isinstance(con, Const):
-        con = con.subcon
-    return isinstance(con, FormatField) and con.fmtstr in ("<Q", "<L") and con.length == 8
+_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_INT_MAX = (1 << 31) - 1
+_LINE_MAX = 90
 
 
 def _members(declaration: Any) -> list[tuple[str, Construct[Any, Any]]]:
     return [(str(c.name), c.subcon) for c in declaration.subcons if isinstance(c, Renamed)]
 
 
-def fixed_format(declaration: Construct[Any, Any]) -> str:
-    """The `struct` format of a declaration made of 64-bit integers and `Bytes` only (index header, item, tail).
+def _code(con: Construct[Any, Any]) -> str | None:
+    """The `struct` code of a field: an unsigned little-endian number, or bytes of a fixed size. None for all else."""
+    if isinstance(con, Const):
+        con = con.subcon
+    if isinstance(con, FormatField):
+        code = _CODES[con.length]
+        swapped = con.fmtstr[0] == ">" and con.length > 1
+        return code if not swapped and con.fmtstr[1] in (code, "L") else None
+    if type(con).__name__ == "Bytes":
+        try:
+            return f"{con.sizeof()}s"
+        except (ConstructError, AttributeError):  # the latter for a size that another field tells
+            return None
+    return None
 
-    :raises TypeError: when the declaration has anything else
+
+def fixed_fields(declaration: Construct[Any, Any]) -> str:
+    """The fields of a structure of fixed size, as of `catar.structs.Fields`.
+
+    :raises TypeError: when the declaration has anything but unsigned little-endian numbers and `Bytes`
     """
-    fmt = "<"
+    fields = []
     for name, con in _members(declaration):
-        if _is_u64(con):
-            fmt += "Q"
-        elif type(con).__name__ == "Bytes":
-            fmt += f"{con.sizeof()}s"
-        else:
+        code = _code(con)
+        if code is None:
             raise TypeError(f"field {name} has no fixed layout")
-    return fmt
+        fields.append(f"{name}:{code}")
+    return " ".join(fields)
+
+
+def constants(declaration: Construct[Any, Any]) -> dict[str, int | bytes]:
+    """Values of those fields of a structure that always have the same."""
+    return {name: con.value for name, con in _members(declaration) if isinstance(con, Const)}
 
 
 def derive(row: schema.RecordRow) -> Layout:
@@ -72,10 +97,13 @@ def derive(row: schema.RecordRow) -> Layout:
     :raises TypeError: when the declaration uses a form that has no layout here
     """
     members = _members(row.body)
-    count = 0
-    while count < len(members) and _is_u64(members[count][1]):
-        count += 1
-    rest = members[count:]
+    fields = []
+    for name, con in members:
+        code = _code(con)
+        if code is None or not code.endswith(("Q", "s")):
+            break
+        fields.append(f"{name}:{code}")
+    rest = members[len(fields) :]
     if row.body is schema.GOODBYE_BODY:
         tail = Tail.TABLE
     else:
@@ -83,32 +111,115 @@ def derive(row: schema.RecordRow) -> Layout:
             tail = _TAILS[tuple(id(con) for _, con in rest)]
         except KeyError:
             raise TypeError(f"{row.name}: no layout for {[name for name, _ in rest]}") from None
-    fields = tuple(name for name, _ in members[:count])
-    return Layout(row.name, row.type, row.smallest, row.largest, fields, tail)
+    return Layout(row.name, row.type, row.smallest, row.largest, " ".join(fields), tail)
 
 
-def source() -> str:
-    """The text of `catar/_layouts.py`."""
+def _literal(value: int | bytes) -> str:
+    return repr(value) if isinstance(value, bytes) or value <= _INT_MAX else f"0x{value:X}"
+
+
+def python_source(module: str, declared: Declared) -> str:
+    """The text of `_layouts.py`.
+
+    :param module: name of the schema module, whose declarations these are
+    """
     lines = [
-        '"""The layouts of `catar.schema` as plain numbers, for `catar.layouts`.',
+        f'"""The layouts of `{module}` as plain numbers.',
         "",
-        "Written by `python -m catar.derive`, never by hand; a test proves that it is up to date.",
+        f"Written by `python -m catar.derive {module}`, never by hand; a test proves that it is up to date.",
         '"""',
         "",
         "from __future__ import annotations",
         "",
     ]
-    lines += [f"{name} = 0x{getattr(schema, name):X}" for name in _CONSTANTS]
-    lines += [f'{name} = "{fixed_format(getattr(schema, name))}"' for name in _STRUCTS]
-    lines += ["", "RECORDS: tuple[tuple[str, int, int, int, str, str], ...] = ("]
-    lines.append("    # name, type, smallest and largest size, fixed fields, tail")
-    for row in schema.ARCHIVE_RECORDS:
+    lines += [f"{name} = {_literal(value)}" for name, value in declared.numbers.items()]
+    for word, bits in declared.bits.items():
+        lines += [f"{word}_{bit} = {_literal(1 << place)}" for place, bit in enumerate(bits)]
+    for row, columns in declared.rows.items():
+        text = " ".join(f"{column}:Q" for column in columns)
+        lines += [f"{row}_COLUMNS = (", *_wrapped(text, "    "), ")"]
+    for name, declaration in declared.structs.items():
+        lines += [f"{name}: tuple[str, dict[str, int | bytes]] = ("]
+        lines += [*_wrapped(fixed_fields(declaration), "    ", ","), "    {"]
+        lines += [f'        "{field}": {_literal(value)},' for field, value in constants(declaration).items()]
+        lines += ["    },", ")"]
+    if declared.records:
+        lines += ["", "RECORDS: tuple[tuple[str, int, int, int, str, str], ...] = ("]
+        lines.append("    # name, type, smallest and largest size, fixed fields, tail")
+        for record in map(derive, declared.records):
+            head = f'"{record.name}", 0x{record.type:016X}, {record.smallest}, {record.largest}'
+            lines += [f"    ({head},", *_wrapped(_text(record.body), "     ", f', "{record.tail.name}"),')]
+        lines.append(")")
+    return "\n".join([*lines, ""])
+
+
+def _text(fields: Fields) -> str:
+    return " ".join(f"{name}:{code}" for name, code in fields.codes())
+
+
+def _wrapped(text: str, before: str, after: str = "") -> Iterator[str]:
+    """A text as string literals that follow one another, each on a line of its own."""
+    line = ""
+    for word in text.split(" "):
+        if len(line) + len(word) > _LINE_MAX:
+            yield f'{before}"{line}"'
+            line = ""
+        line += word + " "
+    yield f'{before}"{line[:-1]}"{after}'
+
+
+def c_source(module: str, declared: Declared) -> str:
+    """The text of `_layouts.h`.
+
+    :param module: name of the schema module, whose declarations these are
+    """
+    prefix = declared.prefix
+    lines = [
+        f"/* The layouts of {module} as numbers.",
+        " *",
+        f" * Written by `python -m catar.derive {module}`, never by hand; a test proves that it is up to date.",
+        " * Sizes and offsets are in bytes; those of a record count its header.",
+        " */",
+        f"#ifndef {prefix}_LAYOUTS_H",
+        f"#define {prefix}_LAYOUTS_H",
+        "",
+    ]
+    lines += [f"#define {prefix}_{name} {_number(value)}" for name, value in declared.numbers.items()]
+    for name, declaration in declared.structs.items():
+        fields = Fields(fixed_fields(declaration))
+        lines += ["", f"#define {prefix}_{name}_SIZE {fields.size}"]
+        lines += _offsets(f"{prefix}_{name}", fields, fields.names)
+    for row in declared.records:
         layout = derive(row)
-        sizes = f"{layout.smallest}, {layout.largest}"
-        fields = " ".join(layout.fields)
-        lines.append(f'    ("{row.name}", 0x{row.type:016X}, {sizes}, "{fields}", "{layout.tail.name}"),')
-    return "\n".join([*lines, ")", ""])
+        name = f"{prefix}_{row.name}"
+        lines += ["", f"#define {name}_TYPE {_number(row.type)}"]
+        lines += [f"#define {name}_SMALLEST {row.smallest}", f"#define {name}_LARGEST {_number(row.largest)}"]
+        lines += [f"#define {name}_HEAD {layout.head.size}", *_offsets(name, layout.head, layout.fields)]
+    for name, columns in declared.rows.items():
+        names = [f"{name}_{column.upper()}" for column in (*columns, "columns")]
+        lines += ["", "enum {", *(f"    {name}," for name in names), "};"]
+    for name, bits in declared.bits.items():
+        names = [f"{name}_{bit} = 1 << {place}" for place, bit in enumerate(bits)]
+        lines += ["", "enum {", *(f"    {name}," for name in names), "};"]
+    return "\n".join([*lines, "", "#endif", ""])
+
+
+def _number(value: int) -> str:
+    return str(value) if value <= _INT_MAX else f"0x{value:X}ULL"
+
+
+def _offsets(name: str, layout: Fields, fields: tuple[str, ...]) -> list[str]:
+    return [f"#define {name}_AT_{field.upper()} {layout.at(field)}" for field in fields]
+
+
+def write(module: str) -> None:
+    """Write `_layouts.py` and `_layouts.h` beside a schema module."""
+    declarations = import_module(module)
+    directory = (declarations.__file__ or "").rpartition("/")[0]
+    for name, source in (("_layouts.py", python_source), ("_layouts.h", c_source)):
+        with open(f"{directory}/{name}", "w", encoding="ascii") as file:
+            file.write(source(module, declarations.DECLARED))
 
 
 if __name__ == "__main__":
-    sys.stdout.write(source())
+    write(sys.argv[1] if len(sys.argv) > 1 else "catar.schema")

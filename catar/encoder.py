@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable
 
 from catar import layouts
 from catar.errors import UsageError
@@ -32,96 +31,24 @@ from catar.grammar import (
     check_name,
     check_node,
     check_payload,
-    check_projid,
-    check_xattr,
     metadata_cost,
 )
-from catar.records import AclEntry, Node
+from catar.layouts import DEVICE, ENTRY, FILENAME, PAYLOAD, SYMLINK
+from catar.metadata import metadata_records
+from catar.records import Node
 
 try:
     from catar._encode import fill
 except ImportError:  # built without a C compiler
     from catar.filling import fill
 
-__all__ = ["Encoder", "metadata_records"]
+__all__ = ["Encoder"]
 
-_HEADER_PACK = layouts.HEADER.pack
-_ENTRY_PACK = layouts.ENTRY.head.pack
-_ENTRY_TYPE = layouts.ENTRY.type
-_FILENAME_TYPE = layouts.FILENAME.type
-_PAYLOAD_TYPE = layouts.PAYLOAD.type
-_LINK_TYPE = layouts.SYMLINK.type
+_pack_header = layouts.HEADER.writer("size", "type")
+_pack_entry = ENTRY.head.writer("feature_flags", "mode", "flags", "uid", "gid", "mtime")
+_pack_device = DEVICE.head.writer("major", "minor")
+_FILENAME_HEAD = FILENAME.head.size
 _WHOLE_MODES = int(FeatureFlags.PERMISSIONS | FeatureFlags.ACL)
-_LONGEST_NAME = layouts.FILENAME.largest - 17
-
-
-def _string(row: layouts.Layout, value: bytes) -> tuple[int, bytes]:
-    if b"\0" in value:
-        raise UsageError(f"{row.name} record cannot hold a NUL: {value!r}")
-    return row.type, row.pack(tail=value + b"\0")
-
-
-def _acl(row: layouts.Layout, entries: Iterable[AclEntry]) -> list[tuple[int, bytes]]:
-    out = []
-    for entry in entries:
-        if entry.name is not None and b"\0" in entry.name:
-            raise UsageError(f"{row.name} record cannot hold a NUL: {entry.name!r}")
-        tail = b"" if entry.name is None else entry.name + b"\0"
-        out.append((row.type, row.pack(entry.id, entry.permissions, tail=tail)))
-    return out
-
-
-def _or_absent(value: int | None) -> int:
-    return layouts.UINT64_MAX if value is None else value
-
-
-def metadata_records(node: Node) -> list[tuple[int, bytes]]:
-    """The records between a node's ENTRY and its tail, as `(type, bytes)`, in the order of the format.
-
-    :raises UsageError: when a value cannot be stored
-    """
-    out: list[tuple[int, bytes]] = []
-    if node.user is not None:
-        out.append(_string(layouts.USER, node.user))
-    if node.group is not None:
-        out.append(_string(layouts.GROUP, node.group))
-    for attribute in node.xattrs:
-        reason = check_xattr(attribute.name, attribute.value)
-        if reason:
-            raise UsageError(reason)
-        out.append((layouts.XATTR.type, layouts.XATTR.pack(tail=attribute.name + b"\0" + attribute.value)))
-    if (
-        node.acl_users
-        or node.acl_groups
-        or node.acl_group_obj is not None
-        or node.acl_default is not None
-        or node.acl_default_users
-        or node.acl_default_groups
-    ):
-        out += _acl_records(node)
-    if node.selinux is not None:
-        out.append(_string(layouts.SELINUX, node.selinux))
-    if node.fcaps is not None:
-        out.append((layouts.FCAPS.type, layouts.FCAPS.pack(tail=node.fcaps)))
-    if node.projid:
-        reason = check_projid(node.projid)
-        if reason:
-            raise UsageError(reason)
-        out.append((layouts.QUOTA_PROJID.type, layouts.QUOTA_PROJID.pack(node.projid)))
-    return out
-
-
-def _acl_records(node: Node) -> list[tuple[int, bytes]]:
-    out = _acl(layouts.ACL_USER, node.acl_users) + _acl(layouts.ACL_GROUP, node.acl_groups)
-    if node.acl_group_obj is not None:
-        out.append((layouts.ACL_GROUP_OBJ.type, layouts.ACL_GROUP_OBJ.pack(node.acl_group_obj)))
-    default = node.acl_default
-    if default is not None:
-        fields = (default.user_obj, default.group_obj, default.other, default.mask)
-        out.append((layouts.ACL_DEFAULT.type, layouts.ACL_DEFAULT.pack(*map(_or_absent, fields))))
-    out += _acl(layouts.ACL_DEFAULT_USER, node.acl_default_users)
-    out += _acl(layouts.ACL_DEFAULT_GROUP, node.acl_default_groups)
-    return out
 
 
 class Encoder:
@@ -143,8 +70,7 @@ class Encoder:
         self._started = False
         self._payload_left = 0
         self._granularity = time_granularity(self.feature_flags)
-        links = _LINK_TYPE if self.feature_flags & FeatureFlags.SYMLINKS else 0
-        self._types = (_FILENAME_TYPE, _ENTRY_TYPE, _PAYLOAD_TYPE, links)
+        self._symlinks = bool(self.feature_flags & FeatureFlags.SYMLINKS)
 
     @property
     def complete(self) -> bool:
@@ -161,11 +87,10 @@ class Encoder:
         start = self.offset
         filename = b""
         if self._open:
-            filename = _HEADER_PACK(17 + len(node.name), _FILENAME_TYPE) + node.name + b"\0"
+            size = _FILENAME_HEAD + len(node.name) + 1
+            filename = _pack_header(size, FILENAME.type) + node.name + b"\0"
         try:
-            entry = _ENTRY_PACK(
-                64, _ENTRY_TYPE, self.feature_flags, node.mode, node.flags, node.uid, node.gid, node.mtime
-            )
+            entry = _pack_entry(self.feature_flags, node.mode, node.flags, node.uid, node.gid, node.mtime)
             out = filename + entry + self._metadata(node) + self._tail(node)
         except struct.error as error:
             raise UsageError(
@@ -200,7 +125,7 @@ class Encoder:
         parent = self._open[-1]
         if parent.starts and node.name <= parent.last_name:
             return f"{node.name!r} comes after {parent.last_name!r}, but names must rise"
-        if len(node.name) > _LONGEST_NAME:
+        if len(node.name) >= FILENAME.room:
             return f"file name of {len(node.name)} bytes is too long"
         return check_name(node.name)
 
@@ -219,7 +144,7 @@ class Encoder:
             rule = METADATA[type_]
             if kind not in rule.kinds or (rule.needs and not self.feature_flags & rule.needs):
                 raise UsageError(f"{row.name} record is not allowed here")
-            if not row.smallest <= len(packed) <= row.largest:
+            if not row.accepts(len(packed)):
                 raise UsageError(f"{row.name} record of {len(packed)} bytes is out of bounds")
         return b"".join(packed for _, packed in records)
 
@@ -229,20 +154,20 @@ class Encoder:
             reason = check_payload(node.size)
             if reason:
                 raise UsageError(reason)
-            return _HEADER_PACK(16 + node.size, _PAYLOAD_TYPE)
+            return _pack_header(PAYLOAD.head.size + node.size, PAYLOAD.type)
         tail = TAILS[kind]
-        if tail == layouts.SYMLINK.type:
+        if tail == SYMLINK.type:
             target = node.target or b""
-            if not 0 < len(target) < 4096 or b"\0" in target:
+            if not SYMLINK.accepts(SYMLINK.head.size + len(target) + 1) or b"\0" in target:
                 raise UsageError(f"symlink target of {len(target)} bytes cannot be stored")
-            return _string(layouts.SYMLINK, target)[1]
-        if tail == layouts.DEVICE.type:
+            return SYMLINK.pack(tail=target + b"\0")
+        if tail == DEVICE.type:
             if node.device is None:
                 raise UsageError("device node without a device number")
             reason = check_device(*node.device)
             if reason:
                 raise UsageError(reason)
-            return layouts.DEVICE.pack(*node.device)
+            return _pack_device(*node.device)
         return b""
 
     def advance(self, count: int) -> None:
@@ -257,7 +182,7 @@ class Encoder:
 
         :param begin: offset in `room` of the first node; the next byte of the archive
         :param names: each followed by a NUL
-        :param rows: `catar.filling.COLUMNS` numbers for each
+        :param rows: a `FILE_ROW` of `catar.schema` for each
         :returns: offset in `room` behind the last node
         """
         reason = self._misplaced_run()
@@ -274,7 +199,7 @@ class Encoder:
                 self.feature_flags,
                 self._granularity,
                 owners.rows,
-                self._types,
+                self._symlinks,
                 table.last_name,
                 HASH_KEY,
             )

@@ -9,6 +9,7 @@ before the contents is written by `fill`.
     >>> owners.add(0, 0, 0, 0, None, None)
     >>> room[114 + 3 : 114 + 3 + 5] = b"hello"  # of "abc"
 
+A row (`FILE_ROW` in `catar.schema`) says of a node what ENTRY does not get from its owner, and where its contents lie.
 `fill` here is the Python twin of that in `_encode.c`. Nothing here reads files, and what makes a node
 ordinary is for its reader to say; `fill` refuses what could not stand in an archive.
 """
@@ -16,36 +17,34 @@ ordinary is for its reader to say; `fill` refuses what could not stand in an arc
 from __future__ import annotations
 
 import stat
-import struct
 from array import array
 
 from siphashc import siphash
 
 from catar import layouts
 from catar.grammar import check_entry, check_name
+from catar.layouts import FILE_ROW, GAP_ROW, ORDINARY_NAME_MAX
 
-__all__ = ["COLUMNS", "Owners", "fill"]
+__all__ = ["Owners", "fill"]
 
-COLUMNS = 6
-"""Numbers in a row of a run: mode, uid, gid, time in nanoseconds modulo 2^64, size, offset of the contents in the room;
-each 64 bits in the machine's byte order. Size and contents of a symlink are those of its target with a NUL."""
-
-_ROW = struct.Struct("=6Q")
 _FILE_MODE = stat.S_IFREG | 0o644
-_LONGEST_NAME = 255
 _LINK = stat.S_IFLNK | 0o777
-_TARGET_MAX = 4095
 _MOST_OWNERS = 32
+
+_rows = FILE_ROW.row_reader("mode", "uid", "gid", "mtime", "size", "place")
+_pack_gap = GAP_ROW.writer("uid", "gid", "length")
+_pack_header = layouts.HEADER.writer("size", "type")
+_pack_entry = layouts.ENTRY.head.writer("feature_flags", "mode", "flags", "uid", "gid", "mtime")
 
 
 class Owners:
     """How the owners of files stand in one archive.
 
     :ivar rows: for each, ids of the file, ids as stored, and USER and GROUP records
-    :ivar gaps: for each, ids of the file and length of those records, as 64-bit numbers in the machine's byte order
+    :ivar gaps: a row (`GAP_ROW`) for each: ids of the file and length of those records
     """
 
-    HEAD = layouts.HEADER.size + 1 + layouts.ENTRY.head.size + layouts.HEADER.size
+    HEAD = layouts.FILENAME.head.size + 1 + layouts.ENTRY.head.size + layouts.PAYLOAD.head.size
     """Bytes before a node's contents beside its name and its owner's records."""
 
     def __init__(self, features: int) -> None:
@@ -70,12 +69,12 @@ class Owners:
         for layout, name in ((layouts.USER, user), (layouts.GROUP, group)):
             if name is not None:
                 record = layout.pack(tail=name + b"\0")
-                if b"\0" in name or not layout.smallest <= len(record) <= layout.largest:
+                if b"\0" in name or not layout.accepts(len(record)):
                     return
                 records += record
         # Replaced and never changed, because a run that was read by the old table is filled by it.
         self.rows = [*self.rows[1 - _MOST_OWNERS :], (uid, gid, stored_uid, stored_gid, records)]
-        self.gaps = b"".join(struct.pack("=3Q", *row[:2], len(row[4])) for row in self.rows)
+        self.gaps = b"".join(_pack_gap(*row[:2], len(row[4])) for row in self.rows)
 
 
 def fill(
@@ -87,7 +86,7 @@ def fill(
     features: int,
     granularity: int,
     owners: list[tuple[int, int, int, int, bytes]],
-    types: tuple[int, int, int, int],
+    symlinks: bool,
     last_name: bytes,
     key: bytes,
     /,
@@ -98,11 +97,11 @@ def fill(
     :param begin: offset in `room` of the first node
     :param base: offset of that node in the archive
     :param names: each followed by a NUL
-    :param rows: see `COLUMNS`
+    :param rows: a `FILE_ROW` for each
     :param features: the feature flag word
     :param granularity: of times, in nanoseconds; 0 stores none
     :param owners: `Owners.rows`
-    :param types: of FILENAME, ENTRY, PAYLOAD and SYMLINK, the last 0 where the archive has no symlinks
+    :param symlinks: whether the archive has any
     :param last_name: of the node before, in the same directory
     :param key: of the names' hashes
     :returns: offset in `room` behind the last node; for each node its offset in the archive, and the hash of its name,
@@ -111,30 +110,28 @@ def fill(
     """
     view = memoryview(room)
     stored = {row[:2]: row[2:] for row in owners}
-    filename, entry, payload, symlink = types
     starts, hashes = array("Q"), array("Q")
     at = begin
-    for name, row in zip(names.split(b"\0")[:-1], _ROW.iter_unpack(rows), strict=True):
+    for name, row in zip(names.split(b"\0")[:-1], _rows(rows), strict=True):
         mode, uid, gid, mtime, size, place = row
-        if len(name) > _LONGEST_NAME or check_name(name):
+        if len(name) > ORDINARY_NAME_MAX or check_name(name):
             raise ValueError("a file name is not allowed")
         if name <= last_name:
             raise ValueError("names must rise")
-        if (uid, gid) not in stored or (mode & ~0o7777 != stat.S_IFREG and (mode != _LINK or not symlink)):
+        if (uid, gid) not in stored or (mode & ~0o7777 != stat.S_IFREG and (mode != _LINK or not symlinks)):
             raise ValueError("a node is not an ordinary one")
         stored_uid, stored_gid, records = stored[uid, gid]
         if place != at + Owners.HEAD + len(name) + len(records) or size > len(view) - place:
             raise ValueError("contents are not where they should be")
         if mode == _LINK and not _is_target(view[place : place + size]):
             raise ValueError("a symlink target cannot be stored")
+        tail = layouts.SYMLINK if mode == _LINK else layouts.PAYLOAD
         time = mtime - mtime % granularity if granularity else 0
         view[at:place] = (
-            layouts.HEADER.pack(17 + len(name), filename)
-            + name
-            + b"\0"
-            + layouts.ENTRY.head.pack(64, entry, features, mode, 0, stored_uid, stored_gid, time)
+            layouts.FILENAME.pack(tail=name + b"\0")
+            + _pack_entry(features, mode, 0, stored_uid, stored_gid, time)
             + records
-            + layouts.HEADER.pack(16 + size, symlink if mode == _LINK else payload)
+            + _pack_header(tail.head.size + size, tail.type)
         )
         starts.append(base + at - begin)
         hashes.append(siphash(key, name))
@@ -145,4 +142,6 @@ def fill(
 
 def _is_target(content: memoryview) -> bool:
     target = bytes(content)
-    return 1 < len(target) <= _TARGET_MAX + 1 and target.find(0) == len(target) - 1
+    return (
+        layouts.SYMLINK.accepts(layouts.SYMLINK.head.size + len(target)) and target.find(0) == len(target) - 1
+    )

@@ -8,15 +8,14 @@ SipHash-2-4 with casync's fixed key.
 
 from __future__ import annotations
 
-import struct
+import sys
 from array import array
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from siphashc import siphash
 
-from catar import layouts
-from catar.layouts import GOODBYE_ITEM, GOODBYE_TAIL, HEADER
+from catar.layouts import GOODBYE, GOODBYE_ITEM, GOODBYE_TAIL, HEADER
 
 try:
     from catar._encode import goodbye_items
@@ -28,8 +27,15 @@ __all__ = ["HASH_KEY", "ChildTable", "find", "hash_name", "level_order", "parse_
 HASH_KEY = bytes.fromhex("b3841d0f2b447485c12ec2d130ed3627")
 """`CA_FORMAT_GOODBYE_HASH_KEY`."""
 
+_HEAD_SIZE = GOODBYE.head.size
 ITEM_SIZE = GOODBYE_ITEM.size
 TAIL_SIZE = GOODBYE_TAIL.size
+
+_pack_header = HEADER.writer("size", "type")
+_pack_item = GOODBYE_ITEM.writer("offset", "size", "hash")
+_read_item = GOODBYE_ITEM.reader("offset", "size", "hash")
+_pack_tail = GOODBYE_TAIL.writer("entry_offset", "size")
+_read_tail = GOODBYE_TAIL.reader("entry_offset", "size")
 _CACHED_ORDERS = 256
 
 
@@ -40,7 +46,7 @@ def hash_name(name: bytes) -> int:
 
 def record_size(count: int) -> int:
     """Size in bytes of the GOODBYE record of a directory with `count` children."""
-    return HEADER.size + ITEM_SIZE * count + TAIL_SIZE
+    return _HEAD_SIZE + ITEM_SIZE * count + TAIL_SIZE
 
 
 def _level_order(count: int) -> array[int]:
@@ -121,13 +127,13 @@ class ChildTable:
         """The whole GOODBYE record, when it stands at `offset`."""
         count = len(self.starts)
         size = record_size(count)
-        tail = GOODBYE_TAIL.pack(offset - self.entry_offset, size, layouts.GOODBYE_TAIL_MARKER)
-        head = HEADER.pack(size, layouts.GOODBYE.type)
+        tail = _pack_tail(offset - self.entry_offset, size)
+        head = _pack_header(size, GOODBYE.type)
         if not count:
             return head + tail
         if count == 1:
             back = offset - self.starts[0]
-            return head + GOODBYE_ITEM.pack(back, back, self.hashes[0]) + tail
+            return head + _pack_item(back, back, self.hashes[0]) + tail
         if goodbye_items is not None:
             return head + goodbye_items(offset, self.starts, self.hashes) + tail
         return head + self._items(offset, count) + tail
@@ -137,24 +143,25 @@ class ChildTable:
         # sorted() is stable and offsets rise, so equal hashes stay in order of offset.
         by_hash = sorted(range(count), key=hashes.__getitem__)
         table = array("Q", bytes(ITEM_SIZE * count))
-        at = 0
-        for rank in level_order(count):
+        first, second, third = (GOODBYE_ITEM.column(name) for name in ("offset", "size", "hash"))
+        step = len(GOODBYE_ITEM.names)
+        for at, rank in enumerate(level_order(count)):
             child = by_hash[rank]
             start = starts[child]
             end = starts[child + 1] if child + 1 < count else offset
-            table[at] = offset - start
-            table[at + 1] = end - start
-            table[at + 2] = hashes[child]
-            at += 3
-        if struct.pack("=Q", 1) != struct.pack("<Q", 1):
+            table[step * at + first] = offset - start
+            table[step * at + second] = end - start
+            table[step * at + third] = hashes[child]
+        if sys.byteorder == "big":
             table.byteswap()
         return table.tobytes()
 
 
 def parse_tail(data: bytes) -> tuple[int, int] | None:
-    """`(entry_offset, record size)` from the last 24 bytes of a GOODBYE record, None when they are no such tail."""
-    entry_offset, size, marker = GOODBYE_TAIL.unpack(data)
-    if marker != layouts.GOODBYE_TAIL_MARKER or size < record_size(0) or (size - record_size(0)) % ITEM_SIZE:
+    """`(entry_offset, record size)` from the last bytes of a GOODBYE record, None when they are no such tail."""
+    entry_offset, size = _read_tail(data, 0)
+    known = GOODBYE_TAIL.has_constants(data, 0)
+    if not known or size < record_size(0) or (size - record_size(0)) % ITEM_SIZE:
         return None
     return entry_offset, size
 
@@ -162,7 +169,7 @@ def parse_tail(data: bytes) -> tuple[int, int] | None:
 def find(read_item: Callable[[int], bytes], count: int, name: bytes) -> Iterator[tuple[int, int]]:
     """`(offset, size)` of every item whose hash is that of `name`; the caller confirms the name itself.
 
-    :param read_item: gives the 24 bytes of the item at a position, so that no table has to be loaded whole
+    :param read_item: gives the bytes of the item at a position, so that no table has to be loaded whole
     :param count: items in the table
     """
     wanted = siphash(HASH_KEY, name)
@@ -171,7 +178,7 @@ def find(read_item: Callable[[int], bytes], count: int, name: bytes) -> Iterator
         i = stack.pop()
         if i >= count:
             continue
-        offset, size, known = GOODBYE_ITEM.unpack(read_item(i))
+        offset, size, known = _read_item(read_item(i), 0)
         if known == wanted:
             yield offset, size
             stack += (2 * i + 2, 2 * i + 1)

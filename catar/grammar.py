@@ -25,8 +25,8 @@ __all__ = ["MAX_DEPTH", "METADATA", "TAILS", "MetadataRule", "check_entry", "che
 
 F = FeatureFlags
 
-MAX_DEPTH = 64
-"""Most nodes on a path, the top node included (casync `NODES_MAX`)."""
+MAX_DEPTH = layouts.DEPTH_MAX
+"""Most nodes on a path, the top node included."""
 
 REG, DIR, LNK = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK
 BLK, CHR, FIFO, SOCK = stat.S_IFBLK, stat.S_IFCHR, stat.S_IFIFO, stat.S_IFSOCK
@@ -132,9 +132,9 @@ def _check_mode(mode: int, features: int) -> str | None:
 @lru_cache(maxsize=1024)
 def _check_id(value: int, features: int, what: str) -> str | None:
     if features & F.UIDS_32BIT:
-        bad = value >= 0xFFFFFFFF or value == 0xFFFF
+        bad = value >= layouts.ID_INVALID or value == layouts.ID16_INVALID
     elif features & F.UIDS_16BIT:
-        bad = value >= 0xFFFF
+        bad = value >= layouts.ID16_INVALID
     else:
         bad = value != 0
     return f"{what} {value} is not valid with the archive's feature flags" if bad else None
@@ -208,30 +208,30 @@ def metadata_cost(size: int) -> int:
 
 
 def check_xattr(name: bytes, value: bytes) -> str | None:
-    """An attribute: its name is a namespace, a dot, and something after it, at most 255 bytes; the value 64 KiB."""
+    """An attribute: its name is a namespace, a dot, and something after it; both are as long as an archive holds."""
     dot = name.find(b".")
-    if dot <= 0 or dot == len(name) - 1 or len(name) > 255 or b"\0" in name:
+    if dot <= 0 or dot == len(name) - 1 or len(name) > layouts.XATTR_NAME_MAX or b"\0" in name:
         return f"extended attribute name {name!r} is not valid"
-    if len(value) > 65536:
+    if len(value) > layouts.XATTR_VALUE_MAX:
         return f"extended attribute value of {len(value)} bytes is too large"
     return None
 
 
 def check_payload(size: int) -> str | None:
     """A file's size: what an off_t holds."""
-    return None if 0 <= size < 1 << 63 else f"payload of {size} bytes is too large"
+    return None if 0 <= size <= layouts.PAYLOAD_MAX else f"payload of {size} bytes is too large"
 
 
 def check_device(major: int, minor: int) -> str | None:
     """A device number: 12 and 20 bits, as Linux has them."""
-    if 0 <= major < 1 << 12 and 0 <= minor < 1 << 20:
+    if 0 <= major <= layouts.DEVICE_MAJOR_MAX and 0 <= minor <= layouts.DEVICE_MINOR_MAX:
         return None
     return f"device number {major}:{minor} is out of bounds"
 
 
 def check_projid(projid: int) -> str | None:
     """A quota project id that is stored; 0 is the default project and never is, 2^32 - 1 is Linux's invalid id."""
-    return None if 0 < projid < 0xFFFFFFFF else f"quota project id {projid} is not valid"
+    return None if 0 < projid < layouts.ID_INVALID else f"quota project id {projid} is not valid"
 
 
 def check_node(node: Node, features: int) -> str | None:

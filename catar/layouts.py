@@ -1,4 +1,4 @@
-"""Records as `struct` layouts, and the numbers of the format: what programs use of the declarations in `catar.schema`.
+"""Layouts of the records, and the numbers of the format: what programs use of the declarations in `catar.schema`.
 
 The table behind it, `catar._layouts`, is written by `catar.derive` from those declarations, so that construct is not
 imported where nobody interprets one. `tests/test_catar/test_layouts.py` proves that both give the same bytes.
@@ -6,84 +6,49 @@ imported where nobody interprets one. `tests/test_catar/test_layouts.py` proves 
 
 from __future__ import annotations
 
-import struct
-from enum import Enum
-
 from catar import _layouts
 from catar._layouts import (
+    DEPTH_MAX,
+    DEVICE_MAJOR_MAX,
+    DEVICE_MINOR_MAX,
     GOODBYE_TAIL_MARKER,
-    INDEX_TYPE,
-    MAX_CHUNK_SIZE,
+    ID16_INVALID,
+    ID_INVALID,
     NODE_METADATA_MAX,
     NODE_RECORDS_MAX,
-    TABLE_TAIL_MARKER,
-    TABLE_TYPE,
+    ORDINARY_NAME_MAX,
+    PAYLOAD_MAX,
     UINT64_MAX,
+    XATTR_NAME_MAX,
+    XATTR_VALUE_MAX,
 )
+from catar.structs import Fields, Layout, Tail
 
 __all__ = [
     "BY_TYPE",
+    "DEPTH_MAX",
+    "DEVICE_MAJOR_MAX",
+    "DEVICE_MINOR_MAX",
     "GOODBYE_TAIL_MARKER",
     "HEADER",
-    "INDEX_TYPE",
-    "MAX_CHUNK_SIZE",
+    "ID16_INVALID",
+    "ID_INVALID",
     "NODE_METADATA_MAX",
     "NODE_RECORDS_MAX",
-    "TABLE_TAIL_MARKER",
-    "TABLE_TYPE",
+    "ORDINARY_NAME_MAX",
+    "PAYLOAD_MAX",
     "UINT64_MAX",
+    "XATTR_NAME_MAX",
+    "XATTR_VALUE_MAX",
     "Layout",
     "Tail",
 ]
 
-HEADER = struct.Struct("<QQ")
+HEADER = Fields(*_layouts.HEADER)
 """size, type: the head of every record."""
 
-
-class Tail(Enum):
-    """What follows the fixed fields of a record."""
-
-    NONE = "nothing"
-    STRING = "bytes and a NUL"
-    OPTIONAL_STRING = "nothing, or bytes and a NUL"
-    RAW = "bytes to the end"
-    STRING_RAW = "bytes and a NUL, then bytes to the end"
-    TABLE = "goodbye items and tail"
-
-
-class Layout:
-    """How to pack and unpack one kind of record.
-
-    :ivar name: casync's name for it
-    :ivar type: the 64-bit number that marks it
-    :ivar smallest: smallest record size a reader accepts, header included, in bytes
-    :ivar largest: largest such size
-    :ivar fields: names of the fixed 64-bit fields, in order
-    :ivar head: header and fixed fields as one `struct.Struct`
-    :ivar body: the fixed fields alone
-    """
-
-    __slots__ = ("body", "fields", "head", "largest", "name", "smallest", "tail", "type")
-
-    def __init__(
-        self, name: str, type: int, smallest: int, largest: int, fields: tuple[str, ...], tail: Tail
-    ) -> None:
-        self.name = name
-        self.type = type
-        self.smallest = smallest
-        self.largest = largest
-        self.fields = fields
-        self.tail = tail
-        self.head = struct.Struct("<QQ" + "Q" * len(fields))
-        self.body = struct.Struct("<" + "Q" * len(fields))
-
-    def pack(self, *values: int, tail: bytes = b"") -> bytes:
-        """The record with these fixed fields, followed by `tail` as it stands (NULs included)."""
-        return self.head.pack(self.head.size + len(tail), self.type, *values) + tail
-
-
 _BY_NAME = {
-    name: Layout(name, type_, smallest, largest, tuple(fields.split()), Tail[tail])
+    name: Layout(name, type_, smallest, largest, fields, Tail[tail])
     for name, type_, smallest, largest, fields, tail in _layouts.RECORDS
 }
 BY_TYPE: dict[int, Layout] = {layout.type: layout for layout in _BY_NAME.values()}
@@ -107,8 +72,12 @@ PAYLOAD = _BY_NAME["PAYLOAD"]
 FILENAME = _BY_NAME["FILENAME"]
 GOODBYE = _BY_NAME["GOODBYE"]
 
-GOODBYE_ITEM = struct.Struct(_layouts.GOODBYE_ITEM)
-GOODBYE_TAIL = struct.Struct(_layouts.GOODBYE_TAIL)
-INDEX_HEADER = struct.Struct(_layouts.INDEX_HEADER)
-INDEX_ITEM = struct.Struct(_layouts.INDEX_ITEM)
-INDEX_TAIL = struct.Struct(_layouts.INDEX_TAIL)
+GOODBYE_ITEM = Fields(*_layouts.GOODBYE_ITEM)
+GOODBYE_TAIL = Fields(*_layouts.GOODBYE_TAIL)
+
+NODE_ROW = Fields(_layouts.ROW_COLUMNS, order="=")
+"""An ordinary node, or the end of a directory, as the native decoder gives it; see `catar.schema`."""
+FILE_ROW = Fields(_layouts.FILE_COLUMNS, order="=")
+"""An ordinary node on its way to the encoder; see `catar.filling`."""
+GAP_ROW = Fields(_layouts.GAP_COLUMNS, order="=")
+"""An owner and how many bytes it takes in the records of a node."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 __all__ = [
     "AclDefault",
@@ -17,7 +17,6 @@ __all__ = [
     "Data",
     "DirectoryEnd",
     "Node",
-    "Run",
     "XAttr",
     "signed_time",
     "stored_time",
@@ -204,42 +203,3 @@ class DirectoryEnd:
     offset: int
     end: int
     entry_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Ordinary nodes and ends of directories that follow one another, as `_native.c` parsed them: one row each.
-
-    A row is `Run.COLUMNS` 64-bit numbers in the machine's byte order: mode (0 for the end of a directory); place and
-    length of the name; uid, gid, time; place and length of user, group and symlink target (length 0 for none); size;
-    place of FILENAME (or GOODBYE), ENTRY, and of what follows the node's own records. Places are offsets in `buffer`.
-
-    :ivar rows: the rows
-    :ivar base: offset in the archive of the buffer's first byte
-    :ivar closed: how many of the directories that were open before are closed
-    :ivar opened: names of the directories that were opened and not closed, outermost first
-    :ivar left: bytes of the last node's payload that lie behind the place of it and are not passed over yet
-    """
-
-    COLUMNS: ClassVar[int] = 16
-
-    buffer: bytes | memoryview
-    rows: bytes
-    base: int
-    closed: int
-    opened: list[bytes]
-    left: int
-
-    def __len__(self) -> int:
-        return len(self.rows) // (8 * self.COLUMNS)
-
-    def payloads(self) -> list[tuple[int, int]]:
-        """Begin and end in `buffer` of every regular file's payload, but for the one of which more is to come."""
-        numbers = memoryview(self.rows).cast("Q")
-        step = self.COLUMNS
-        found = [
-            (begin, begin + size)
-            for mode, size, begin in zip(numbers[::step], numbers[12::step], numbers[15::step], strict=True)
-            if mode & 0o170000 == stat.S_IFREG
-        ]
-        return found[:-1] if self.left else found

@@ -1,4 +1,4 @@
-"""The formats, declared: one row a record, for archives (.catar) and indexes (.caidx, .caibx).
+"""The format of archives (.catar), declared: one row a record.
 
 Read this file top to bottom and you know the bytes. Every integer is an unsigned little-endian 64-bit number, strings
 end in a NUL that their size counts, and nothing is padded or aligned. A record is
@@ -6,18 +6,19 @@ end in a NUL that their size counts, and nothing is padded or aligned. A record 
     size (16 + length of the body) | type | body
 
 Each row gives the record's type, its body as a construct declaration, and the sizes a reader accepts. Programs do not
-interpret these declarations: `catar.derive` reads `struct` layouts off them, into a table for `catar.layouts`, and a
-test proves that both agree. Types, fields and limits are those of casync 2 (`src/caformat.h`, `CA_FORMAT_*`, and the
-size checks of `src/cadecoder.c`); where a limit is ours, the row says so.
+interpret these declarations: `catar.derive` reads layouts off them, into `_layouts.py` for Python and `_layouts.h` for
+C, and tests prove that all agree. This is the only place where a type, a size, an offset or a limit is written. They
+are those of casync 2 (`src/caformat.h`, `CA_FORMAT_*`, and the size checks of `src/cadecoder.c`); where a limit is
+ours, it says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from construct import (
-    Bytes,
     Check,
     Const,
     Construct,
@@ -27,6 +28,7 @@ from construct import (
     Int64ul,
     NullTerminated,
     Optional,
+    SizeofError,
     Struct,
     Terminated,
     this,
@@ -34,19 +36,18 @@ from construct import (
 
 __all__ = [
     "ARCHIVE_RECORDS",
+    "DECLARED",
     "GOODBYE_TAIL_MARKER",
-    "INDEX_HEADER",
-    "INDEX_ITEM",
-    "INDEX_TAIL",
-    "MAX_CHUNK_SIZE",
-    "TABLE_TAIL_MARKER",
     "UINT64_MAX",
+    "Declared",
     "RecordRow",
     "record",
 ]
 
 UINT64_MAX = (1 << 64) - 1
-HEADER_SIZE = 16
+HEADER = Struct("size" / Int64ul, "type" / Int64ul)
+"""The head of every record; `size` counts it."""
+HEADER_SIZE = HEADER.sizeof()
 UNBOUNDED = UINT64_MAX
 
 NUL_STRING = NullTerminated(GreedyBytes)
@@ -75,13 +76,48 @@ class RecordRow:
     largest: int
 
 
-_USER_NAME_MAX = 256
-_XATTR_NAME_MAX = 255
-_XATTR_VALUE_MAX = 65536
-_SYMLINK_MAX = 4096
-_LABEL_MAX = 4096
-_FILENAME_MAX = 4096  # ours: casync has no limit; no Linux file system has longer names
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """All that one package's `_layouts.py` and `_layouts.h` are derived from (see `catar.derive`).
 
+    :ivar prefix: put before the names of records, structures and numbers in C
+    :ivar numbers: markers, limits and other constants, by name
+    :ivar structs: structures of fixed size, by name
+    :ivar records: kinds of records
+    :ivar rows: names of the columns of rows in which C and Python hand numbers to each other, 64 bits each in the
+        machine's byte order, by the name of the row
+    :ivar bits: names of bits, from the lowest on, by the name of the word that they are in
+    """
+
+    prefix: str
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    structs: Mapping[str, Construct[Any, Any]] = field(default_factory=dict)
+    records: tuple[RecordRow, ...] = ()
+    rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+# Limits. Those of strings count the NUL.
+
+USER_NAME_MAX = 256
+XATTR_NAME_MAX = 255  # without a NUL
+XATTR_VALUE_MAX = 65536
+SYMLINK_MAX = 4096
+LABEL_MAX = 4096
+FILENAME_MAX = 4096  # ours: casync has no limit; no Linux file system has longer names
+
+ORDINARY_NAME_MAX = min(255, FILENAME_MAX - 1)
+"""Ours: bytes of the longest name in a run of nodes encoded in one call; no Linux file system has longer ones."""
+DEPTH_MAX = 64
+"""Most nodes on a path, the top node included (`NODES_MAX`)."""
+PAYLOAD_MAX = (1 << 63) - 1
+"""What an off_t holds."""
+DEVICE_MAJOR_MAX = (1 << 12) - 1
+DEVICE_MINOR_MAX = (1 << 20) - 1
+ID_INVALID = 0xFFFFFFFF
+"""Neither a user, a group nor a project: -1 as 32 bits."""
+ID16_INVALID = 0xFFFF
+"""Neither a user nor a group: -1 as 16 bits."""
 NODE_METADATA_MAX = 64 * 1024 * 1024
 """Ours: most bytes of metadata records one node may have, so that a hostile archive cannot fill the memory."""
 NODE_RECORDS_MAX = 65536
@@ -118,35 +154,49 @@ GOODBYE_TAIL = Struct(
     "entry_offset" / Int64ul, "size" / Int64ul, "marker" / Const(GOODBYE_TAIL_MARKER, Int64ul)
 )
 """`entry_offset` counts backwards from the GOODBYE record to the directory's ENTRY; `size` repeats the record's."""
-GOODBYE_ITEM_SIZE = 24
 GOODBYE_BODY = Struct(
-    "items" / FixedSized(lambda ctx: ctx._.size - HEADER_SIZE - GOODBYE_ITEM_SIZE, GreedyRange(GOODBYE_ITEM)),
+    "items"
+    / FixedSized(lambda ctx: ctx._.size - HEADER_SIZE - GOODBYE_TAIL.sizeof(), GreedyRange(GOODBYE_ITEM)),
     "tail" / GOODBYE_TAIL,
     Terminated,
 )
 
-ENTRY = RecordRow("ENTRY", 0x1396FABCEA5BBB51, ENTRY_BODY, 64, 64)
-USER = RecordRow("USER", 0xF453131AAEEACCB3, NAME_BODY, 16 + 2, 16 + _USER_NAME_MAX)
-GROUP = RecordRow("GROUP", 0x25EB6AC969396A52, NAME_BODY, 16 + 2, 16 + _USER_NAME_MAX)
-XATTR = RecordRow(
-    "XATTR", 0xB8157091F80BC486, XATTR_BODY, 16 + 4, 16 + _XATTR_NAME_MAX + 1 + _XATTR_VALUE_MAX
-)
-ACL_USER = RecordRow("ACL_USER", 0x297DC88B2EF12FAF, ACL_NAMED_BODY, 32, 32 + _USER_NAME_MAX)
-ACL_GROUP = RecordRow("ACL_GROUP", 0x36F2ACB56CB3DD0B, ACL_NAMED_BODY, 32, 32 + _USER_NAME_MAX)
-ACL_GROUP_OBJ = RecordRow("ACL_GROUP_OBJ", 0x23047110441F38F3, ACL_GROUP_OBJ_BODY, 24, 24)
-ACL_DEFAULT = RecordRow("ACL_DEFAULT", 0xFE3EEDA6823C8CD0, ACL_DEFAULT_BODY, 48, 48)
-ACL_DEFAULT_USER = RecordRow("ACL_DEFAULT_USER", 0xBDF03DF9BD010A91, ACL_NAMED_BODY, 32, 32 + _USER_NAME_MAX)
-ACL_DEFAULT_GROUP = RecordRow(
-    "ACL_DEFAULT_GROUP", 0xA0CB1168782D1F51, ACL_NAMED_BODY, 32, 32 + _USER_NAME_MAX
-)
-SELINUX = RecordRow("SELINUX", 0x46FAF0602FD26C59, NAME_BODY, 16 + 2, 16 + _LABEL_MAX)
-FCAPS = RecordRow("FCAPS", 0xF7267DB0AFED0629, FCAPS_BODY, 16, 16 + _XATTR_VALUE_MAX)
-QUOTA_PROJID = RecordRow("QUOTA_PROJID", 0x161BAF2D8772A72B, QUOTA_PROJID_BODY, 24, 24)
-SYMLINK = RecordRow("SYMLINK", 0x664A6FB6830E0D6C, NAME_BODY, 16 + 2, 16 + _SYMLINK_MAX)
-DEVICE = RecordRow("DEVICE", 0xAC3DACE369DFE643, DEVICE_BODY, 32, 32)
-PAYLOAD = RecordRow("PAYLOAD", 0x8B9E1D93D6DCFFC9, PAYLOAD_BODY, 16, UNBOUNDED - 1)
-FILENAME = RecordRow("FILENAME", 0x6DBB6EBCB3161F0B, NAME_BODY, 16 + 2, 16 + _FILENAME_MAX)
-GOODBYE = RecordRow("GOODBYE", 0xDFD35C5E8327C403, GOODBYE_BODY, 16 + 24, UNBOUNDED - 1)
+
+def _head(body: Any) -> int:
+    """Bytes of a record's header and of its fields before the first that has no fixed size."""
+    size = HEADER_SIZE
+    for part in body.subcons:
+        try:
+            size += part.sizeof()
+        except (SizeofError, AttributeError):  # the latter for a size that another field tells
+            break
+    return size
+
+
+def _row(name: str, type_: int, body: Construct[Any, Any], least: int = 0, most: int = 0) -> RecordRow:
+    """:param least, most: bytes behind the fixed fields, NULs included"""
+    head = _head(body)
+    return RecordRow(name, type_, body, head + least, min(head + most, UNBOUNDED - 1))
+
+
+ENTRY = _row("ENTRY", 0x1396FABCEA5BBB51, ENTRY_BODY)
+USER = _row("USER", 0xF453131AAEEACCB3, NAME_BODY, 2, USER_NAME_MAX)
+GROUP = _row("GROUP", 0x25EB6AC969396A52, NAME_BODY, 2, USER_NAME_MAX)
+XATTR = _row("XATTR", 0xB8157091F80BC486, XATTR_BODY, 4, XATTR_NAME_MAX + 1 + XATTR_VALUE_MAX)
+ACL_USER = _row("ACL_USER", 0x297DC88B2EF12FAF, ACL_NAMED_BODY, 0, USER_NAME_MAX)
+ACL_GROUP = _row("ACL_GROUP", 0x36F2ACB56CB3DD0B, ACL_NAMED_BODY, 0, USER_NAME_MAX)
+ACL_GROUP_OBJ = _row("ACL_GROUP_OBJ", 0x23047110441F38F3, ACL_GROUP_OBJ_BODY)
+ACL_DEFAULT = _row("ACL_DEFAULT", 0xFE3EEDA6823C8CD0, ACL_DEFAULT_BODY)
+ACL_DEFAULT_USER = _row("ACL_DEFAULT_USER", 0xBDF03DF9BD010A91, ACL_NAMED_BODY, 0, USER_NAME_MAX)
+ACL_DEFAULT_GROUP = _row("ACL_DEFAULT_GROUP", 0xA0CB1168782D1F51, ACL_NAMED_BODY, 0, USER_NAME_MAX)
+SELINUX = _row("SELINUX", 0x46FAF0602FD26C59, NAME_BODY, 2, LABEL_MAX)
+FCAPS = _row("FCAPS", 0xF7267DB0AFED0629, FCAPS_BODY, 0, XATTR_VALUE_MAX)
+QUOTA_PROJID = _row("QUOTA_PROJID", 0x161BAF2D8772A72B, QUOTA_PROJID_BODY)
+SYMLINK = _row("SYMLINK", 0x664A6FB6830E0D6C, NAME_BODY, 2, SYMLINK_MAX)
+DEVICE = _row("DEVICE", 0xAC3DACE369DFE643, DEVICE_BODY)
+PAYLOAD = _row("PAYLOAD", 0x8B9E1D93D6DCFFC9, PAYLOAD_BODY, 0, UNBOUNDED)
+FILENAME = _row("FILENAME", 0x6DBB6EBCB3161F0B, NAME_BODY, 2, FILENAME_MAX)
+GOODBYE = _row("GOODBYE", 0xDFD35C5E8327C403, GOODBYE_BODY, GOODBYE_TAIL.sizeof(), UNBOUNDED)
 
 ARCHIVE_RECORDS: tuple[RecordRow, ...] = (
     ENTRY,
@@ -185,38 +235,60 @@ def record(row: RecordRow) -> Construct[Any, Any]:
 
 
 def _limits(row: RecordRow) -> Construct[Any, Any]:
-
     return Check(lambda ctx: row.smallest <= ctx.size <= row.largest)
 
 
-# Index files: INDEX record, TABLE record (items, then a tail that looks like one more item).
-
-INDEX_TYPE = 0x96824D9C7B129FF9
-TABLE_TYPE = 0xE75B9E112F17417D
-TABLE_TAIL_MARKER = 0x4B4F050E5549ECD1
-MAX_CHUNK_SIZE = 128 * 1024 * 1024
-"""No chunk is larger (casync `src/cachunk.h`, `CA_CHUNK_SIZE_LIMIT_MAX`), in bytes."""
-
-INDEX_HEADER = Struct(
-    "index_size" / Const(48, Int64ul),
-    "index_type" / Const(INDEX_TYPE, Int64ul),
-    "feature_flags" / Int64ul,
-    "chunk_size_min" / Int64ul,
-    "chunk_size_avg" / Int64ul,
-    "chunk_size_max" / Int64ul,
-    "table_size" / Const(UINT64_MAX, Int64ul),
-    "table_type" / Const(TABLE_TYPE, Int64ul),
+NODE_ROW = (
+    "mode",
+    "name",
+    "name_len",
+    "uid",
+    "gid",
+    "mtime",
+    "user",
+    "user_len",
+    "group",
+    "group_len",
+    "target",
+    "target_len",
+    "size",
+    "start",
+    "entry",
+    "behind",
 )
-"""The first 64 bytes. The table's size field is always UINT64_MAX; its true size stands in the tail only."""
+"""An ordinary node, or the end of a directory, as the native decoder hands it out (`catar.records.Run`).
 
-INDEX_ITEM = Struct("end" / Int64ul, "id" / Bytes(32))
-"""`end` is the offset of the first byte after the chunk; the first chunk starts at 0."""
+`mode` is 0 for the end of a directory. `name`, `user`, `group`, `target` are places in the buffer, the column behind
+each is the length, 0 for none. `size` is that of the payload; `start`, `entry` and `behind` are places: of FILENAME (or
+GOODBYE), of the node's ENTRY (modulo 2^64, as the buffer may not hold that of a directory that ends), and of what
+follows the node's own records."""
 
-INDEX_TAIL = Struct(
-    "zero1" / Const(0, Int64ul),
-    "zero2" / Const(0, Int64ul),
-    "index_offset" / Const(48, Int64ul),
-    "table_size" / Int64ul,
-    "marker" / Const(TABLE_TAIL_MARKER, Int64ul),
+FILE_ROW = ("mode", "uid", "gid", "mtime", "size", "place")
+"""An ordinary node whose contents lie where they are to be archived, on its way to the encoder (`catar.filling`).
+
+`mtime` is in nanoseconds modulo 2^64. `size` and `place` are those of the contents: a symlink's target with a NUL."""
+
+GAP_ROW = ("uid", "gid", "length")
+"""Ids of an owner on disk, and how many bytes of USER and GROUP stand between ENTRY and tail of what is theirs."""
+
+DECLARED = Declared(
+    prefix="CATAR",
+    numbers={
+        "UINT64_MAX": UINT64_MAX,
+        "GOODBYE_TAIL_MARKER": GOODBYE_TAIL_MARKER,
+        "XATTR_NAME_MAX": XATTR_NAME_MAX,
+        "XATTR_VALUE_MAX": XATTR_VALUE_MAX,
+        "ORDINARY_NAME_MAX": ORDINARY_NAME_MAX,
+        "DEPTH_MAX": DEPTH_MAX,
+        "PAYLOAD_MAX": PAYLOAD_MAX,
+        "DEVICE_MAJOR_MAX": DEVICE_MAJOR_MAX,
+        "DEVICE_MINOR_MAX": DEVICE_MINOR_MAX,
+        "ID_INVALID": ID_INVALID,
+        "ID16_INVALID": ID16_INVALID,
+        "NODE_METADATA_MAX": NODE_METADATA_MAX,
+        "NODE_RECORDS_MAX": NODE_RECORDS_MAX,
+    },
+    structs={"HEADER": HEADER, "GOODBYE_ITEM": GOODBYE_ITEM, "GOODBYE_TAIL": GOODBYE_TAIL},
+    records=ARCHIVE_RECORDS,
+    rows={"ROW": NODE_ROW, "FILE": FILE_ROW, "GAP": GAP_ROW},
 )
-"""`table_size` is 16 + 40 a chunk + 40. An `end` of 0 cannot occur in an item, so the tail cannot be mistaken."""

@@ -16,7 +16,8 @@ from typing import Protocol, runtime_checkable
 
 from catar.decoder import END, NEED_DATA, Decoder
 from catar.grammar import DIR
-from catar.records import Data, DirectoryEnd, Node, Run
+from catar.records import Data, DirectoryEnd, Node
+from catar.runs import Run
 
 __all__ = ["ByteSource", "TreeStream", "Walker"]
 

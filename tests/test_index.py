@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casync_compat import _layouts, schema
 from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import FormatError, UsageError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder, digest_bits, digest_of_flags
-from catar import flags, layouts, schema
+from catar import flags
+from catar.structs import Fields
 
 BLOB = bytes.fromhex(
     "3000000000000000f99f127b9c4d829600000000000000b0004000000000000000000100000000000000040000000000"
@@ -320,4 +322,5 @@ def test_a_flag_word_that_no_reader_takes_is_refused(word: int) -> None:
 
 def test_layouts_are_those_of_the_format() -> None:
     """Header with table head, item and tail have casync's sizes."""
-    assert (layouts.INDEX_HEADER.size, layouts.INDEX_ITEM.size, layouts.INDEX_TAIL.size) == (64, 40, 40)
+    parts = (_layouts.INDEX_HEADER, _layouts.INDEX_ITEM, _layouts.INDEX_TAIL)
+    assert [Fields(*part).size for part in parts] == [64, 40, 40]

@@ -14,12 +14,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from casync_compat._layouts import MAX_CHUNK_SIZE
 from casync_compat.errors import UsageError
 
 __all__ = ["MAX_CHUNK_SIZE", "ChunkSizes", "parse_size"]
-
-MAX_CHUNK_SIZE = 128 * 1024 * 1024
-"""Largest chunk, in bytes, that an index may speak of (casync: ``CA_CHUNK_SIZE_LIMIT_MAX``)."""
 
 _DEFAULT_AVERAGE = 64 * 1024
 _UINT64_MAX = 2**64 - 1

@@ -28,8 +28,10 @@
 
 #include <linux/fs.h>
 
-enum { WANT_FLAGS = 1, WANT_PROJID = 2, WANT_LIST = 4, WANT_LINKS = 8, WANT_LABELS = 32 };
-enum { LINK_ROOM = 4096, ROW_COLUMNS = 6, OWNER_COLUMNS = 3 };
+#include "../../catar/_layouts.h"
+#include "../_layouts.h"
+
+enum { LINK_ROOM = CATAR_SYMLINK_LARGEST - CATAR_SYMLINK_HEAD };
 
 struct result {
     int fd, error, stable;
@@ -229,21 +231,21 @@ static int is_skipped(const struct run *run, ino_t inode)
 static int64_t owner_gap(const struct run *run, const struct stat *st)
 {
     for (uint64_t i = 0; i < run->owner_count; i++) {
-        const uint64_t *owner = run->owners + OWNER_COLUMNS * i;
-        if (owner[0] == st->st_uid && owner[1] == st->st_gid)
-            return (int64_t)owner[2];
+        const uint64_t *owner = run->owners + GAP_COLUMNS * i;
+        if (owner[GAP_UID] == st->st_uid && owner[GAP_GID] == st->st_gid)
+            return (int64_t)owner[GAP_LENGTH];
     }
     return -1;
 }
 
 static void fill_row(uint64_t *row, const struct stat *st, uint64_t size, size_t place)
 {
-    row[0] = st->st_mode;
-    row[1] = st->st_uid;
-    row[2] = st->st_gid;
-    row[3] = (uint64_t)st->st_mtim.tv_sec * 1000000000ULL + (uint64_t)st->st_mtim.tv_nsec;
-    row[4] = size;
-    row[5] = place;
+    row[FILE_MODE] = st->st_mode;
+    row[FILE_UID] = st->st_uid;
+    row[FILE_GID] = st->st_gid;
+    row[FILE_MTIME] = (uint64_t)st->st_mtim.tv_sec * 1000000000ULL + (uint64_t)st->st_mtim.tv_nsec;
+    row[FILE_SIZE] = size;
+    row[FILE_PLACE] = place;
 }
 
 /* Whether a symlink has an SELinux label, or it cannot be told. */
@@ -316,11 +318,11 @@ static Py_ssize_t read_into(const struct run *run, const char *listing, size_t *
         if (at > run->size || (mark != 'f' && (mark != 'l' || !(run->wanted & WANT_LINKS))))
             break;
         if (mark == 'l') {
-            next = take_link(run, name, at, rows + ROW_COLUMNS * count);
+            next = take_link(run, name, at, rows + FILE_COLUMNS * count);
             if (!next)
                 break;
         } else {
-            next = take_file(run, name, at, rows + ROW_COLUMNS * count, r);
+            next = take_file(run, name, at, rows + FILE_COLUMNS * count, r);
         }
         *pos += len + 2;
         *odd = next == 0;
@@ -369,7 +371,7 @@ static PyObject *read_run(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "an argument is out of bounds");
         goto end;
     }
-    rows = malloc((size_t)most * ROW_COLUMNS * sizeof *rows);
+    rows = malloc((size_t)most * FILE_COLUMNS * sizeof *rows);
     if (!rows) {
         PyErr_NoMemory();
         goto end;
@@ -378,7 +380,7 @@ static PyObject *read_run(PyObject *self, PyObject *args)
     run.inodes = inodes.buf;
     run.inode_count = (uint64_t)inodes.len / sizeof *run.inodes;
     run.owners = owners.buf;
-    run.owner_count = (uint64_t)owners.len / (OWNER_COLUMNS * sizeof *run.owners);
+    run.owner_count = (uint64_t)owners.len / (GAP_COLUMNS * sizeof *run.owners);
     run.room = room.buf;
     run.size = (size_t)room.len;
     run.gap = (size_t)gap;
@@ -399,7 +401,7 @@ static PyObject *read_run(PyObject *self, PyObject *args)
     }
     names = names_of(text + at, count);
     if (names)
-        out = Py_BuildValue("(Oy#nO)", names, (const char *)rows, (Py_ssize_t)(ROW_COLUMNS * sizeof *rows) * count,
+        out = Py_BuildValue("(Oy#nO)", names, (const char *)rows, (Py_ssize_t)(FILE_COLUMNS * sizeof *rows) * count,
                             (Py_ssize_t)pos, last);
     if (!out && odd)
         close_all(&result, 0, 1);

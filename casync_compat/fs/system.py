@@ -12,32 +12,17 @@ import struct
 from fcntl import ioctl
 from typing import cast
 
+from casync_compat._layouts import WANT_FLAGS, WANT_LABELS, WANT_LINKS, WANT_LIST, WANT_PROJID
+from catar import layouts
+from catar.layouts import FILE_ROW, GAP_ROW
+
 __all__ = [
-    "WANT_FLAGS",
-    "WANT_LABELS",
-    "WANT_LINKS",
-    "WANT_LIST",
-    "WANT_PROJID",
-    "WANT_RUNS",
     "list_names",
     "open_directory",
     "read_files",
     "read_run",
     "start_writing",
 ]
-
-WANT_FLAGS = 1
-"""Read the chattr flags."""
-WANT_PROJID = 2
-"""Read the quota project id."""
-WANT_LIST = 4
-"""Ask whether there are extended attributes."""
-WANT_LINKS = 8
-"""Take symlinks into runs."""
-WANT_RUNS = 16
-"""Read runs at all."""
-WANT_LABELS = 32
-"""Leave symlinks that have an SELinux label to the caller."""
 
 _OPEN_DIR = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -46,8 +31,9 @@ _FSXATTR_GET = 0x801C581F
 _UNSUPPORTED = (errno.ENOTTY, errno.ENOSYS, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL)
 _NO_LIST = (errno.EOPNOTSUPP, errno.ENODATA, errno.ENOSYS)
 
-_LINK_ROOM = 4096
-_ROW = struct.Struct("=6Q")
+_LINK_ROOM = layouts.SYMLINK.room
+_pack_row = FILE_ROW.writer("mode", "uid", "gid", "mtime", "size", "place")
+_gaps = GAP_ROW.row_reader("uid", "gid", "length")
 
 Result = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, int, int]
 
@@ -90,7 +76,7 @@ def read_files(
 
     :param directory_fd: of the directory that the names are in
     :param names: file names; symlinks are not followed
-    :param wanted: `WANT_*` bits
+    :param wanted: `WANT_*` bits of `casync_compat.schema`
     :param room: where contents go, one file behind the other
     :returns: a row a file, `(fd, error, mode, uid, gid, size, mtime_ns, dev, ino, flags, projid, listed, offset, count,
         stable)`: `error` an errno or 0; `flags` as FS_IOC_GETFLAGS gives them; `listed` bytes of attribute names;
@@ -202,7 +188,7 @@ class _Run:
         self.odd_flags = odd_flags
         self.inodes = memoryview(inodes).cast("Q")
         self.room = room
-        self.gaps = {row[:2]: row[2] for row in struct.iter_unpack("=3Q", owners)}
+        self.gaps = {row[:2]: row[2] for row in _gaps(owners)}
 
     def link(self, name: bytes, at: int) -> tuple[bytes, int]:
         try:
@@ -256,7 +242,7 @@ class _Run:
         return self._row(st, st.st_mode, st.st_size, at)
 
     def _row(self, st: os.stat_result, mode: int, size: int, at: int) -> tuple[bytes, int]:
-        return _ROW.pack(mode, st.st_uid, st.st_gid, st.st_mtime_ns % (1 << 64), size, at), at + size
+        return _pack_row(mode, st.st_uid, st.st_gid, st.st_mtime_ns % (1 << 64), size, at), at + size
 
 
 def read_run(
@@ -279,14 +265,14 @@ def read_run(
     :param listing: of `list_names`
     :param at: offset in it to begin at
     :param most: most files to read
-    :param wanted: `WANT_*` bits
+    :param wanted: `WANT_*` bits of `casync_compat.schema`
     :param device: that files must be on
     :param odd_flags: files with any of these chattr flags are left to the caller
     :param inodes: of files that are left to the caller, as 64-bit numbers
     :param room: where contents go, each behind free room for the file's records
     :param gap: bytes of that room for each, beside the length of its name and what `owners` says
     :param owners: for each known owner uid, gid and bytes of room, as 64-bit numbers
-    :returns: names of the files that were read, each with a NUL; a row for each as `catar.filling.COLUMNS` describes;
+    :returns: names of the files that were read, each with a NUL; a row for each as `catar.filling` describes;
         offset in the listing behind what was looked at; and about one more file there that is left to the caller, which
         may have been opened, a row as of `read_files`, its count -1 when nothing was read of it, or else None
     """

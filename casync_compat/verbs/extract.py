@@ -16,7 +16,6 @@ from typing import Any
 
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.fs.apply.payload import PayloadWriter
-from casync_compat.fs.apply.runs import count_nodes, run_paths
 from casync_compat.fs.apply.tree import ApplyOptions, TreeWriter
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.blob import device_size
@@ -33,7 +32,8 @@ from casync_compat.streams.seeds import BlobSeed, SeedSource, TreeSeed
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 from casync_compat.streams.trees import Tree, load_index
 from catar.encoder import Encoder
-from catar.records import DirectoryEnd, Node, Run
+from catar.records import DirectoryEnd, Node
+from catar.runs import Run, count_nodes, run_paths
 from catar.walker import TreeStream, Walker
 
 __all__ = ["ExtractOptions", "ExtractResult", "extract_archive", "extract_blob"]

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from casync_compat.lines import MtreeForm, has_runs, mtree_lines
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 from catar.flags import NO_REPLAY_LIMIT
-from catar.records import DirectoryEnd, Node, Run
+from catar.records import DirectoryEnd, Node
+from catar.runs import Run
 from catar.walker import TreeStream, Walker
 
 __all__ = ["manifest"]

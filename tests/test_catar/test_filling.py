@@ -239,10 +239,9 @@ def test_names_and_rows_are_as_many(form: object) -> None:
     """Names without rows are an error, not an overrun."""
     owners = owners_of(DEFAULT)
     room, run_names, rows = laid_out([FILE], owners)
-    types = (1, 2, 3, 4)
     for bad in ((run_names, rows * 2), (run_names, b""), (b"", rows), (run_names[:-1], rows)):
         with pytest.raises(ValueError):  # noqa: PT011
-            form(room, 0, 0, *bad, DEFAULT, 1, owners.rows, types, b"", bytes(16))  # type: ignore[operator]
+            form(room, 0, 0, *bad, DEFAULT, 1, owners.rows, True, b"", bytes(16))  # type: ignore[operator]
 
 
 # ---- owners

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fixtures import make_catar
 
+import casync_compat.schema
 from catar import schema
 from catar.flags import NAMED_SETS, OPTION_NAMES
 from catar.goodbye import HASH_KEY, level_order
@@ -76,9 +77,9 @@ def test_numbers_in_the_text() -> None:
     assert HASH_KEY.hex() in text
     for number in (
         schema.GOODBYE_TAIL_MARKER,
-        schema.TABLE_TAIL_MARKER,
-        schema.INDEX_TYPE,
-        schema.TABLE_TYPE,
+        casync_compat.schema.TABLE_TAIL_MARKER,
+        casync_compat.schema.INDEX_TYPE,
+        casync_compat.schema.TABLE_TYPE,
         make_catar.FLAGS,
     ):
         assert f"{number:x}" in text

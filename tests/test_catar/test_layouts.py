@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
 from construct import (
     Bytes,
+    Const,
     ConstructError,
     FixedSized,
     GreedyBytes,
+    Int8ul,
+    Int16ul,
+    Int32sl,
+    Int32ub,
     Int32ul,
     Int64ub,
     Int64ul,
@@ -25,10 +30,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import text, u64
 
-from catar import _layouts, layouts, schema
-from catar.derive import derive, fixed_format, source
-from catar.layouts import BY_TYPE, Layout, Tail
-from catar.schema import ARCHIVE_RECORDS, RecordRow, record
+import casync_compat.schema
+from casync_compat import _layouts as casync_layouts
+from catar import layouts, schema
+from catar.derive import c_source, constants, derive, fixed_fields, python_source
+from catar.layouts import BY_TYPE
+from catar.schema import ARCHIVE_RECORDS, Declared, RecordRow, record
+from catar.structs import Fields, Layout, Tail
 
 from .feeding import fixture
 
@@ -77,9 +85,12 @@ def plain(value: Any) -> Any:
     return value
 
 
-def test_table_is_fresh() -> None:
-    """`catar/_layouts.py` is what `python -m catar.derive` writes today: no layout is there that is not declared."""
-    assert inspect.getsource(_layouts) == source()
+@pytest.mark.parametrize("module", [schema, casync_compat.schema], ids=["catar", "casync_compat"])
+def test_tables_are_fresh(module: Any) -> None:
+    """`_layouts.py` and `_layouts.h` are what `python -m catar.derive` writes today: nothing is there undeclared."""
+    directory = Path(module.__file__).parent
+    assert (directory / "_layouts.py").read_text() == python_source(module.__name__, module.DECLARED)
+    assert (directory / "_layouts.h").read_text() == c_source(module.__name__, module.DECLARED)
 
 
 @EVERY_ROW
@@ -162,9 +173,9 @@ def test_rows_are_distinct() -> None:
 FIXED = {
     "goodbye item": (schema.GOODBYE_ITEM, layouts.GOODBYE_ITEM, 24),
     "goodbye tail": (schema.GOODBYE_TAIL, layouts.GOODBYE_TAIL, 24),
-    "index header": (schema.INDEX_HEADER, layouts.INDEX_HEADER, 64),
-    "index item": (schema.INDEX_ITEM, layouts.INDEX_ITEM, 40),
-    "index tail": (schema.INDEX_TAIL, layouts.INDEX_TAIL, 40),
+    "index header": (casync_compat.schema.INDEX_HEADER, Fields(*casync_layouts.INDEX_HEADER), 64),
+    "index item": (casync_compat.schema.INDEX_ITEM, Fields(*casync_layouts.INDEX_ITEM), 40),
+    "index tail": (casync_compat.schema.INDEX_TAIL, Fields(*casync_layouts.INDEX_TAIL), 40),
 }
 
 
@@ -207,5 +218,64 @@ def test_no_layout(body: Any) -> None:
 
 def test_no_fixed_layout() -> None:
     """The same goes for structures of fixed size."""
-    with pytest.raises(TypeError, match="no fixed layout"):
-        fixed_format(Struct("narrow" / Int32ul))
+    for part in ("swapped" / Int32ub, "signed" / Int32sl, "rest" / schema.RAW, "counted" / Bytes(this.count)):
+        with pytest.raises(TypeError, match="no fixed layout"):
+            fixed_fields(Struct(part))
+
+
+ODD = Struct(
+    "magic" / Const(b'odd\n"'),
+    "version" / Const(3, Int32ul),
+    "count" / Int16ul,
+    "kind" / Int8ul,
+    "digest" / Bytes(5),
+    "total" / Int64ul,
+)
+
+
+def test_structures_of_any_width() -> None:
+    """Numbers of 8 to 64 bits and bytes, constants among them, for formats that are not made of 64-bit numbers."""
+    fields = Fields(fixed_fields(ODD), constants(ODD))
+    assert fields.size == ODD.sizeof() == 25
+    values = {"count": 7, "kind": 1, "digest": b"abcde", "total": 1 << 60}
+    packed = ODD.build(values)
+    assert fields.writer(*values)(*values.values()) == packed
+    assert fields.reader(*reversed(values))(b"x" + packed, 1) == tuple(reversed(values.values()))
+    assert list(fields.row_reader("total", "kind")(packed * 2)) == [(1 << 60, 1)] * 2
+    assert list(fields.row_reader("kind")(packed)) == [(1,)]
+    assert [fields.at(name) for name in fields.names] == [0, 5, 9, 11, 12, 17]
+    assert fields.has_constants(packed, 0)
+    assert not fields.has_constants(b"O" + packed[1:], 0)
+    assert fields.has_constants(b"O" + packed[1:], 0, "version")
+
+
+def test_both_files_say_the_same() -> None:
+    """What is declared stands in the Python table and in the C header, under the names that `catar.derive` promises."""
+    body = Struct("id" / Bytes(32), "number" / Int64ul, "name" / schema.NUL_STRING, Terminated)
+    row = RecordRow("THING", 1 << 63, body, 58, 100)
+    declared = Declared(
+        prefix="P",
+        numbers={"LIMIT": 9, "MANY": 1 << 40},
+        structs={"ODD": ODD},
+        records=(row,),
+        rows={"LINE": ("first", "second")},
+        bits={"ASK": ("ONE", "TWO")},
+    )
+    found: dict[str, Any] = {}
+    exec(python_source("some.schema", declared), found)
+    assert (found["LIMIT"], found["MANY"]) == (9, 1 << 40)
+    assert Fields(*found["ODD"]).constants == {"magic": b'odd\n"', "version": 3}
+    assert found["RECORDS"] == (("THING", 1 << 63, 58, 100, "id:32s number:Q", "STRING"),)
+    assert (found["LINE_COLUMNS"], found["ASK_ONE"], found["ASK_TWO"]) == ("first:Q second:Q", 1, 2)
+    header = c_source("some.schema", declared)
+    for line in (
+        *("#define P_LIMIT 9", "#define P_MANY 0x10000000000ULL", "#define P_ODD_SIZE 25"),
+        *(
+            "#define P_ODD_AT_COUNT 9",
+            "#define P_THING_TYPE 0x8000000000000000ULL",
+            "#define P_THING_HEAD 56",
+        ),
+        *("#define P_THING_SMALLEST 58", "#define P_THING_LARGEST 100", "#define P_THING_AT_NUMBER 48"),
+        *("    LINE_FIRST,", "    LINE_SECOND,", "    LINE_COLUMNS,", "    ASK_TWO = 1 << 1,"),
+    ):
+        assert line in header.splitlines()

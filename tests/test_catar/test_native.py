@@ -12,35 +12,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import Item, archives, directory, encode, file, flag_words, items, special, symlink
 
-from catar import decoder, schema
+from catar import layouts, runs
 from catar.decoder import Decoder
-from catar.flags import DEFAULT, select
-from catar.goodbye import HASH_KEY, hash_name
+from catar.flags import DEFAULT, FeatureFlags, select
+from catar.goodbye import HASH_KEY, ChildTable, hash_name
 from catar.records import Node, XAttr
+from catar.runs import parse_run, run_events
 
 from .feeding import bytewise, feed, in_pieces
 
 try:
-    from catar._native import ordinary_nodes
+    from catar._decoder import parse_tree
 except ImportError:
     pytest.skip("the native parser is not compiled", allow_module_level=True)
 
-TYPES = tuple(
-    row.type
-    for row in (schema.FILENAME, schema.ENTRY, schema.USER, schema.GROUP, schema.PAYLOAD, schema.SYMLINK)
-)
-LIMITS = (schema.FILENAME.largest, schema.USER.largest, schema.SYMLINK.largest)
+TOP = 64
+"""Bytes of the top directory's ENTRY, which `serialised` leaves out."""
 
 
-def parse(
-    data: bytes, at: int = 0, most: int = 1000, last: bytes = b"", named: bool = True
-) -> list[tuple[Any, ...]]:
-    return ordinary_nodes(data, at, most, DEFAULT, named, last, HASH_KEY, TYPES, LIMITS)
+def tables(last: bytes = b"") -> list[ChildTable]:
+    """One open directory, at the begin of an archive."""
+    table = ChildTable(0)
+    table.last_name = last
+    return [table]
+
+
+def parse(data: bytes, at: int = 0, last: bytes = b"", features: int = DEFAULT) -> list[Node]:
+    run, _, _ = parse_run(data, at, TOP, features, tables(last))
+    return [event for event, _ in run_events(run) if isinstance(event, Node)]
+
+
+def parsed_names(data: bytes, last: bytes = b"") -> list[bytes]:
+    return [node.name for node in parse(data, last=last)]
 
 
 def serialised(*children: Item) -> bytes:
     """The children of a directory as they stand in an archive, without the directory."""
-    return encode(directory(b"", *children)).data[64:]
+    return encode(directory(b"", *children)).data[TOP:]
 
 
 MIXED = (
@@ -52,20 +60,9 @@ MIXED = (
 
 
 def test_rows() -> None:
-    """Each row tells the node's fields, the hash of its name, and where its records and payload stand."""
-    data = serialised(*MIXED)
-    rows = parse(data)
+    """Each row tells the node's fields, and where its records and payload stand."""
     archived = encode(directory(b"", *MIXED))
-    assert len(rows) == 4
-    for row, child in zip(rows, archived.top.children, strict=True):
-        node = child.node
-        name, mode, uid, gid, mtime, user, group, target, size, hash_, start, entry, payload = row
-        assert (name, mode, uid, gid, mtime) == (node.name, node.mode, node.uid, node.gid, node.mtime)
-        assert (user, group, target, size) == (node.user, node.group, node.target, node.size)
-        assert hash_ == hash_name(node.name)
-        assert (start + 64, entry + 64) == (node.start, node.offset)
-        if node.is_regular:
-            assert payload + 64 == node.payload_offset
+    assert parse(serialised(*MIXED)) == [item.node for item in archived.top.children]
 
 
 def test_is_used() -> None:
@@ -74,8 +71,8 @@ def test_is_used() -> None:
     parser.receive(encode(directory(b"", *MIXED)).data)
     assert isinstance(parser.next_event(), Node)
     assert isinstance(parser.next_event(), Node)
-    assert len(parser._run) == 3
-    assert decoder.ordinary_nodes is not None
+    assert parser._events_left == 4
+    assert runs.parse_tree is not None
 
 
 @given(st.binary(max_size=300))
@@ -83,11 +80,12 @@ def test_hash(name: bytes) -> None:
     """Its SipHash is that of the siphashc package, for names of any length."""
     name = name.replace(b"\0", b"0").replace(b"/", b"|") or b"x"
     if name not in (b".", b".."):
-        assert parse(serialised(file(name)))[0][9] == hash_name(name)
+        found = tables()
+        parse_run(serialised(file(name))[:-TOP], 0, TOP, DEFAULT, found)
+        assert found[0].hashes.tolist() == [hash_name(name)]
 
 
 NOT_ORDINARY: dict[str, Item] = {
-    "directory": directory(b"m"),
     "fifo": special(b"m", stat.S_IFIFO | 0o644),
     "device": special(b"m", stat.S_IFCHR | 0o644, (1, 3)),
     "xattr": file(b"m", xattrs=(XAttr(b"user.a", b""),)),
@@ -103,7 +101,7 @@ NOT_ORDINARY: dict[str, Item] = {
 def test_stops(name: str) -> None:
     """It stops before a node that is more than ordinary, and the decoder goes on from there."""
     children = (file(b"a", b"1"), NOT_ORDINARY[name], file(b"z", b"2"))
-    assert [row[0] for row in parse(serialised(*children))] == [b"a"]
+    assert parsed_names(serialised(*children)) == [b"a"]
     archived = encode(directory(b"", *children))
     outcome = feed([archived.data])
     assert outcome.ended
@@ -116,36 +114,42 @@ def test_broken(name: str) -> None:
     data = make_catar.broken()[name].data
     plain = {node.start: node for node in feed([data], Decoder(native=False)).nodes}
     for at in range(64, min(len(data), 400)):
-        for row in parse(data, at, 1):
-            start = row[10]
-            if start in plain:
-                assert (row[0], row[1]) == (plain[start].name, plain[start].mode)
+        for found in parse(data, at)[:1]:
+            known = plain.get(found.start - TOP)
+            if known is not None:
+                assert (found.name, found.mode) == (known.name, known.mode)
     assert [node.start for node in feed([data]).nodes] == list(plain)
 
 
 def test_names_must_rise() -> None:
     """It leaves names that do not rise to the decoder, which knows about duplicates."""
     a, b = serialised(file(b"a"))[:-64], serialised(file(b"b"))[:-64]
-    assert [row[0] for row in parse(a + b)] == [b"a", b"b"]
-    assert [row[0] for row in parse(b + a)] == [b"b"]
-    assert [row[0] for row in parse(a + a)] == [b"a"]
-    assert parse(a, last=b"a") == []
-    assert parse(a, last=b"b") == []
-    assert [row[0] for row in parse(serialised(file(b"ab")), last=b"a")] == [b"ab"]
-    assert parse(a, last=b"ab") == []
+    assert parsed_names(a + b) == [b"a", b"b"]
+    assert parsed_names(b + a) == [b"b"]
+    assert parsed_names(a + a) == [b"a"]
+    assert parsed_names(a, last=b"a") == []
+    assert parsed_names(a, last=b"b") == []
+    assert parsed_names(serialised(file(b"ab")), last=b"a") == [b"ab"]
+    assert parsed_names(a, last=b"ab") == []
 
 
 def test_names_only_with_their_flag() -> None:
     """User and group are taken only where the flags have them."""
     data = serialised(file(b"a", user=b"u"))
     assert len(parse(data)) == 1
-    assert parse(data, named=False) == []
+    nameless = DEFAULT & ~int(FeatureFlags.USER_NAMES)
+    assert (
+        parse(data.replace(DEFAULT.to_bytes(8, "little"), nameless.to_bytes(8, "little")), features=nameless)
+        == []
+    )
 
 
 def test_most() -> None:
-    """No more nodes than asked for."""
+    """No more rows than asked for."""
     data = serialised(*(file(b"%02d" % i) for i in range(20)))
-    assert [len(parse(data, most=most)) for most in (0, 1, 7, 20, 21)] == [0, 1, 7, 20, 20]
+    for most in (0, 1, 7, 20, 21, 22):
+        rows, *_ = parse_tree(data, 0, most, TOP, DEFAULT, True, tables(), ChildTable, HASH_KEY)
+        assert len(rows) == min(most, 21) * layouts.NODE_ROW.size
 
 
 def test_payload_beyond_the_buffer() -> None:
@@ -161,8 +165,8 @@ def test_payload_beyond_the_buffer() -> None:
 )
 def test_arguments(at: int, key: bytes) -> None:
     """Offsets outside of the buffer, and keys of another length, are refused."""
-    with pytest.raises(ValueError, match="offset outside"):
-        ordinary_nodes(bytes(100), at, 1, DEFAULT, True, b"", key, TYPES, LIMITS)
+    with pytest.raises(ValueError, match="bad offset"):
+        parse_tree(bytes(100), at, 1, 0, DEFAULT, True, tables(), ChildTable, key)
 
 
 @given(st.binary(max_size=200), st.integers(0, 200))

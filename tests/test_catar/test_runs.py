@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,13 +19,15 @@ from catar.errors import FormatError
 from catar.flags import DEFAULT
 from catar.goodbye import HASH_KEY, ChildTable
 from catar.grammar import MAX_DEPTH
-from catar.records import DirectoryEnd, Node, Run
+from catar.layouts import NODE_ROW
+from catar.records import DirectoryEnd, Node
+from catar.runs import Run
 from catar.walker import ByteSource, Walker
 
 from .test_walker import Stream
 
 try:
-    from catar._native import parse_tree
+    from catar._decoder import parse_tree
 except ImportError:
     pytest.skip("the native parser is not compiled", allow_module_level=True)
 
@@ -42,7 +43,7 @@ def expanded(run: Run, path: bytes, rest: Callable[[], bytes]) -> Iterator[Said]
     """The rows of a run as steps with paths, and files with their payloads."""
     view = memoryview(run.buffer)
     here = path
-    for number, row in enumerate(struct.iter_unpack(f"={Run.COLUMNS}Q", run.rows), 1):
+    for number, row in enumerate(NODE_ROW.iter_unpack(run.rows), 1):
         (
             mode,
             name,
@@ -220,6 +221,5 @@ def test_next_run_asks_before_it_gives_up() -> None:
 def test_arguments(at: int, key: bytes, open_: int) -> None:
     """Offsets outside of the buffer, keys of another length and too many open directories are refused."""
     tables = [ChildTable(0) for _ in range(open_)]
-    types, limits = (1,) * 8, (1, 1, 1, MAX_DEPTH)
     with pytest.raises(ValueError, match="bad offset"):
-        parse_tree(bytes(100), at, 1, 0, DEFAULT, True, tables, ChildTable, key, types, limits)  # type: ignore[arg-type]
+        parse_tree(bytes(100), at, 1, 0, DEFAULT, True, tables, ChildTable, key)  # type: ignore[arg-type]

@@ -19,11 +19,12 @@ from filesystems import FileSystems
 
 from casync_compat.errors import FileError
 from casync_compat.fs.apply import runs
-from casync_compat.fs.apply.runs import Pool, count_nodes, node_of_row, run_paths
+from casync_compat.fs.apply.runs import Pool
 from casync_compat.fs.apply.tree import ApplyOptions, TreeWriter, apply_tree
 from casync_compat.streams.transfer import OrderedPool
 from catar.flags import FeatureFlags
-from catar.records import Node, Run, stored_time
+from catar.records import Node, stored_time
+from catar.runs import Run, count_nodes, node_of_row, run_paths
 from catar.walker import Walker
 
 F = FeatureFlags

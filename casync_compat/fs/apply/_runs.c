@@ -1,6 +1,6 @@
 /* Native part of writing trees: runs of ordinary nodes into directories that the same run of the program has made.
  *
- * A run is what catar/_native.c parsed (catar/_rows.h). It is written in three steps. `open_directories` makes its
+ * A run is what catar/_decoder.c parsed (columns: catar/_layouts.h). It is written in three steps. `open_directories` makes its
  * directories and plans where each row goes; `write_files` writes the files and symlinks, on whatever thread;
  * `close_directories` completes the directories that end in the run. None of them holds the GIL meanwhile. Whatever is
  * unusual, or goes wrong, is undone and left to the caller, which goes the slow way and says what is wrong: this file
@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../catar/_rows.h"
+#include "../../catar/_layouts.h"
 
 enum { PLANNED, UNUSUAL, OWNER }; /* what became of a row; OWNER: its owner is not known here */
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -29,14 +29,15 @@ from casync_compat.fs.apply.regular import FileWriter
 from casync_compat.fs.apply.special import SpecialWriter
 from casync_compat.fs.apply.target import Directory
 from catar.flags import FeatureFlags
-from catar.records import Node, Run
+from catar.records import Node
+from catar.runs import Run, node_of_row
 
 try:
     from casync_compat.fs.apply import _runs
 except ImportError:  # built without a C compiler
     _runs = None  # type: ignore[assignment]
 
-__all__ = ["Pool", "RunWriter", "count_nodes", "node_of_row", "run_paths"]
+__all__ = ["Pool", "RunWriter"]
 
 _SYMLINKS = int(FeatureFlags.SYMLINKS)
 _MOST_DIRECTORIES = 48
@@ -45,7 +46,6 @@ _MOST_OPEN = 256
 """Directories that all plans under way opened: few enough for the usual limit of 1024 descriptors."""
 _MOST_OWNERS = 64
 _PLACE_SIZE = 16
-_COLUMNS = Run.COLUMNS
 
 _Owner: TypeAlias = tuple[int, int, bytes, bytes, int, int]
 _FilesCall: TypeAlias = tuple[Any, ...]
@@ -71,57 +71,6 @@ class _Inline:
 
     def take(self) -> Any:
         return self._results.popleft()
-
-
-def node_of_row(run: Run, number: int) -> Node | None:
-    """The node that a row describes; None for the end of a directory."""
-    row = memoryview(run.rows).cast("Q")[number * _COLUMNS : (number + 1) * _COLUMNS].tolist()
-    mode, name, name_size, uid, gid, mtime = row[:6]
-    if not mode:
-        return None
-
-    def text(place: int, length: int) -> bytes | None:
-        return bytes(run.buffer[place : place + length]) if length else None
-
-    node = Node(
-        text(name, name_size) or b"",
-        mode,
-        0,
-        uid,
-        gid,
-        mtime,
-        text(*row[6:8]),
-        text(*row[8:10]),
-    )
-    node.start = run.base + row[13]
-    node.offset = run.base + row[14]
-    if node.is_regular:
-        node.size = row[12]
-        node.payload_offset = run.base + row[15]
-    elif node.is_symlink:
-        node.target = text(*row[10:12])
-    return node
-
-
-def count_nodes(run: Run) -> int:
-    """How many rows of a run are nodes, and not ends of directories."""
-    return len(run) - memoryview(run.rows).cast("Q")[::_COLUMNS].tolist().count(0)
-
-
-def run_paths(run: Run, path: bytes) -> Iterator[bytes]:
-    """The paths of a run's nodes.
-
-    :param path: of the directory in which the first one stands
-    """
-    for number in range(len(run)):
-        node = node_of_row(run, number)
-        if node is None:
-            path = os.path.dirname(path)
-            continue
-        here = os.path.join(path, node.name)
-        yield here
-        if node.is_dir:
-            path = here
 
 
 @dataclass(slots=True)

@@ -27,13 +27,14 @@ from casync_compat.fs import inode_flags
 from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.regular import FileWriter, LinkHook, PayloadHook
 from casync_compat.fs.apply.restore import ApplyOptions, Restorer
-from casync_compat.fs.apply.runs import Pool, RunWriter, node_of_row
+from casync_compat.fs.apply.runs import Pool, RunWriter
 from casync_compat.fs.apply.special import SpecialWriter
 from casync_compat.fs.apply.target import Directory, enter, open_target
 from casync_compat.fs.remove import TempNames, remove
 from catar.flags import FeatureFlags
 from catar.grammar import MAX_DEPTH, NODE_FEATURES, check_name
-from catar.records import DirectoryEnd, Node, Run
+from catar.records import DirectoryEnd, Node
+from catar.runs import Run, node_of_row
 from catar.walker import TreeStream, Walker
 
 __all__ = ["ApplyOptions", "TreeWriter", "apply_tree"]

@@ -19,7 +19,8 @@ from typing import TypeAlias
 
 import xattr
 
-from casync_compat.fs import acl, inode_flags, system
+from casync_compat import _layouts
+from casync_compat.fs import acl, inode_flags
 from casync_compat.fs.owners import IdShift, Names
 from catar.filling import Owners
 from catar.flags import CHATTR, FAT_ATTRS, NODE_FLAGS, SUBVOLUME_BITS, FeatureFlags, time_granularity
@@ -106,8 +107,8 @@ class Inspector:
         self._wants_fcaps = bool(features & F.FCAPS)
         self._run_bits = 0
         if features & (F.PERMISSIONS | F.ACL):
-            links = system.WANT_LINKS if features & F.SYMLINKS else 0
-            self._run_bits = system.WANT_RUNS | links | (system.WANT_LABELS if self._wants_selinux else 0)
+            links = _layouts.WANT_LINKS if features & F.SYMLINKS else 0
+            self._run_bits = _layouts.WANT_RUNS | links | (_layouts.WANT_LABELS if self._wants_selinux else 0)
         self._wants_list = bool(features & (F.XATTRS | F.ACL | F.SELINUX | F.FCAPS))
 
     @property
@@ -181,9 +182,9 @@ class Inspector:
         """What the native reader is to ask about each file (`WANT_*`)."""
         projid = self._wants_projid and fs.magic in _HAS_PROJID
         return (
-            (system.WANT_FLAGS if self._wants_flags else 0)
-            | (system.WANT_PROJID if projid else 0)
-            | (system.WANT_LIST if self._wants_list else 0)
+            (_layouts.WANT_FLAGS if self._wants_flags else 0)
+            | (_layouts.WANT_PROJID if projid else 0)
+            | (_layouts.WANT_LIST if self._wants_list else 0)
         )
 
     def run_wanted(self, fs: FileSystem) -> int:

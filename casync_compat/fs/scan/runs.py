@@ -13,7 +13,8 @@ import struct
 from collections.abc import Callable, Iterable
 
 from casync_compat.fs.scan.inspect import Inspector, RawFile
-from catar.filling import COLUMNS, Owners
+from catar.filling import Owners
+from catar.layouts import FILE_ROW
 
 try:
     from casync_compat.fs._system import read_run
@@ -23,7 +24,6 @@ except ImportError:  # built without a C compiler
 __all__ = ["FileRun", "RunReader"]
 
 _MOST = 1024
-_ROW_SIZE = 8 * COLUMNS
 
 
 class FileRun:
@@ -31,7 +31,7 @@ class FileRun:
 
     :ivar room: the buffer; the first node begins at its start
     :ivar names: each followed by a NUL
-    :ivar rows: a row a node, see `catar.filling.COLUMNS`
+    :ivar rows: a row a node, see `catar.filling`
     :ivar owners: the owners of these nodes
     """
 
@@ -44,7 +44,7 @@ class FileRun:
         self.owners = owners
 
     def __len__(self) -> int:
-        return len(self.rows) // _ROW_SIZE
+        return len(self.rows) // FILE_ROW.size
 
 
 class RunReader:

@@ -1,12 +1,11 @@
-/* Native part of the decoder: runs of ordinary nodes, parsed in one call.
+/* Native part of the decoder: runs of ordinary nodes and ends of directories, parsed in one call.
  *
- * An ordinary node is a regular file or symlink with nothing but a FILENAME, an ENTRY, perhaps USER and GROUP, and its
- * tail; for parse_tree also such a directory, and its GOODBYE. Whatever else stands at the read position - an attribute,
- * a name out of order, anything that might be wrong - is left there for catar/decoder.py, which knows every rule and
- * says what is wrong. So this file accepts a subset of what the decoder accepts, and tests/test_catar proves that both
- * see the same nodes.
+ * An ordinary node is a regular file, directory or symlink with nothing but a FILENAME, an ENTRY, perhaps USER and GROUP,
+ * and its tail. Whatever else stands at the read position - an attribute, a name out of order, anything that might be
+ * wrong - is left there for the twin of this file, catar/decoder.py, which knows every rule and says what is wrong. So
+ * this file accepts a subset of what the decoder accepts, and tests/test_catar proves that both see the same nodes.
  *
- * Record types and limits are not repeated here: the caller passes those of catar.layouts.
+ * Types, sizes, offsets, limits and the columns of rows are those of catar/schema.py, by _layouts.h.
  */
 #ifndef Py_LIMITED_API
 #define Py_LIMITED_API 0x030B0000
@@ -19,16 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "_rows.h"
+#include "_layouts.h"
 #include "_siphash.h"
-
-struct types {
-    unsigned long long filename, entry, user, group, payload, symlink, goodbye;
-};
-
-struct limits {
-    unsigned long long name, owner, target;
-};
 
 struct node {
     const unsigned char *name, *user, *group, *target;
@@ -38,24 +29,45 @@ struct node {
     int cut; /* whether it may be an ordinary one of which the buffer has not everything */
 };
 
-/* A record of this type whose body is a string with its only NUL at the end, wholly in the buffer. */
-static int string_record(const unsigned char *data, size_t have, uint64_t type, uint64_t largest,
-                         const unsigned char **text, size_t *len, int *cut)
+static uint64_t size_of(const unsigned char *record)
 {
-    if (have < 16) {
+    return load(record + CATAR_HEADER_AT_SIZE);
+}
+
+static uint64_t type_of(const unsigned char *record)
+{
+    return load(record + CATAR_HEADER_AT_TYPE);
+}
+
+/* One kind of record whose body is a string. */
+struct string_kind {
+    uint64_t type, smallest, largest;
+    size_t head;
+};
+
+#define STRING_KIND(name) {CATAR_##name##_TYPE, CATAR_##name##_SMALLEST, CATAR_##name##_LARGEST, CATAR_##name##_HEAD}
+
+static const struct string_kind filename_kind = STRING_KIND(FILENAME), user_kind = STRING_KIND(USER),
+                                group_kind = STRING_KIND(GROUP), symlink_kind = STRING_KIND(SYMLINK);
+
+/* A record of this kind with its only NUL at the end, wholly in the buffer. Returns its size, 0 when it is none. */
+static size_t string_record(const unsigned char *data, size_t have, const struct string_kind *kind,
+                            const unsigned char **text, size_t *len, int *cut)
+{
+    if (have < CATAR_HEADER_SIZE) {
         *cut = 1;
         return 0;
     }
-    uint64_t size = load(data);
-    if (load(data + 8) != type || size < 18 || size > largest)
+    uint64_t size = size_of(data);
+    if (type_of(data) != kind->type || size < kind->smallest || size > kind->largest)
         return 0;
     if (size > have) {
         *cut = 1;
         return 0;
     }
-    *text = data + 16;
-    *len = (size_t)size - 17;
-    return data[size - 1] == 0 && memchr(*text, 0, *len) == NULL;
+    *text = data + kind->head;
+    *len = (size_t)size - kind->head - 1;
+    return data[size - 1] == 0 && memchr(*text, 0, *len) == NULL ? (size_t)size : 0;
 }
 
 static int good_name(const unsigned char *name, size_t len)
@@ -67,59 +79,59 @@ static int good_name(const unsigned char *name, size_t len)
 
 static int good_id(uint64_t id)
 {
-    return id < 0xFFFFFFFFULL && id != 0xFFFF;
+    return id < CATAR_ID_INVALID && id != CATAR_ID16_INVALID;
 }
 
 /* One node at `at`. Returns the offset behind its last record (before its payload or children), 0 when it is not an
- * ordinary one. `t->goodbye` is 0 where directories are not wanted. */
-static size_t parse_node(const unsigned char *data, size_t at, size_t end, uint64_t features, int named,
-                         const struct types *t, const struct limits *l, struct node *n)
+ * ordinary one. */
+static size_t parse_node(const unsigned char *data, size_t at, size_t end, uint64_t features, int named, struct node *n)
 {
     n->start = at;
     n->cut = 0;
-    if (!string_record(data + at, end - at, t->filename, l->name, &n->name, &n->name_len, &n->cut) ||
-        !good_name(n->name, n->name_len))
+    size_t size = string_record(data + at, end - at, &filename_kind, &n->name, &n->name_len, &n->cut);
+    if (!size || !good_name(n->name, n->name_len))
         return 0;
-    at += n->name_len + 17;
-    n->cut = end - at < 64;
-    if (n->cut || load(data + at) != 64 || load(data + at + 8) != t->entry ||
-        load(data + at + 16) != features)
+    at += size;
+    const unsigned char *entry = data + at;
+    n->cut = end - at < CATAR_ENTRY_HEAD;
+    if (n->cut || size_of(entry) != CATAR_ENTRY_HEAD || type_of(entry) != CATAR_ENTRY_TYPE ||
+        load(entry + CATAR_ENTRY_AT_FEATURE_FLAGS) != features || load(entry + CATAR_ENTRY_AT_FLAGS) != 0)
         return 0;
     n->entry = at;
-    n->mode = load(data + at + 24);
-    n->uid = load(data + at + 40);
-    n->gid = load(data + at + 48);
-    n->mtime = load(data + at + 56);
+    n->mode = load(entry + CATAR_ENTRY_AT_MODE);
+    n->uid = load(entry + CATAR_ENTRY_AT_UID);
+    n->gid = load(entry + CATAR_ENTRY_AT_GID);
+    n->mtime = load(entry + CATAR_ENTRY_AT_MTIME);
     uint64_t kind = n->mode & 0170000;
-    if (n->mode > 0177777 || load(data + at + 32) != 0 || !good_id(n->uid) || !good_id(n->gid))
+    if (n->mode > 0177777 || !good_id(n->uid) || !good_id(n->gid))
         return 0;
-    at += 64;
+    at += CATAR_ENTRY_HEAD;
     n->user = n->group = n->target = NULL;
     n->size = 0;
-    if (named && string_record(data + at, end - at, t->user, l->owner, &n->user, &n->user_len, &n->cut))
-        at += n->user_len + 17;
-    else
+    size = named ? string_record(data + at, end - at, &user_kind, &n->user, &n->user_len, &n->cut) : 0;
+    if (!size)
         n->user = NULL;
-    if (named && string_record(data + at, end - at, t->group, l->owner, &n->group, &n->group_len, &n->cut))
-        at += n->group_len + 17;
-    else
+    at += size;
+    size = named ? string_record(data + at, end - at, &group_kind, &n->group, &n->group_len, &n->cut) : 0;
+    if (!size)
         n->group = NULL;
-    n->cut = n->cut || end - at < 16;
+    at += size;
+    n->cut = n->cut || end - at < CATAR_HEADER_SIZE;
     if (n->cut)
         return 0;
+    uint64_t tail = size_of(data + at), type = type_of(data + at);
     if (kind == 0100000) {
-        uint64_t size = load(data + at);
-        if (load(data + at + 8) != t->payload || size < 16 || size - 16 >= 1ULL << 63)
+        if (type != CATAR_PAYLOAD_TYPE || tail < CATAR_PAYLOAD_HEAD || tail - CATAR_PAYLOAD_HEAD > CATAR_PAYLOAD_MAX)
             return 0;
-        n->size = size - 16;
-        at += 16;
+        n->size = tail - CATAR_PAYLOAD_HEAD;
+        at += CATAR_PAYLOAD_HEAD;
     } else if (n->mode == 0120777) {
-        if (!string_record(data + at, end - at, t->symlink, l->target, &n->target, &n->target_len, &n->cut))
+        size = string_record(data + at, end - at, &symlink_kind, &n->target, &n->target_len, &n->cut);
+        if (!size)
             return 0;
-        at += n->target_len + 17;
-    } else if (kind == 0040000 && t->goodbye) {
-        uint64_t size = load(data + at), type = load(data + at + 8);
-        if (size < 16 || size == UINT64_MAX || (type != t->filename && type != t->goodbye))
+        at += size;
+    } else if (kind == 0040000) {
+        if (tail < CATAR_HEADER_SIZE || tail == UINT64_MAX || (type != CATAR_FILENAME_TYPE && type != CATAR_GOODBYE_TYPE))
             return 0;
     } else {
         return 0;
@@ -128,83 +140,12 @@ static size_t parse_node(const unsigned char *data, size_t at, size_t end, uint6
     return at;
 }
 
-static PyObject *text_or_none(const unsigned char *text, size_t len)
-{
-    if (!text)
-        Py_RETURN_NONE;
-    return PyBytes_FromStringAndSize((const char *)text, (Py_ssize_t)len);
-}
-
-static PyObject *to_tuple(const struct node *n, const unsigned char *key)
-{
-    PyObject *user = text_or_none(n->user, n->user_len);
-    PyObject *group = text_or_none(n->group, n->group_len);
-    PyObject *target = text_or_none(n->target, n->target_len);
-    if (!user || !group || !target) {
-        Py_XDECREF(user);
-        Py_XDECREF(group);
-        Py_XDECREF(target);
-        return NULL;
-    }
-    return Py_BuildValue("(y#IKKKNNNKKnnn)", (const char *)n->name, (Py_ssize_t)n->name_len, (unsigned)n->mode,
-                         (unsigned long long)n->uid, (unsigned long long)n->gid, (unsigned long long)n->mtime, user,
-                         group, target, (unsigned long long)n->size,
-                         (unsigned long long)siphash(key, n->name, n->name_len), (Py_ssize_t)n->start,
-                         (Py_ssize_t)n->entry, (Py_ssize_t)n->payload);
-}
-
 static int rises(const unsigned char *last, size_t last_len, const struct node *n)
 {
     size_t common = last_len < n->name_len ? last_len : n->name_len;
     int order = memcmp(n->name, last, common);
     return order > 0 || (order == 0 && n->name_len > last_len);
 }
-
-static PyObject *ordinary_nodes(PyObject *self, PyObject *args)
-{
-    Py_buffer buffer, last, key;
-    Py_ssize_t at, most;
-    unsigned long long features;
-    int named;
-    struct types t = {0};
-    struct limits l;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "y*nnKpy*y*(KKKKKK)(KKK)", &buffer, &at, &most, &features, &named, &last, &key,
-                          &t.filename, &t.entry, &t.user, &t.group, &t.payload, &t.symlink, &l.name, &l.owner,
-                          &l.target))
-        return NULL;
-    const unsigned char *data = buffer.buf;
-    const unsigned char *last_name = last.buf;
-    size_t last_len = (size_t)last.len, pos = (size_t)at, end = (size_t)buffer.len;
-    PyObject *out = NULL;
-    if (at < 0 || at > buffer.len || key.len != 16) {
-        PyErr_SetString(PyExc_ValueError, "offset outside of the buffer, or a key that has not 16 bytes");
-        goto done;
-    }
-    out = PyList_New(0);
-    while (out && PyList_Size(out) < most) {
-        struct node n;
-        size_t behind = parse_node(data, pos, end, features, named, &t, &l, &n);
-        if (!behind || !rises(last_name, last_len, &n))
-            break;
-        PyObject *item = to_tuple(&n, key.buf);
-        if (!item || PyList_Append(out, item) < 0)
-            Py_CLEAR(out);
-        Py_XDECREF(item);
-        if (n.size > end - behind)
-            break;
-        pos = behind + (size_t)n.size;
-        last_name = n.name;
-        last_len = n.name_len;
-    }
-done:
-    PyBuffer_Release(&buffer);
-    PyBuffer_Release(&last);
-    PyBuffer_Release(&key);
-    return out;
-}
-
-/* Whole trees: directories and their lookup tables too. */
 
 struct item {
     uint64_t start, hash;
@@ -338,22 +279,26 @@ static int same_items(const unsigned char *items, size_t i, size_t count, const 
     if (!same_items(items, 2 * i + 1, count, next, offset))
         return 0;
     const struct slot *s = (*next)++;
-    const unsigned char *item = items + 24 * i;
-    if (load(item) != offset - s->start || load(item + 8) != s->end - s->start || load(item + 16) != s->hash)
+    const unsigned char *item = items + CATAR_GOODBYE_ITEM_SIZE * i;
+    if (load(item + CATAR_GOODBYE_ITEM_AT_OFFSET) != offset - s->start ||
+        load(item + CATAR_GOODBYE_ITEM_AT_SIZE) != s->end - s->start ||
+        load(item + CATAR_GOODBYE_ITEM_AT_HASH) != s->hash)
         return 0;
     return same_items(items, 2 * i + 2, count, next, offset);
 }
 
 /* Whether the innermost directory ends at `data` with a GOODBYE that is wholly there and right. -1 for an error. */
-static int ends_here(const struct tree *w, const unsigned char *data, size_t have, uint64_t offset, uint64_t marker)
+static int ends_here(const struct tree *w, const unsigned char *data, size_t have, uint64_t offset)
 {
     const struct level *v = &w->levels[w->depth - 1];
     size_t fresh = w->item_count - v->first, count = v->prior + fresh;
-    uint64_t size = load(data);
-    if (size != 40 + 24 * (uint64_t)count || size > have)
+    uint64_t size = size_of(data);
+    if (size != CATAR_GOODBYE_HEAD + CATAR_GOODBYE_ITEM_SIZE * (uint64_t)count + CATAR_GOODBYE_TAIL_SIZE || size > have)
         return 0;
-    const unsigned char *tail = data + size - 24;
-    if (load(tail) != offset - v->entry || load(tail + 8) != size || load(tail + 16) != marker)
+    const unsigned char *tail = data + size - CATAR_GOODBYE_TAIL_SIZE;
+    if (load(tail + CATAR_GOODBYE_TAIL_AT_ENTRY_OFFSET) != offset - v->entry ||
+        load(tail + CATAR_GOODBYE_TAIL_AT_SIZE) != size ||
+        load(tail + CATAR_GOODBYE_TAIL_AT_MARKER) != CATAR_GOODBYE_TAIL_MARKER)
         return 0;
     if (!count)
         return 1;
@@ -373,7 +318,7 @@ static int ends_here(const struct tree *w, const unsigned char *data, size_t hav
             slots[i].end = i + 1 < count ? slots[i + 1].start : offset;
         qsort(slots, count, sizeof *slots, by_hash);
         const struct slot *next = slots;
-        right = same_items(data + 16, 0, count, &next, offset);
+        right = same_items(data + CATAR_GOODBYE_HEAD, 0, count, &next, offset);
     }
     free(slots);
     return right;
@@ -460,31 +405,28 @@ static PyObject *parse_tree(PyObject *self, PyObject *args)
 {
     Py_buffer buffer, key;
     Py_ssize_t at, most;
-    unsigned long long features, base, marker, deepest;
+    unsigned long long features, base;
     int named, cut = 0;
     PyObject *open, *new_table, *names = NULL, *out = NULL;
-    struct types t;
-    struct limits l;
     struct tree w = {0};
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*nnKKpO!Oy*(KKKKKKKK)(KKKK)", &buffer, &at, &most, &base, &features, &named,
-                          &PyList_Type, &open, &new_table, &key, &t.filename, &t.entry, &t.user, &t.group, &t.payload,
-                          &t.symlink, &t.goodbye, &marker, &l.name, &l.owner, &l.target, &deepest))
+    if (!PyArg_ParseTuple(args, "y*nnKKpO!Oy*", &buffer, &at, &most, &base, &features, &named,
+                          &PyList_Type, &open, &new_table, &key))
         return NULL;
     const unsigned char *data = buffer.buf;
     size_t pos = (size_t)at, end = (size_t)buffer.len;
     Py_ssize_t known = PyList_Size(open), closed = 0; /* known: how many of `open` are not loaded or closed yet */
     unsigned long long left = 0;
-    if (at < 0 || at > buffer.len || key.len != 16 || known > (Py_ssize_t)deepest) {
+    if (at < 0 || at > buffer.len || key.len != 16 || known > CATAR_DEPTH_MAX) {
         PyErr_SetString(PyExc_ValueError, "bad offset, key or depth");
         goto done;
     }
-    if (!(w.levels = calloc(deepest + 1, sizeof *w.levels)) || !(names = PyList_New(0))) {
+    if (!(w.levels = calloc(CATAR_DEPTH_MAX + 1, sizeof *w.levels)) || !(names = PyList_New(0))) {
         PyErr_NoMemory();
         goto done;
     }
     while (w.row_count < (size_t)most) {
-        if (end - pos < 16) {
+        if (end - pos < CATAR_HEADER_SIZE) {
             cut = 1;
             break;
         }
@@ -499,18 +441,19 @@ static PyObject *parse_tree(PyObject *self, PyObject *args)
         }
         struct level *v = &w.levels[w.depth - 1];
         uint64_t *row;
-        if (load(data + pos + 8) == t.goodbye) {
-            int ends = ends_here(&w, data + pos, end - pos, base + pos, marker);
+        if (type_of(data + pos) == CATAR_GOODBYE_TYPE) {
+            int ends = ends_here(&w, data + pos, end - pos, base + pos);
             if (ends < 0)
                 goto done;
             if (!ends) {
-                cut = load(data + pos) > end - pos;
+                cut = size_of(data + pos) > end - pos;
                 break;
             }
             if (!(row = new_row(&w)))
                 goto done;
             row[ROW_START] = pos;
-            pos += load(data + pos);
+            row[ROW_ENTRY] = v->entry - base; /* wraps where the directory began before the buffer */
+            pos += (size_t)size_of(data + pos);
             row[ROW_BEHIND] = pos;
             if (v->table)
                 closed++;
@@ -520,8 +463,8 @@ static PyObject *parse_tree(PyObject *self, PyObject *args)
             continue;
         }
         struct node n;
-        size_t behind = parse_node(data, pos, end, features, named, &t, &l, &n);
-        if (!behind || !rises(v->last, v->last_len, &n) || (unsigned long long)known + w.depth >= deepest) {
+        size_t behind = parse_node(data, pos, end, features, named, &n);
+        if (!behind || !rises(v->last, v->last_len, &n) || (size_t)known + w.depth >= CATAR_DEPTH_MAX) {
             cut = n.cut;
             break;
         }
@@ -565,14 +508,13 @@ done:
 }
 
 static PyMethodDef methods[] = {
-    {"ordinary_nodes", ordinary_nodes, METH_VARARGS, "The ordinary nodes that follow one another in a buffer."},
     {"parse_tree", parse_tree, METH_VARARGS, "Ordinary nodes and ends of directories, as rows of numbers."},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_decoder", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__native(void)
+PyMODINIT_FUNC PyInit__decoder(void)
 {
     return PyModule_Create(&module);
 }
