@@ -7,6 +7,16 @@ from __future__ import annotations
 
 MAX_CHUNK_SIZE = 134217728
 CHUNK_ID_SIZE = 32
+MAX_PACKS = 1000
+MAX_PACK_CHUNKS = 8388608
+MAX_STORED_SIZE = 151060480
+RECIPE_TAR_MAX = 0x100000000000
+RECIPE_CATAR_MAX = 0x4000000000000000
+RECIPE_LITERALS_MAX = 0x100000000
+RECIPE_LIST_MAX = 268435456
+RECIPE_LITERAL = 0
+RECIPE_COPY = 1
+RECIPE_ZEROS = 2
 WANT_FLAGS = 1
 WANT_PROJID = 2
 WANT_LIST = 4
@@ -35,5 +45,57 @@ INDEX_TAIL: tuple[str, dict[str, int | bytes]] = (
         "zero2": 0,
         "index_offset": 48,
         "marker": 0x4B4F050E5549ECD1,
+    },
+)
+PACK_INDEX_HEADER: tuple[str, dict[str, int | bytes]] = (
+    "magic:8s version:I packs:I chunks:I zero:I",
+    {
+        "magic": b'\x89PCIDX\r\n',
+        "version": 1,
+        "zero": 0,
+    },
+)
+PACK_INDEX_PACK: tuple[str, dict[str, int | bytes]] = (
+    "sha256:32s size:Q",
+    {
+    },
+)
+PACK_INDEX_CHUNK: tuple[str, dict[str, int | bytes]] = (
+    "id:32s pack:H stored_size:I raw_size:I offset_low:I offset_high:B",
+    {
+    },
+)
+PACK_TABLE_FRAME: tuple[str, dict[str, int | bytes]] = (
+    "frame_magic:I frame_size:I",
+    {
+        "frame_magic": 407710298,
+    },
+)
+PACK_TABLE_ROW: tuple[str, dict[str, int | bytes]] = (
+    "id:32s stored_size:I raw_size:I",
+    {
+    },
+)
+PACK_TABLE_FOOTER: tuple[str, dict[str, int | bytes]] = (
+    "chunks:I version:I magic:8s",
+    {
+        "version": 1,
+        "magic": b'\x89PCPAK\r\n',
+    },
+)
+RECIPE_HEAD: tuple[str, dict[str, int | bytes]] = (
+    "frame_magic:I frame_size:I magic:8s version:I literal_frame:I tar_size:Q catar_size:Q "
+    "sha256:32s literals:Q splices:Q list_size:I frames:I",
+    {
+        "frame_magic": 407710300,
+        "frame_size": 88,
+        "magic": b'tarcatar',
+        "version": 1,
+        "literal_frame": 1048576,
+    },
+)
+RECIPE_FRAME: tuple[str, dict[str, int | bytes]] = (
+    "stored_size:I",
+    {
     },
 )

@@ -1,16 +1,34 @@
-"""The binary formats of casync_compat, declared: index files (.caidx, .caibx). Archives are declared in `catar.schema`.
+"""The binary formats of casync_compat, declared: indexes, and the packs, pack indexes and recipes of images.
 
-As there, programs do not interpret these declarations: `python -m catar.derive casync_compat.schema` reads layouts off
-them, into `_layouts.py` for Python and `_layouts.h` for C. Fields and limits are those of casync 2.
+As with archives, which `catar.schema` declares, programs do not interpret these declarations: `python -m catar.derive
+casync_compat.schema` reads layouts off them, into `_layouts.py` for Python and `_layouts.h` for C; only `dump` does.
+Fields and limits of indexes (.caidx, .caibx) are those of casync 2. The formats of images are ours, and
+`casync_compat/oci/README.md` explains them.
 """
 
 from __future__ import annotations
 
-from construct import Bytes, Const, Int64ul, Struct
+from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct, VarInt, ZigZag
 
 from catar.schema import UINT64_MAX, Declared
 
-__all__ = ["DECLARED", "INDEX_HEADER", "INDEX_ITEM", "INDEX_TAIL", "MAX_CHUNK_SIZE"]
+__all__ = [
+    "DECLARED",
+    "INDEX_HEADER",
+    "INDEX_ITEM",
+    "INDEX_TAIL",
+    "MAX_CHUNK_SIZE",
+    "PACK_INDEX_CHUNK",
+    "PACK_INDEX_HEADER",
+    "PACK_INDEX_PACK",
+    "PACK_TABLE_FOOTER",
+    "PACK_TABLE_FRAME",
+    "PACK_TABLE_ROW",
+    "RECIPE_FRAME",
+    "RECIPE_HEAD",
+    "RECIPE_OFFSET",
+    "RECIPE_SPLICE",
+]
 
 MAX_CHUNK_SIZE = 128 * 1024 * 1024
 """No chunk is larger (casync `src/cachunk.h`, `CA_CHUNK_SIZE_LIMIT_MAX`), in bytes."""
@@ -49,6 +67,78 @@ INDEX_TAIL = Struct(
 """`table_size` is that of TABLE, its head and this tail included. An `end` of 0 cannot occur in an item, so the tail
 cannot be mistaken."""
 
+# Pack indexes: a header, the packs in the manifest's order, the chunks by rising id. And the table that a pack ends in.
+
+MAX_PACKS = 1000
+"""Packs of an image. Every one is a descriptor of its manifest, and tools are slow beyond a few hundred."""
+MAX_PACK_CHUNKS = 1 << 23
+"""Chunks of an image: half a terabyte of them at the default size, in an index of 376 MiB."""
+MAX_STORED_SIZE = MAX_CHUNK_SIZE + MAX_CHUNK_SIZE // 8 + (64 << 10)
+"""Of the largest chunk that compression only made larger, in bytes."""
+
+PACK_INDEX_HEADER = Struct(
+    "magic"
+    / Const(b"\x89PCIDX\r\n"),  # as PNG's: shows when it went through something that changes line ends
+    "version" / Const(1, Int32ul),
+    "packs" / Int32ul,
+    "chunks" / Int32ul,
+    "zero" / Const(0, Int32ul),
+)
+PACK_INDEX_PACK = Struct("sha256" / Bytes(32), "size" / Int64ul)
+PACK_INDEX_CHUNK = Struct(
+    "id" / Bytes(CHUNK_ID_SIZE),
+    "pack" / Int16ul,
+    "stored_size" / Int32ul,
+    "raw_size" / Int32ul,
+    "offset_low" / Int32ul,
+    "offset_high" / Int8ul,
+)
+"""`offset` in the pack has 40 bits, the low 32 first."""
+
+PACK_TABLE_FRAME = Struct("frame_magic" / Const(0x184D2A5A, Int32ul), "frame_size" / Int32ul)
+"""A frame that zstd decoders pass over: one of the sixteen of RFC 8878 section 3.1.2; not one that seekable zstd (…5E)
+or zstd:chunked (…50) use."""
+PACK_TABLE_ROW = Struct("id" / Bytes(CHUNK_ID_SIZE), "stored_size" / Int32ul, "raw_size" / Int32ul)
+PACK_TABLE_FOOTER = Struct(
+    "chunks" / Int32ul, "version" / Const(1, Int32ul), "magic" / Const(b"\x89PCPAK\r\n")
+)
+
+# Recipes: a head, a zstd frame with the lists of frame sizes, splices and offsets, and frames of literals.
+
+RECIPE_LITERAL_FRAME = 1 << 20
+"""Bytes of literals in a frame of their own, decompressed."""
+RECIPE_TAR_MAX = 1 << 44
+RECIPE_CATAR_MAX = 1 << 62
+RECIPE_LITERALS_MAX = 1 << 32
+"""The most bytes that a recipe holds itself: headers of some five million members."""
+RECIPE_LIST_MAX = 256 << 20
+"""Bytes of the lists, decompressed; four million members need some 50 MiB."""
+RECIPE_LITERAL, RECIPE_COPY, RECIPE_ZEROS = range(3)
+"""Kinds of splices: bytes of the recipe itself, bytes of the catar, zeros."""
+
+RECIPE_HEAD = Struct(
+    "frame_magic"
+    / Const(0x184D2A5C, Int32ul),  # passed over by zstd, so that the whole blob stays a zstd stream
+    "frame_size" / Const(88, Int32ul),
+    "magic" / Const(b"tarcatar"),
+    "version" / Const(1, Int32ul),
+    "literal_frame" / Const(RECIPE_LITERAL_FRAME, Int32ul),
+    "tar_size" / Int64ul,
+    "catar_size" / Int64ul,
+    "sha256" / Bytes(32),
+    "literals" / Int64ul,
+    "splices" / Int64ul,
+    "list_size" / Int32ul,
+    "frames" / Int32ul,
+)
+"""`sha256` is that of the tar; `literals` are bytes in all; `splices` is their number; `list_size` that of the lists,
+compressed; `frames` the number of literal frames."""
+RECIPE_FRAME = Struct("stored_size" / Int32ul)
+RECIPE_SPLICE = Struct("length_and_kind" / VarInt)
+"""Length shifted left by two, and the kind."""
+RECIPE_OFFSET = Struct("distance" / ZigZag)
+"""Of a COPY: from where the one before ends in the catar, to where it begins."""
+
 # What the native readers of files are to ask about each (`fs._python`).
 
 WANT = (
@@ -62,7 +152,32 @@ WANT = (
 
 DECLARED = Declared(
     prefix="CASYNC",
-    numbers={"MAX_CHUNK_SIZE": MAX_CHUNK_SIZE, "CHUNK_ID_SIZE": CHUNK_ID_SIZE},
-    structs={"INDEX_HEADER": INDEX_HEADER, "INDEX_ITEM": INDEX_ITEM, "INDEX_TAIL": INDEX_TAIL},
+    numbers={
+        "MAX_CHUNK_SIZE": MAX_CHUNK_SIZE,
+        "CHUNK_ID_SIZE": CHUNK_ID_SIZE,
+        "MAX_PACKS": MAX_PACKS,
+        "MAX_PACK_CHUNKS": MAX_PACK_CHUNKS,
+        "MAX_STORED_SIZE": MAX_STORED_SIZE,
+        "RECIPE_TAR_MAX": RECIPE_TAR_MAX,
+        "RECIPE_CATAR_MAX": RECIPE_CATAR_MAX,
+        "RECIPE_LITERALS_MAX": RECIPE_LITERALS_MAX,
+        "RECIPE_LIST_MAX": RECIPE_LIST_MAX,
+        "RECIPE_LITERAL": RECIPE_LITERAL,
+        "RECIPE_COPY": RECIPE_COPY,
+        "RECIPE_ZEROS": RECIPE_ZEROS,
+    },
+    structs={
+        "INDEX_HEADER": INDEX_HEADER,
+        "INDEX_ITEM": INDEX_ITEM,
+        "INDEX_TAIL": INDEX_TAIL,
+        "PACK_INDEX_HEADER": PACK_INDEX_HEADER,
+        "PACK_INDEX_PACK": PACK_INDEX_PACK,
+        "PACK_INDEX_CHUNK": PACK_INDEX_CHUNK,
+        "PACK_TABLE_FRAME": PACK_TABLE_FRAME,
+        "PACK_TABLE_ROW": PACK_TABLE_ROW,
+        "PACK_TABLE_FOOTER": PACK_TABLE_FOOTER,
+        "RECIPE_HEAD": RECIPE_HEAD,
+        "RECIPE_FRAME": RECIPE_FRAME,
+    },
     bits={"WANT": WANT},
 )

@@ -17,7 +17,7 @@ from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.recipe import Recipe, RecipeLimits, rebuild, rebuild_checked
 from casync_compat.oci.tar.recipebuilder import RecipeBuilder
-from casync_compat.oci.tar.recipeformat import FRAME, HEAD, MAGIC, SKIPPABLE, put_varint, zigzag
+from casync_compat.oci.tar.recipeformat import FRAME, HEAD, put_varint, zigzag
 from casync_compat.oci.tar.view import Extent, TarView
 
 CATAR = bytes(range(256)) * 40
@@ -131,7 +131,7 @@ def forge(
     body: bytes | None = None,
     extra: bytes = b"",
     literal_size: int | None = None,
-    magic: bytes = MAGIC,
+    magic: bytes = b"tarcatar",
     version: int = 1,
 ) -> bytes:
     """A recipe with everything right except what is given."""
@@ -146,7 +146,7 @@ def forge(
             put_varint(plain, zigzag(delta))
         body = compress(bytes(plain) + extra)
     head = HEAD.pack(
-        *(SKIPPABLE, HEAD.size - 8, magic, version, FRAME),
+        *(0x184D2A5C, HEAD.size - 8, magic, version, FRAME),
         *(sum(length for _, length in splices) if tar is None else tar, catar, bytes.fromhex(DIGEST.hex)),
         len(literals) if literal_size is None else literal_size,
         *(len(splices) if count is None else count, len(body), len(frames)),

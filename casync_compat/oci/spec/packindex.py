@@ -17,15 +17,15 @@ parsed, and what lies there when it is read: a chunk is what has its id. No IO.
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from casync_compat.chunker.params import MAX_CHUNK_SIZE
+from casync_compat import _layouts
 from casync_compat.ids import ChunkId
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
+from catar.structs import Fields
 
 __all__ = [
     "MAX_CHUNKS",
@@ -39,25 +39,33 @@ __all__ = [
     "table_size",
 ]
 
-_MAGIC = b"\x89PCIDX\r\n"  # as PNG's: shows when it went through something that changes line ends
-_TABLE_MAGIC = b"\x89PCPAK\r\n"
-_VERSION = 1
-_HEADER = struct.Struct("<8sIIII")
-_PACK = struct.Struct("<32sQ")
-_CHUNK = struct.Struct("<32sHIIIB")  # the offset's low 32 bits, then its high 8
-_SKIPPABLE = struct.Struct("<II")
-_SKIPPABLE_MAGIC = 0x184D2A5A
-"""One of the sixteen of RFC 8878 section 3.1.2; not one that seekable zstd (…5E) or zstd:chunked (…50) use."""
-_ROW = struct.Struct("<32sII")
-_FOOTER = struct.Struct("<II8s")
+_HEADER = Fields(*_layouts.PACK_INDEX_HEADER)
+_PACK = Fields(*_layouts.PACK_INDEX_PACK)
+_CHUNK = Fields(*_layouts.PACK_INDEX_CHUNK)
+_FRAME = Fields(*_layouts.PACK_TABLE_FRAME)
+_ROW = Fields(*_layouts.PACK_TABLE_ROW)
+_FOOTER = Fields(*_layouts.PACK_TABLE_FOOTER)
+_ID = _CHUNK.at("id")
+_PLACE = ("id", "pack", "stored_size", "raw_size", "offset_low", "offset_high")
 
-MAX_PACKS = 1000
-"""Packs of an image. Every one is a descriptor of its manifest, and tools are slow beyond a few hundred."""
-MAX_CHUNKS = 1 << 23
-"""Chunks of an image: half a terabyte of them at the default size, in an index of 376 MiB."""
+_pack_header = _HEADER.writer("packs", "chunks")
+_pack_pack = _PACK.writer("sha256", "size")
+_pack_chunk = _CHUNK.writer(*_PLACE)
+_pack_frame = _FRAME.writer("frame_size")
+_pack_row = _ROW.writer("id", "stored_size", "raw_size")
+_pack_footer = _FOOTER.writer("chunks")
+_read_header = _HEADER.reader("version", "packs", "chunks")
+_read_chunk = _CHUNK.reader(*_PLACE)
+_read_frame = _FRAME.reader("frame_size")
+_read_footer = _FOOTER.reader("chunks")
+_packs = _PACK.row_reader("sha256", "size")
+_chunks = _CHUNK.row_reader(*_PLACE)
+_table_rows = _ROW.row_reader("id", "stored_size", "raw_size")
+
+MAX_PACKS = _layouts.MAX_PACKS
+MAX_CHUNKS = _layouts.MAX_PACK_CHUNKS
 PACK_INDEX_LIMIT = _HEADER.size + MAX_PACKS * _PACK.size + MAX_CHUNKS * _CHUNK.size
 """Bytes of the largest pack index."""
-_MAX_STORED = MAX_CHUNK_SIZE + MAX_CHUNK_SIZE // 8 + (64 << 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +105,11 @@ class PackIndex:
     ) -> PackIndex:
         """:param chunks: in any order, each id once"""
         rows = sorted(
-            _CHUNK.pack(id_, at.pack, at.stored, at.raw, at.offset & 0xFFFFFFFF, at.offset >> 32)
+            _pack_chunk(id_, at.pack, at.stored, at.raw, at.offset & 0xFFFFFFFF, at.offset >> 32)
             for id_, at in chunks
         )
-        parts = [_HEADER.pack(_MAGIC, _VERSION, len(packs), len(rows), 0)]
-        parts += [_PACK.pack(bytes.fromhex(digest.hex), size) for digest, size in packs]
+        parts = [_pack_header(len(packs), len(rows))]
+        parts += [_pack_pack(bytes.fromhex(digest.hex), size) for digest, size in packs]
         return cls(b"".join(parts + rows), tuple(packs))
 
     @classmethod
@@ -109,10 +117,10 @@ class PackIndex:
         """:raises ImageError: it is malformed, or names places outside the packs"""
         if len(data) < _HEADER.size:
             raise ImageError(where, "the pack index is cut short")
-        magic, version, packs, chunks, zero = _HEADER.unpack_from(data)
-        if magic != _MAGIC:
+        if not _HEADER.has_constants(data, 0, "magic"):
             raise ImageError(where, "this is no pack index")
-        if version != _VERSION or zero:
+        version, packs, chunks = _read_header(data, 0)
+        if not _HEADER.has_constants(data, 0):
             raise ImageError(where, f"a pack index of version {version} is later than this program's")
         if packs > MAX_PACKS or chunks > MAX_CHUNKS:
             raise ImageError(where, f"a pack index of {packs} packs and {chunks} chunks is over the limit")
@@ -123,7 +131,7 @@ class PackIndex:
         first = _HEADER.size + packs * _PACK.size
         found = tuple(
             (BlobDigest("sha256", digest.hex()), size)
-            for digest, size in _PACK.iter_unpack(memoryview(data)[_HEADER.size : first])
+            for digest, size in _packs(memoryview(data)[_HEADER.size : first])
         )
         index = cls(data, found)
         index._check(where)
@@ -132,13 +140,13 @@ class PackIndex:
     def _check(self, where: str) -> None:
         ends = [size - table_size(0) for _, size in self.packs]
         last = b""
-        for n, (id_, pack, stored, raw, low, high) in enumerate(_CHUNK.iter_unpack(self._rows)):
+        for n, (id_, pack, stored, raw, low, high) in enumerate(_chunks(self._rows)):
             if id_ <= last:
                 raise ImageError(where, f"chunk {n} of the pack index is out of order, or there twice")
             last = id_
             if pack >= len(ends) or (high << 32 | low) + stored > ends[pack]:
                 raise ImageError(where, f"chunk {id_.hex()} lies outside the packs, says the pack index")
-            if not 0 < raw <= MAX_CHUNK_SIZE or not 0 < stored <= _MAX_STORED:
+            if not 0 < raw <= _layouts.MAX_CHUNK_SIZE or not 0 < stored <= _layouts.MAX_STORED_SIZE:
                 raise ImageError(where, f"chunk {id_.hex()} has an impossible size, says the pack index")
 
     def check_packs(self, packs: Sequence[Descriptor], where: str) -> None:
@@ -150,19 +158,19 @@ class PackIndex:
         return len(self._rows) // _CHUNK.size
 
     def _id(self, number: int) -> bytes:
-        at = number * _CHUNK.size
-        return self._rows[at : at + 32].tobytes()
+        at = number * _CHUNK.size + _ID
+        return self._rows[at : at + _layouts.CHUNK_ID_SIZE].tobytes()
 
     def find(self, id: ChunkId) -> ChunkPlace | None:
         """Where a chunk is; None when the image does not have it."""
         number = bisect_left(range(len(self)), bytes(id), key=self._id)
         if number == len(self):
             return None
-        found, pack, stored, raw, low, high = _CHUNK.unpack_from(self._rows, number * _CHUNK.size)
+        found, pack, stored, raw, low, high = _read_chunk(self._rows, number * _CHUNK.size)
         return ChunkPlace(pack, high << 32 | low, stored, raw) if found == id else None
 
     def __iter__(self) -> Iterator[tuple[ChunkId, ChunkPlace]]:
-        for id_, pack, stored, raw, low, high in _CHUNK.iter_unpack(self._rows):
+        for id_, pack, stored, raw, low, high in _chunks(self._rows):
             yield ChunkId(id_), ChunkPlace(pack, high << 32 | low, stored, raw)
 
 
@@ -181,14 +189,14 @@ class PackRow:
 
 def table_size(chunks: int) -> int:
     """Bytes of the table at the end of a pack of so many chunks."""
-    return _SKIPPABLE.size + chunks * _ROW.size + _FOOTER.size
+    return _FRAME.size + chunks * _ROW.size + _FOOTER.size
 
 
 def pack_table(rows: Sequence[PackRow]) -> bytes:
     """The table that ends a pack: a zstd frame that decoders skip."""
-    body = b"".join(_ROW.pack(row.id, row.stored, row.raw) for row in rows)
-    footer = _FOOTER.pack(len(rows), _VERSION, _TABLE_MAGIC)
-    return _SKIPPABLE.pack(_SKIPPABLE_MAGIC, len(body) + len(footer)) + body + footer
+    body = b"".join(_pack_row(row.id, row.stored, row.raw) for row in rows)
+    footer = _pack_footer(len(rows))
+    return _pack_frame(len(body) + len(footer)) + body + footer
 
 
 def parse_pack_table(tail: bytes, pack_size: int, where: str) -> list[PackRow]:
@@ -200,18 +208,19 @@ def parse_pack_table(tail: bytes, pack_size: int, where: str) -> list[PackRow]:
     """
     if len(tail) < _FOOTER.size:
         raise ImageError(where, "the pack is cut short")
-    count, version, magic = _FOOTER.unpack_from(tail, len(tail) - _FOOTER.size)
-    if magic != _TABLE_MAGIC or version != _VERSION:
+    end = len(tail) - _FOOTER.size
+    if not _FOOTER.has_constants(tail, end):
         raise ImageError(where, "the pack does not end in a table of its chunks")
+    (count,) = _read_footer(tail, end)
     size = table_size(count)
     if size > len(tail):
         raise ImageError(where, f"the table of the pack's {count} chunks is larger than it can be")
     start = len(tail) - size
-    frame_magic, frame_size = _SKIPPABLE.unpack_from(tail, start)
-    if frame_magic != _SKIPPABLE_MAGIC or frame_size != size - _SKIPPABLE.size:
+    (frame_size,) = _read_frame(tail, start)
+    if not _FRAME.has_constants(tail, start) or frame_size != size - _FRAME.size:
         raise ImageError(where, "the table of the pack is not framed as it should be")
-    body = memoryview(tail)[start + _SKIPPABLE.size : len(tail) - _FOOTER.size]
-    rows = [PackRow(ChunkId(id_), stored, raw) for id_, stored, raw in _ROW.iter_unpack(body)]
+    body = memoryview(tail)[start + _FRAME.size : end]
+    rows = [PackRow(ChunkId(id_), stored, raw) for id_, stored, raw in _table_rows(body)]
     if sum(row.stored for row in rows) != pack_size - size:
         raise ImageError(where, "the chunks in the pack's table do not fill the pack")
     return rows

@@ -18,6 +18,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 
+from casync_compat import _layouts
 from casync_compat.compression import CompressionError, decompress
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
@@ -26,9 +27,7 @@ from casync_compat.oci.tar.recipeformat import (
     FRAME,
     HEAD,
     LITERAL,
-    MAGIC,
-    SKIPPABLE,
-    VERSION,
+    SIZE,
     ZEROS,
     RecipeLimits,
     Varints,
@@ -37,6 +36,9 @@ from catar.archive import RandomAccess
 
 __all__ = ["Recipe", "RecipeLimits", "rebuild", "rebuild_checked"]
 
+_read_head = HEAD.reader(
+    "version", "tar_size", "catar_size", "sha256", "literals", "splices", "list_size", "frames"
+)
 _PIECE = 1 << 20
 _CACHED = 4
 _ZERO_PIECE = bytes(_PIECE)
@@ -70,18 +72,20 @@ class Recipe:
 
     def _parse(self, limits: RecipeLimits) -> None:
         data = self._data
-        *start, version, frame_size, tar_size, catar_size, digest, literals, count, body_size, frames = (
-            HEAD.unpack_from(data)
-        )
+        version, tar_size, catar_size, digest, literals, count, body_size, frames = _read_head(data, 0)
         self.tar_size: int = tar_size
         self.catar_size: int = catar_size
-        if start != [SKIPPABLE, HEAD.size - 8, MAGIC]:
+        if not HEAD.has_constants(data, 0, "frame_magic", "frame_size", "magic"):
             raise ValueError("it does not begin like one")
-        if version != VERSION:
+        if not HEAD.has_constants(data, 0, "version"):
             raise ValueError(f"it has version {version}; a newer pycasync may know it")
-        if frame_size != FRAME or frames != -(-literals // FRAME):
+        if not HEAD.has_constants(data, 0) or frames != -(-literals // FRAME):
             raise ValueError("its number of frames is wrong")
-        if self.tar_size > limits.tar or self.catar_size > 1 << 62 or literals > limits.literals:
+        if (
+            self.tar_size > limits.tar
+            or self.catar_size > _layouts.RECIPE_CATAR_MAX
+            or literals > limits.literals
+        ):
             raise ValueError("it is over the limit of sizes")
         self.diff_id = BlobDigest("sha256", digest.hex())
         self._literals = literals
@@ -90,16 +94,16 @@ class Recipe:
             raise ValueError("it has no list of splices")
         body = self._frame(at, body_size, limits.splices) if count else b""
         at += body_size
-        if len(body) < 4 * frames:
+        if len(body) < SIZE.size * frames:
             raise ValueError("its list of splices is cut short")
         self._frame_ends = array("Q")
         self._frames_at = at
-        for (size,) in struct.iter_unpack("<I", body[: 4 * frames]):
+        for (size,) in SIZE.iter_unpack(body[: SIZE.size * frames]):
             at += size
             self._frame_ends.append(at)
         if at != len(data):
             raise ValueError("its length is not that of its frames")
-        self._read_splices(body, 4 * frames, count)
+        self._read_splices(body, SIZE.size * frames, count)
 
     def _read_splices(self, body: bytes, at: int, count: int) -> None:
         """Fill the columns: kind, offset in the tar, and offset in the literals or the catar of each splice."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 from casync_compat.errors import UsageError
@@ -12,9 +11,7 @@ from casync_compat.oci.tar.recipeformat import (
     FRAME,
     HEAD,
     LITERAL,
-    MAGIC,
-    SKIPPABLE,
-    VERSION,
+    SIZE,
     ZEROS,
     put_varint,
     zigzag,
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RecipeBuilder"]
 
+_pack_head = HEAD.writer("tar_size", "catar_size", "sha256", "literals", "splices", "list_size", "frames")
 _LEVEL = 9
 """Of zstd. Level 19 makes headers a seventh smaller still, and takes twenty times as long."""
 
@@ -95,10 +93,9 @@ class RecipeBuilder:
         self._end_splice()
         if self._filled:
             self._end_frame()
-        sizes = b"".join(struct.pack("<I", len(frame)) for frame in self._frames)
+        sizes = b"".join(SIZE.pack(len(frame)) for frame in self._frames)
         body = self._compressor.compress(sizes + self._splices + self._offsets)
-        head = HEAD.pack(
-            *(SKIPPABLE, HEAD.size - 8, MAGIC, VERSION, FRAME),
+        head = _pack_head(
             *(self.tar_size, self._catar_size, bytes.fromhex(diff_id.hex)),
             *(self._literal_size, self._count, len(body), len(self._frames)),
         )

@@ -1,12 +1,14 @@
 """The bytes of a tar recipe that its writer and its reader agree on: head, numbers, kinds of splices, limits.
 
-README.md, "The recipe", explains them.
+`casync_compat.schema` declares the former, README.md, "The recipe", explains all of it.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
+
+from casync_compat import _layouts
+from catar.structs import Fields
 
 __all__ = [
     "COPY",
@@ -14,9 +16,7 @@ __all__ = [
     "HEAD",
     "LITERAL",
     "LITERALS_MAX",
-    "MAGIC",
-    "SKIPPABLE",
-    "VERSION",
+    "SIZE",
     "ZEROS",
     "RecipeLimits",
     "Varints",
@@ -24,21 +24,15 @@ __all__ = [
     "zigzag",
 ]
 
-SKIPPABLE = 0x184D2A5C
-"""A frame that zstd decoders pass over (RFC 8878 section 3.1.2), so that the whole blob stays a zstd stream."""
-MAGIC = b"tarcatar"
-VERSION = 1
-HEAD = struct.Struct("<II8sIIQQ32sQQII")
-"""Frame magic, size of the rest, magic, version, size of a literal frame, of the tar, of the catar, sha256 of the tar,
-bytes of literals, number of splices, compressed size of their list, number of literal frames."""
-FRAME = 1 << 20
+HEAD = Fields(*_layouts.RECIPE_HEAD)
+SIZE = Fields(*_layouts.RECIPE_FRAME)
+"""Of a literal frame, compressed."""
+FRAME = int(HEAD.constants["literal_frame"])
 """Bytes of literals in a frame of their own, decompressed."""
 
-LITERAL, COPY, ZEROS = 0, 1, 2
+LITERAL, COPY, ZEROS = _layouts.RECIPE_LITERAL, _layouts.RECIPE_COPY, _layouts.RECIPE_ZEROS
 """Kinds of splices."""
-
-LITERALS_MAX = 1 << 32
-"""The most bytes that a recipe holds itself: headers of some five million members."""
+LITERALS_MAX = _layouts.RECIPE_LITERALS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +44,8 @@ class RecipeLimits:
     :ivar literals: of its own bytes, decompressed; they are never in memory as a whole
     """
 
-    tar: int = 1 << 44
-    splices: int = 256 << 20
+    tar: int = _layouts.RECIPE_TAR_MAX
+    splices: int = _layouts.RECIPE_LIST_MAX
     literals: int = LITERALS_MAX
 
 
