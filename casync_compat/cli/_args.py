@@ -134,6 +134,17 @@ VERBS: dict[str, Verb] = {
             (("pycasync cat etc.caidx passwd", "fetches only the chunks it needs"),),
         ),
         Verb(
+            "dump",
+            "show an archive, index or chunk record by record",
+            "FILE",
+            (("1", "archive, index, chunk, or pack, pack index or recipe of an image; - is standard input"),),
+            (
+                ("pycasync dump etc.catar", "offset, type, size and every field"),
+                ("pycasync dump --json etc.caidx | jq -r .fields.id", "one JSON object a line"),
+            ),
+            "Stops at the first record that is wrong, and says where it is and which rule it breaks.",
+        ),
+        Verb(
             "convert-index",
             "make a standard index and chunks from one made with other sizes or blake3",
             "INDEX OUTPUT",
@@ -280,7 +291,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         ("--json",),
         "print JSON",
-        frozenset({"make", "list", "stat", "digest", "info"}),
+        frozenset({"make", "list", "stat", "digest", "info", "dump"}),
         {"action": "store_true"},
     ),
     Option(("-n", "--dry-run"), "only say what would be done", frozenset({"gc"}), {"action": "store_true"}),

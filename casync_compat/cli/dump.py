@@ -1,0 +1,41 @@
+"""`pycasync dump`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from casync_compat.cli._common import arguments, is_stream, write_lines
+from casync_compat.cli._location import input_path
+from casync_compat.errors import FileError, FormatError
+from casync_compat.verbs.dump import json_line, pieces, text_line
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    (argument,) = arguments(options)
+    assert argument is not None
+    path = None if is_stream(argument) else input_path(argument)
+    damage: list[FormatError] = []
+    try:
+        with open(0 if path is None else path, "rb", closefd=path is not None) as file:
+            write_lines(_lines(file, path, options.json, damage))
+    except IsADirectoryError:
+        why = "it is a directory; name one file, of a store one chunk"
+        raise FileError(argument, "dump", why) from None
+    except OSError as error:
+        raise FileError(argument, "read", error) from error
+    if damage:  # once all before it is written
+        raise damage[0]
+    return 0
+
+
+def _lines(file: BinaryIO, path: bytes | None, json: bool, damage: list[FormatError]) -> Iterator[bytes]:
+    """The lines up to the damage, which goes to a list."""
+    line = json_line if json else text_line
+    try:
+        for piece in pieces(file, path or b""):
+            yield line(piece)
+    except FormatError as error:
+        damage.append(FormatError(error.reason, path, error.offset))
