@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from fixtures import make_catar
 
@@ -14,12 +12,20 @@ from catar.goodbye import HASH_KEY, level_order
 from catar.grammar import MAX_DEPTH
 from catar.schema import ARCHIVE_RECORDS, RecordRow
 
-TEXT = (Path(__file__).parents[2] / "catar" / "FORMAT.md").read_text()
+from .format_tables import PATH, filled
+
+TEXT = PATH.read_text()
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in TEXT.splitlines()
     if line.startswith("|")
 ]
+
+
+def test_tables_are_fresh() -> None:
+    """The tables between markers are what the declarations give today."""
+    assert filled(TEXT) == TEXT
+    assert TEXT.count("<!-- generated: ") == TEXT.count("<!-- end -->") == 5
 
 
 @pytest.mark.parametrize("row", ARCHIVE_RECORDS, ids=lambda row: row.name)
