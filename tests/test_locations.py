@@ -7,9 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from casync_compat.cli._location import Scheme, classify, default_store, local_path, open_source, open_store
+from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import UsageError
+from casync_compat.ids import Digest
+from casync_compat.index import Index, IndexBuilder
+from casync_compat.locations import (
+    PathType,
+    Scheme,
+    Settings,
+    classify,
+    default_store,
+    local_path,
+    open_index,
+    open_local_store,
+    open_source,
+    open_store,
+)
 from casync_compat.store.layered import Layered
+from casync_compat.store.memory import MemoryStore
+from catar.flags import DEFAULT
 
 LOCAL, URL, SSH = Scheme.LOCAL, Scheme.URL, Scheme.SSH
 
@@ -107,32 +123,72 @@ def test_empty_path() -> None:
         ("./x.caidx", "./default.castr"),
         ("a/b/x.caidx", "a/b/default.castr"),
         ("/x.caidx", "/default.castr"),
+        (b"x.caidx", b"default.castr"),
+        (b"host:a/x.caidx", b"host:a/default.castr"),
+        (Path("/a/x.caidx"), b"/a/default.castr"),
     ],
 )
-def test_default_store(index: str | None, store: str) -> None:
+def test_default_store(index: PathType | None, store: PathType) -> None:
     """Chunks are beside the index, or here when there is none."""
-    assert default_store(index) == store
+    assert default_store(index, Settings()) == store
 
 
-def test_store_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_by_environment() -> None:
     """$CASYNC_STORE comes before the place beside the index; empty, it counts as unset."""
-    monkeypatch.setenv("CASYNC_STORE", "/srv/chunks")
-    assert default_store("a/x.caidx") == "/srv/chunks"
-    monkeypatch.setenv("CASYNC_STORE", "")
-    assert default_store("a/x.caidx") == "a/default.castr"
+    assert default_store("a/x.caidx", Settings(environ={"CASYNC_STORE": "/srv/chunks"})) == "/srv/chunks"
+    assert default_store("a/x.caidx", Settings(environ={"CASYNC_STORE": ""})) == "a/default.castr"
 
 
-def test_chunk_suffix_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_chunk_suffix_by_environment(tmp_path: Path) -> None:
     """$CASYNC_COMPRESSED_CHUNK_SUFFIX names compressed chunks."""
-    from casync_compat.ids import Digest
-
-    monkeypatch.setenv("CASYNC_COMPRESSED_CHUNK_SUFFIX", ".xz")
     id_ = Digest.SHA512_256.of(b"chunk")
-    open_store(str(tmp_path / "s")).put(id_, b"chunk")
+    settings = Settings(environ={"CASYNC_COMPRESSED_CHUNK_SUFFIX": ".xz"})
+    open_local_store(tmp_path / "s", settings).put(id_, b"chunk")
     assert (tmp_path / "s" / str(id_)[:4] / f"{id_}.xz").exists()
+
+
+def test_the_library_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is passed in counts."""
+    monkeypatch.setenv("CASYNC_STORE", "/srv/chunks")
+    assert default_store("a/x.caidx", Settings()) == "a/default.castr"
 
 
 def test_stores_in_order() -> None:
     """One store stands alone; more are asked in their order."""
-    assert not isinstance(open_source("a", []), Layered)
-    assert isinstance(open_source("a", ["b", "c"]), Layered)
+    settings = Settings()
+    assert not isinstance(open_source("a", [], settings), Layered)
+    assert isinstance(open_source("a", ["b", "c"], settings), Layered)
+
+
+def test_stores_by_any_name(tmp_path: Path) -> None:
+    """A store is named by a locator or a path, or is one already."""
+    id_ = Digest.SHA512_256.of(b"chunk")
+    place = tmp_path / "a:b"
+    names: list[PathType] = [f"file://{place}", os.fsencode(place), place]
+    for name in names:
+        open_store(name, Settings()).put(id_, b"chunk")
+        assert (place / str(id_)[:4] / f"{id_}.cacnk").exists()
+    store = MemoryStore()
+    assert open_store(store, Settings()) is store
+    assert open_source(store, [], Settings()) is store
+    with pytest.raises(UsageError, match="ssh location"):
+        open_store("a:b", Settings())
+
+
+def test_paths_are_not_locators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes and path objects are never taken for something remote."""
+    monkeypatch.chdir(tmp_path)
+    assert local_path(b"host:x") == b"host:x"
+    assert local_path(Path("host:x")) == b"host:x"
+    open_store(b"host:x", Settings()).put(Digest.SHA512_256.of(b"c"), b"c")
+    assert (tmp_path / "host:x").is_dir()
+
+
+def test_indexes_by_any_name(tmp_path: Path) -> None:
+    """An index is named by a locator or a path, or is one already."""
+    index = IndexBuilder(DEFAULT, ChunkSizes()).build()
+    path = tmp_path / "x.caidx"
+    path.write_bytes(index.to_bytes())
+    places: list[PathType | Index] = [str(path), os.fsencode(path), path, index]
+    for where in places:
+        assert open_index(where, Settings()) == index

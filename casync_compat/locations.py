@@ -1,0 +1,303 @@
+"""Locations - what a user gives for a file, store or index - told apart and opened.
+
+A location is an object that is open already, a path (`bytes` or `os.PathLike`), or a locator (`str`). Locators follow
+casync's rules (`src/calocator.c`): an URL has a scheme; `HOST:PATH` goes through ssh; all else is a local path, and
+`./a:b` writes one that looks like the former. This is the only place that knows which stores exist.
+
+It reads no environment: what a command line or a program knows is passed in, as `Settings`.
+
+    >>> settings = Settings(environ=os.environ)
+    >>> index = open_index("oci+https://ghcr.io/me/store/disk.caibx", settings)
+    >>> store = open_store("oci+https://ghcr.io/me/store", settings)
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+
+from casync_compat.compression import Compression
+from casync_compat.errors import UsageError
+from casync_compat.index import Index
+from casync_compat.store.base import ChunkSource
+from casync_compat.store.layered import Layered
+from casync_compat.store.local import LocalStore
+from casync_compat.streams.trees import load_index
+
+if TYPE_CHECKING:
+    from casync_compat.oci.registry.chunkstore import RegistryChunkStore
+    from casync_compat.oci.registry.client import RegistryClient
+
+    AnyStore: TypeAlias = LocalStore | RegistryChunkStore
+
+__all__ = [
+    "PathType",
+    "Scheme",
+    "Settings",
+    "Shared",
+    "classify",
+    "default_store",
+    "in_registry",
+    "index_output",
+    "input_path",
+    "local_path",
+    "name_of",
+    "open_index",
+    "open_local_store",
+    "open_source",
+    "open_store",
+]
+
+PathType: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+"""What names a place: a locator if it is a `str`, a local path if it is anything else."""
+
+S = TypeVar("S", bound=ChunkSource)
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9._@:\[\]-]+(?:[/;?]|$)")
+_FILE_URL = re.compile(r"file://(?:localhost)?(/[^?;]*)")
+_SSH = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:.+", re.DOTALL)
+
+
+class Scheme(enum.Enum):
+    """What a locator is."""
+
+    LOCAL = "local path"
+    URL = "URL"
+    SSH = "ssh location"
+
+
+class Shared:
+    """What all that is opened with the same settings has in common: one client for registries, fetched indexes.
+
+    :param client: the client to use; None for one made when it is needed
+    """
+
+    def __init__(self, client: RegistryClient | None = None) -> None:
+        self.client = client
+        self.fetched: dict[str, bytes] = {}
+        self._directory: str | None = None
+
+    def directory(self) -> str:
+        """A temporary directory, which goes at exit."""
+        if self._directory is None:
+            import atexit  # lazily, these three: only indexes in registries need them
+            import shutil
+            import tempfile
+
+            self._directory = tempfile.mkdtemp(prefix="pycasync-")
+            atexit.register(shutil.rmtree, self._directory, ignore_errors=True)
+        return self._directory
+
+
+def _ignore(text: str) -> None:
+    """No warnings wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is known beyond a location.
+
+    :ivar environ: environment variables: `CASYNC_STORE`, `CASYNC_COMPRESSED_CHUNK_SUFFIX`, desync's login, and what the
+        HTTP engine and credential helpers look at; empty for none
+    :ivar compression: how new chunks are written
+    :ivar warn: called with each warning
+    :ivar shared: what stays open between calls; the same when settings are copied by `dataclasses.replace`
+    """
+
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    compression: Compression = Compression.ZSTD
+    warn: Callable[[str], None] = _ignore
+    shared: Shared = field(default_factory=Shared, compare=False, repr=False)
+
+    @property
+    def suffix(self) -> bytes:
+        """What the names of compressed chunks end in."""
+        return os.fsencode(self.environ.get("CASYNC_COMPRESSED_CHUNK_SUFFIX") or ".cacnk")
+
+
+# ---- told apart
+
+
+def classify(locator: str) -> Scheme:
+    """What a locator is, by its form alone."""
+    if _FILE_URL.match(locator) or locator.startswith(("/", "./")) or locator in (".", ".."):
+        return Scheme.LOCAL
+    if _URL.match(locator):
+        return Scheme.URL
+    return Scheme.SSH if _SSH.fullmatch(locator) else Scheme.LOCAL
+
+
+def local_path(where: PathType) -> bytes:
+    """The path of a local location.
+
+    :raises UsageError: for an empty one, and for remote ones, which this version cannot open
+    """
+    if not isinstance(where, str):
+        return os.fsencode(where)
+    if not where:
+        raise UsageError("an empty path was given")
+    scheme = classify(where)
+    if scheme is not Scheme.LOCAL:
+        raise UsageError(
+            f"{where}: this is read as {'an' if scheme is Scheme.SSH else 'a'} {scheme.value}, and remote locations "
+            f"are not supported yet; write ./{where} for a local file of that name"
+        )
+    match = _FILE_URL.match(where)
+    if match:
+        from urllib.parse import unquote_to_bytes  # lazily: 4 ms, for the few who write file:// URLs
+
+        return unquote_to_bytes(match[1])
+    return os.fsencode(where)
+
+
+def in_registry(where: object) -> bool:
+    """Whether a location is a locator that names a chunk store, or an index, in a registry."""
+    return isinstance(where, str) and where.startswith(("oci+https://", "oci+http://"))
+
+
+def name_of(where: PathType) -> bytes:
+    """What a location ends in tells what it is; for local paths and registries alike."""
+    return os.fsencode(where) if in_registry(where) else local_path(where)
+
+
+def default_store(index: PathType | None, settings: Settings) -> PathType:
+    """Where chunks are when nobody says: $CASYNC_STORE, else default.castr beside the index (or here)."""
+    configured = settings.environ.get("CASYNC_STORE")
+    if configured:
+        return configured
+    if index is None:
+        return "default.castr"
+    if not isinstance(index, str):
+        return os.path.join(os.path.dirname(os.fsencode(index)), b"default.castr")
+    if in_registry(index):
+        return index.rpartition("/")[0]  # chunks and indexes share a repository
+    directory, slash, _ = index.rpartition("/")
+    return f"{directory}{slash}default.castr"
+
+
+# ---- stores
+
+
+def open_local_store(where: PathType, settings: Settings) -> LocalStore:
+    """A store in a local directory.
+
+    :raises UsageError: the location is not one of a local directory
+    """
+    return LocalStore(local_path(where), compression=settings.compression, suffix=settings.suffix)
+
+
+@overload
+def open_store(where: PathType, settings: Settings) -> AnyStore: ...
+@overload
+def open_store(where: S, settings: Settings) -> S: ...
+def open_store(where: PathType | ChunkSource, settings: Settings) -> ChunkSource:
+    """A store to read and write, wherever it is. One that is open already is given back.
+
+    :raises UsageError: the location is malformed, or of a kind that this version cannot open
+    """
+    if not isinstance(where, (str, bytes, os.PathLike)):
+        return where
+    if not isinstance(where, str) or not in_registry(where):
+        return open_local_store(where, settings)
+    from casync_compat.oci.registry import chunkstore  # lazily, as is all that knows registries
+
+    username, password = _registry_login(settings.environ)
+    return chunkstore.open_chunk_store(
+        where,
+        _registry_client(settings),
+        username=username,
+        password=password,
+        compression=settings.compression,
+        suffix=os.fsdecode(settings.suffix),
+    )
+
+
+def open_source(
+    where: PathType | ChunkSource, extra: Iterable[PathType | ChunkSource], settings: Settings
+) -> ChunkSource:
+    """A store and further ones, to read from: the first that has a chunk gives it."""
+    first: ChunkSource = open_store(where, settings)
+    others: list[ChunkSource] = [open_store(other, settings) for other in extra]
+    return Layered(first, *others) if others else first
+
+
+# ---- indexes
+
+
+def open_index(where: PathType | Index, settings: Settings) -> Index:
+    """The index at a location. One that was read already is given back.
+
+    :raises CasyncError: it cannot be read, or is no index
+    """
+    return where if isinstance(where, Index) else load_index(input_path(where, settings))
+
+
+def input_path(where: PathType, settings: Settings) -> bytes:
+    """The path of a file to read. An index in a registry is fetched into a temporary file, which goes at exit.
+
+    :raises CasyncError: it cannot be fetched
+    """
+    if not isinstance(where, str) or not in_registry(where):
+        return local_path(where)
+    fetched = settings.shared.fetched
+    if where not in fetched:
+        from casync_compat.oci.registry import chunkstore
+
+        username, password = _registry_login(settings.environ)
+        repository, name = chunkstore.open_index(
+            where, _registry_client(settings), username=username, password=password
+        )
+        path = os.path.join(settings.shared.directory(), name)
+        with open(path, "wb") as file:
+            file.write(chunkstore.fetch_index(repository, name))
+        fetched[where] = os.fsencode(path)
+    return fetched[where]
+
+
+@contextmanager
+def index_output(where: PathType | None, settings: Settings) -> Iterator[bytes | None]:
+    """The path to write an index to. One for a registry is sent there when the block has ended without an error.
+
+    :param where: None for standard output, which has no path
+    :raises UsageError: the location is malformed
+    """
+    if not isinstance(where, str) or not in_registry(where):
+        yield None if where is None else local_path(where)
+        return
+    from casync_compat.oci.registry import chunkstore
+
+    username, password = _registry_login(settings.environ)
+    repository, name = chunkstore.open_index(
+        where, _registry_client(settings), username=username, password=password
+    )
+    path = os.path.join(settings.shared.directory(), f"new-{name}")
+    yield os.fsencode(path)
+    with open(path, "rb") as file:
+        chunkstore.publish_index(repository, name, file.read())
+
+
+# ---- registries, as desync uses them
+
+
+def _registry_client(settings: Settings) -> RegistryClient:
+    shared = settings.shared
+    if shared.client is None:
+        from casync_compat.oci.registry.client import RegistryClient
+
+        shared.client = RegistryClient(
+            environ=settings.environ, warn=lambda text: settings.warn(f"the registry says: {text}")
+        )
+    return shared.client
+
+
+def _registry_login(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """desync's variables; without them the files of docker and podman are looked at."""
+    username, password = environ.get("DESYNC_OCI_USERNAME"), environ.get("DESYNC_OCI_PASSWORD")
+    if password and not username:
+        raise UsageError("DESYNC_OCI_PASSWORD is set, but DESYNC_OCI_USERNAME is not")
+    return (username, password or "") if username else (None, None)
