@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # zstandard, lzma and zlib are imported inside functions: a run that touches no chunk does not pay for them.
 
-__all__ = ["Compression", "CompressionError", "compress", "decompress"]
+__all__ = ["Compression", "CompressionError", "compress", "decompress", "file_limit"]
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _XZ_MAGIC = b"\xfd7zXZ\x00"
@@ -106,6 +106,16 @@ def compress(kind: Compression, data: ReadableBuffer) -> bytes:
         member = zlib.compressobj(-1, zlib.DEFLATED, 16 + zlib.MAX_WBITS, 8)
         return member.compress(data) + member.flush()
     raise UsageError("compression 'none' stores chunks as they are; there is nothing to compress")
+
+
+def file_limit(limit: int) -> int:
+    """The most bytes that the compressed file of a chunk may have; larger ones are not even read.
+
+    None of the formats makes anything larger by more than this.
+
+    :param limit: the most bytes that the chunk may have
+    """
+    return limit + limit // 8 + (64 << 10)
 
 
 def decompress(data: ReadableBuffer, limit: int) -> bytes:

@@ -17,7 +17,7 @@ from casync_compat.ids import ChunkId, Digest
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["BatchSource", "ChunkSink", "ChunkSource", "Prunable", "Put", "checked"]
+__all__ = ["BatchSource", "ChunkSink", "ChunkSource", "Keeping", "Prunable", "Put", "Store", "checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,18 @@ class ChunkSink(Protocol):
         """
 
 
+@runtime_checkable
+class Keeping(ChunkSource, ChunkSink, Protocol):
+    """A store that can tell what it has, so that a cache may rely on it."""
+
+    def keep(self, id: ChunkId, durable_before: int = 0) -> bool:
+        """Whether the store has the chunk; if so, after `sync` it is as durable as one that was just put.
+
+        :param durable_before: nanoseconds since 1970; what was there before that moment is durable already
+        :raises FileError: the store could not be read
+        """
+
+
 class Prunable(Protocol):
     """Chunks can be listed and removed."""
 
@@ -102,6 +114,31 @@ class Prunable(Protocol):
 
         :raises FileError: the store could not be changed
         """
+
+    def directories(self) -> int:
+        """How many directories the chunks lie in; 0 where there is no such thing.
+
+        :raises FileError: the store could not be read
+        """
+
+    def clean(self, before: int) -> int:
+        """Remove temporary files of writers that were killed, if they were modified before a moment.
+
+        :param before: nanoseconds since 1970
+        :returns: how many were removed
+        :raises FileError: the store could not be read
+        """
+
+
+class Store(Keeping, Prunable, Protocol):
+    """All that a store can be: what the verbs take, and what a place of chunks is opened as."""
+
+    @property
+    def own_paths(self) -> tuple[bytes, ...]:
+        """Directories of this machine that the chunks lie in, so that a scan can leave them out."""
+
+    def close(self) -> None:
+        """Let go of what is held open. The store stays usable."""
 
 
 def checked(id: ChunkId, digest: Digest, raw: bytes, where: str) -> bytes:

@@ -6,20 +6,18 @@ files that a crashed run left behind go too, once they are a day old and surely 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index
 from casync_compat.store.base import Prunable
-from casync_compat.store.local import LocalStore
 
 __all__ = ["GcResult", "collect_garbage"]
 
-_STALE = 24 * 3600
+_STALE = 24 * 3600 * 1_000_000_000
+"""Nanoseconds after which a temporary file is surely nobody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +44,6 @@ class GcResult:
         return self.chunks - self.removed
 
 
-def _directory(store: LocalStore, id_: ChunkId) -> bytes:
-    return os.path.join(store.path, id_.hex()[:4].encode("ascii"))
-
-
 def collect_garbage(
     store: Prunable,
     indexes: Iterable[Index],
@@ -67,7 +61,8 @@ def collect_garbage(
     for index in indexes:
         references += len(index)
         needed.update(index.ids())
-    chunks = removed = directories = freed = 0
+    chunks = removed = freed = 0
+    directories = 0 if dry_run else store.directories()
     for id_ in store.ids():
         chunks += 1
         if id_ in needed:
@@ -77,16 +72,7 @@ def collect_garbage(
             on_chunk(id_)
         if not dry_run:
             freed += store.remove(id_)
-            if isinstance(store, LocalStore):
-                directories += not os.path.isdir(_directory(store, id_))
-    if not dry_run and isinstance(store, LocalStore):
-        _remove_stale(store)
+    if not dry_run:
+        store.clean(time.time_ns() - _STALE)
+        directories -= store.directories()
     return GcResult(references, len(needed), chunks, removed, directories, freed)
-
-
-def _remove_stale(store: LocalStore) -> None:
-    limit = time.time() - _STALE
-    for path in store.stale_temps():
-        with suppress(OSError):  # somebody else may have been quicker
-            if os.lstat(path).st_mtime < limit:
-                os.unlink(path)

@@ -7,6 +7,7 @@ import errno
 import gc
 import importlib.util
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -425,7 +426,8 @@ class TestForeignFiles:
             (sub / name).write_bytes(b"x")
         (sub / f"{id}.ffffffffffffffff.tmp").symlink_to("/etc/passwd")
         (sub.parent / ".tmp-cacnk1").write_bytes(b"x")
-        assert list(store.stale_temps()) == sorted(os.fsencode(sub / name) for name in stale)
+        found = list(store.files.leftovers(re.compile(rb"[0-9a-f]{4}")))
+        assert found == sorted(os.fsencode(sub / name) for name in stale)
 
 
 class TestDirectories:
@@ -437,7 +439,7 @@ class TestDirectories:
         with pytest.raises(ChunkMissing):
             store.get(D.of(b"x"), D, LIMIT)
         assert list(store.ids()) == []
-        assert list(store.stale_temps()) == []
+        assert list(store.files.leftovers(re.compile(rb"[0-9a-f]{4}"))) == []
         assert store.remove(D.of(b"x")) == 0
         store.sync()
         assert not os.path.exists(store.path)
@@ -461,7 +463,7 @@ class TestDirectories:
             lambda: store.put(id, b"x"),
             lambda: store.remove(id),
             lambda: list(store.ids()),
-            lambda: list(store.stale_temps()),
+            lambda: list(store.files.leftovers(re.compile(rb"[0-9a-f]{4}"))),
         ):
             with pytest.raises(FileError, match="cannot use as a chunk store: it is not a directory"):
                 use()
@@ -582,9 +584,9 @@ class TestSystemErrors:
     def test_failed_sync_stays_failed(self, store: LocalStore) -> None:
         """The kernel reports lost writes once. A store that lost some never says again that all is well."""
         store.put(D.of(b"x"), b"x")
-        assert store._root_fd is not None
+        assert store.files._root_fd is not None
         unusable = os.open("/", os.O_PATH)
-        os.dup2(unusable, store._root_fd)  # syncfs(2) on this one fails with EBADF
+        os.dup2(unusable, store.files._root_fd)  # syncfs(2) on this one fails with EBADF
         os.close(unusable)
         for _ in range(2):
             with pytest.raises(FileError, match="cannot make the stored chunks durable"):

@@ -1,0 +1,227 @@
+"""The chunk store over any place of files: names, forms, limits, and the check of every chunk, in one place for all.
+
+A chunk is the file ``<first 4 hex digits of its id>/<64 hex digits>.cacnk``, compressed, or the same name without
+suffix, uncompressed. Both forms may lie side by side, written by different programs. Names and lookup order are those
+of casync 2 (casync `src/castore.c`); stricter, on purpose, in these places:
+
+* an empty file counts as missing: it is what a loss of power leaves behind; the next `put` replaces it;
+* the size of a file is checked before it is read.
+
+Not here: how files are read and written (`store.files`, and each kind of place), verifying or repairing a whole store,
+and deciding what may be removed (``gc``). A damaged chunk is reported, never replaced: `put` looks at names, not at
+content.
+
+    >>> store = ChunkStore(MemoryFiles())
+    >>> store.put(id, raw)
+    Put(new=True, stored=1482)
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
+from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError, show_path
+from casync_compat.ids import ChunkId, Digest
+from casync_compat.store.base import Put, checked
+from casync_compat.store.files import FileDamaged, Files, FileStatus
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["ChunkStore"]
+
+_HEX = re.compile(rb"[0-9a-f]{64}")
+_DIRECTORIES = re.compile(rb"[0-9a-f]{4}")
+_NO_DIRECTORIES = re.compile(b"")
+
+
+class ChunkStore:
+    """A ChunkSource, ChunkSink and Prunable over `Files`.
+
+    :ivar files: the place
+    :ivar name: the same for messages
+    :ivar compression: how new chunks are written; whatever is there is read
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        *,
+        compression: Compression = Compression.ZSTD,
+        suffix: bytes = b".cacnk",
+        name: str | None = None,
+        flat: bool = False,
+    ) -> None:
+        """
+        :param suffix: what compressed chunk files end in; casync has `CASYNC_COMPRESSED_CHUNK_SUFFIX` for it
+        :param name: None for that of `files`
+        :param flat: whether names have no directory in front
+        :raises UsageError: `suffix` cannot be used
+        """
+        if not suffix or b"/" in suffix or b"\0" in suffix or suffix.endswith(b".tmp"):
+            raise UsageError(f"{show_path(suffix) or 'nothing'} cannot be the suffix of compressed chunks")
+        self.files = files
+        self.name = name if name is not None else files.name
+        self.compression = compression
+        self._suffix = suffix
+        self._flat = flat
+        self._under = _NO_DIRECTORIES if flat else _DIRECTORIES
+        self._mostly_packed = compression is not Compression.NONE
+        self._lock = threading.Lock()
+        self._found_unsynced = False
+
+    @property
+    def own_paths(self) -> tuple[bytes, ...]:
+        """Directories of this machine that the chunks lie in, so that a scan can leave them out."""
+        return self.files.own_paths
+
+    def close(self) -> None:
+        """Let go of what is held open. The store stays usable."""
+        self.files.close()
+
+    # ---- reading
+
+    def get(self, id: ChunkId, digest: Digest, limit: int) -> bytes:
+        damage: ChunkCorrupt | None = None
+        plain, packed = self._names(id)
+        # Near, as casync: the plain form costs no decompression. Far, what is likely: each look is a request.
+        for name in (plain, packed) if self.files.near else self._likely(plain, packed):
+            try:
+                raw = self._read(name, name is packed, limit)
+                if raw:
+                    return checked(id, digest, raw, self.name)
+            except (CompressionError, FileDamaged) as e:
+                damage = damage or ChunkCorrupt(
+                    id, self.name, e.why if isinstance(e, FileDamaged) else str(e)
+                )
+            except ChunkCorrupt as e:
+                damage = damage or e
+        if damage is not None:
+            try:
+                raise damage
+            finally:
+                del damage  # or the error and this frame, buffers and all, keep each other alive
+        raise ChunkMissing(id, self.name)
+
+    def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
+        found = [self._unchecked(id, limit) for id, limit in wanted]
+        ids = iter(digest.of_many([raw for raw in found if raw is not None]))
+        # Anything strange is left to `get`, which looks at every form of the chunk before it complains.
+        return [
+            raw if raw is not None and next(ids) == id else self.get(id, digest, limit)
+            for raw, (id, limit) in zip(found, wanted, strict=True)
+        ]
+
+    def _unchecked(self, id: ChunkId, limit: int) -> bytes | None:
+        """The content of a chunk in the form that it is likely to have; None when it is not one of a good form."""
+        plain, packed = self._names(id)
+        try:
+            for name in self._likely(plain, packed):
+                raw = self._read(name, name is packed, limit)
+                if raw:
+                    self._mostly_packed = name is packed
+                    return raw
+        except (CompressionError, FileDamaged):
+            pass
+        return None
+
+    def _read(self, name: bytes, packed: bool, limit: int) -> bytes | None:
+        """What a file of a chunk holds, unchecked; empty or None when it counts as missing."""
+        stored = self.files.read(name, file_limit(limit) if packed else limit)
+        return decompress(stored, limit) if stored and packed else stored
+
+    def has(self, id: ChunkId) -> bool:
+        return self._look(id) is not None
+
+    def keep(self, id: ChunkId, durable_before: int = 0) -> bool:
+        """`has`; and if so, after `sync` the chunk is as durable as one that was just put.
+
+        :param durable_before: nanoseconds since 1970; what was there before that moment is durable already
+        """
+        status = self._look(id)
+        if status is None:
+            return False
+        if status.arrived is None or status.arrived >= durable_before:
+            self._found_unsynced = True  # as in `put`: whoever wrote it may not have synced
+        return True
+
+    def _look(self, id: ChunkId) -> FileStatus | None:
+        """About a file of a chunk, None if there is none."""
+        for name in self._likely(*self._names(id)):
+            status = self._stat(name)
+            if status is not None:
+                return status
+        return None
+
+    def _stat(self, name: bytes) -> FileStatus | None:
+        try:
+            status = self.files.stat(name)
+        except FileDamaged:
+            return None
+        return status if status is not None and status.size > 0 else None
+
+    def _names(self, id: ChunkId) -> tuple[bytes, bytes]:
+        """The names of the plain form and of the compressed one."""
+        plain = id.hex().encode("ascii")
+        if not self._flat:
+            plain = plain[:4] + b"/" + plain
+        return plain, plain + self._suffix
+
+    def _likely(self, plain: bytes, packed: bytes) -> tuple[bytes, bytes]:
+        """Both names, the one that is likely to be there first."""
+        return (packed, plain) if self._mostly_packed else (plain, packed)
+
+    # ---- writing
+
+    def put(self, id: ChunkId, data: ReadableBuffer) -> Put:
+        if memoryview(data).nbytes == 0:
+            raise UsageError("a chunk has at least one byte")
+        plain, packed = self._names(id)
+        raw = self.compression is Compression.NONE
+        name = plain if raw else packed
+        # Far away, one question a chunk has to do: it is about the form that we write, and that others of us wrote.
+        if (self._look(id) if self.files.near else self._stat(name)) is not None:
+            self._found_unsynced = (
+                True  # whoever wrote it may not have synced: a run that was killed, or one going on
+            )
+            return Put(False, 0)
+        content = memoryview(data).cast("B") if raw else memoryview(compress(self.compression, data))
+        self.files.write(name, content)
+        return Put(True, content.nbytes)
+
+    def sync(self) -> None:
+        with self._lock:  # to the end: a second caller must not return before the first one's writes are down
+            others, self._found_unsynced = self._found_unsynced, False
+            self.files.sync(others=others)
+
+    # ---- listing and removing
+
+    def ids(self) -> Iterator[ChunkId]:
+        last = None
+        for file in self.files.list(under=self._under, details=False):
+            directory, _, name = file.name.rpartition(b"/")
+            name = name.removesuffix(self._suffix)
+            if name != last and name.startswith(directory) and _HEX.fullmatch(name):
+                last = (
+                    name  # the two forms of a chunk follow one another, perhaps with strangers between them
+                )
+                yield ChunkId.from_hex(name.decode("ascii"))
+
+    def remove(self, id: ChunkId) -> int:
+        return sum(map(self.files.remove, self._names(id)))
+
+    def directories(self) -> int:
+        """How many directories the chunks lie in; 0 where there is no such thing."""
+        return self.files.directories(self._under)
+
+    def clean(self, before: int) -> int:
+        """Remove temporary files of writers that were killed, if they were modified before `before`.
+
+        :param before: nanoseconds since 1970
+        :returns: how many were removed
+        """
+        return self.files.clean(self._under, before)

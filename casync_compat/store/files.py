@@ -1,0 +1,187 @@
+"""What a place of named files is - a directory, a bucket, a web server - as one small protocol.
+
+Chunk stores and indexes are kept in such places; what their names and contents mean is not known here (`store.chunks`
+knows chunks). A transport is written once, as a class of this protocol, and can then hold both. Names are relative,
+with `/` between their parts; no part is empty, `.` or `..`. No IO.
+
+    >>> files.write(b"head", b"1", if_version=files.stat(b"head").version)
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+from casync_compat.errors import CasyncError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["Can", "FileChanged", "FileDamaged", "FileStatus", "Files", "Listed", "Version", "check_name"]
+
+Version: TypeAlias = str | tuple[int, ...]
+"""What changes whenever a file is replaced. To be compared for equality, and with versions of the same name only."""
+
+
+class Can(enum.Flag):
+    """What a place of files can do beyond reading whole files."""
+
+    NOTHING = 0
+    RANGE = enum.auto()
+    """`read_range` transfers not much more than what it was asked for."""
+    LIST = enum.auto()
+    """`list`."""
+    WRITE = enum.auto()
+    """`write` and `remove`."""
+    SWAP = enum.auto()
+    """`write` keeps its conditions, whoever else writes at the same time."""
+    DATES = enum.auto()
+    """`stat` and `list` say when a file was modified."""
+
+
+class FileStatus(NamedTuple):
+    """What is known of a file.
+
+    :ivar size: in bytes
+    :ivar modified: when its content was written, in nanoseconds since 1970; None when the place does not say
+    :ivar version: None when the place has none
+    :ivar arrived: when it came to lie here under this name, as `modified`; later than that for what was copied with its
+        date
+    """
+
+    size: int
+    modified: int | None = None
+    version: Version | None = None
+    arrived: int | None = None
+
+
+class Listed(NamedTuple):
+    """A file in a listing.
+
+    :ivar size: in bytes; None if it was not asked for, or would cost a request for each file
+    :ivar modified: as in `FileStatus`; None as for `size`
+    """
+
+    name: bytes
+    size: int | None = None
+    modified: int | None = None
+
+
+class FileDamaged(CasyncError):
+    """A file is there, but not as it may be: larger than allowed, or not what its place says it is.
+
+    :ivar where: the place, as a user would name it
+    :ivar why: what is wrong
+    """
+
+    def __init__(self, name: bytes, where: str, why: str) -> None:
+        super().__init__(name, where, why)
+        self.name = name
+        self.where = where
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.name.decode(errors='replace')} in {self.where} is damaged: {self.why}"
+
+
+class FileChanged(CasyncError):
+    """The condition of a `write` did not hold: somebody else wrote the file first."""
+
+    def __init__(self, name: bytes, where: str) -> None:
+        super().__init__(name, where)
+        self.name = name
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"{self.name.decode(errors='replace')} in {self.where} was changed by somebody else meanwhile"
+
+
+class Files(Protocol):
+    """A place of files. All methods may be called from several threads at once.
+
+    Errors not named here are `FileError` where a system call failed and `RemoteError` where a server did.
+
+    :cvar can: what it can do; methods for the rest raise `UsageError`
+    :cvar near: whether asking costs next to nothing, so that nobody need think before he asks
+    """
+
+    can: Can = Can.NOTHING
+    near: bool = False
+
+    @property
+    def name(self) -> str:
+        """The place as a user would name it, for messages."""
+
+    @property
+    def own_paths(self) -> tuple[bytes, ...]:
+        """Directories of this machine that the files lie in, so that a scan can leave them out."""
+        return ()
+
+    def read(self, name: bytes, limit: int) -> bytes | None:
+        """The content of a file; None if there is none.
+
+        :raises FileDamaged: it has more than `limit` bytes
+        """
+
+    def read_range(self, name: bytes, offset: int, size: int) -> bytes | None:
+        """A part of a file, less at its end; None if there is no such file."""
+
+    def stat(self, name: bytes) -> FileStatus | None:
+        """What is known of a file; None if there is none."""
+
+    def write(
+        self, name: bytes, data: ReadableBuffer, *, if_absent: bool = False, if_version: Version | None = None
+    ) -> Version | None:
+        """Write a whole file, or replace one: it appears whole or not at all, and is durable after `sync`.
+
+        :param if_absent: only if there is none
+        :param if_version: only if there is one, of this version
+        :returns: the version of what was written, None when the place has none
+        :raises FileChanged: the condition does not hold
+        """
+
+    def list(
+        self, prefix: bytes = b"", *, under: re.Pattern[bytes] | None = None, details: bool = True
+    ) -> Iterator[Listed]:
+        """The files whose names begin with `prefix`, in ascending order.
+
+        :param under: only those in directories whose whole name matches; no other needs to be looked into
+        :param details: whether size and date are wanted
+        """
+
+    def remove(self, name: bytes) -> int:
+        """Remove a file and return its size; 0 when there was none. Directories that become empty may go, too."""
+
+    def sync(self, *, others: bool = False) -> None:
+        """Return when all that was written before this call would survive a loss of power.
+
+        :param others: also what others wrote
+        """
+
+    def directories(self, under: re.Pattern[bytes]) -> int:
+        """How many directories with a matching name there are; 0 where there is no such thing."""
+        return 0
+
+    def clean(self, under: re.Pattern[bytes], before: int) -> int:
+        """Remove temporary files of writers that were killed, if they were modified before a moment.
+
+        :param under: the directories to look into
+        :param before: nanoseconds since 1970
+        :returns: how many were removed
+        """
+        return 0
+
+    def close(self) -> None:
+        """Let go of what is held open. The place stays usable."""
+
+
+def check_name(name: bytes) -> bytes:
+    """`name`, if it is one that `Files` takes.
+
+    :raises ValueError: it is not
+    """
+    if any(part in (b"", b".", b"..") for part in name.split(b"/")) or b"\0" in name:
+        raise ValueError(f"{name!r} is no name of a file in a store")
+    return name
