@@ -10,8 +10,9 @@ from casync_compat.cli._location import input_path
 from casync_compat.errors import UsageError
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.kinds import Kind
-from casync_compat.streams.assemble import ChunkFetcher, ChunkStream
+from casync_compat.streams.filetree import ArchiveFiles
 from casync_compat.streams.trees import load_index
+from casync_compat.verbs.cat import cat, cat_blob
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,10 +29,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("say which file: pycasync cat INPUT PATH")
     out = StandardOutput()
     with archive_errors(source), open_tree(options, source) as tree:
-        archive = tree.archive()
-        with archive.open(os.fsencode(inside)) as file:
-            while piece := file.read(1 << 18):
-                out.write(piece)
+        for piece in cat(ArchiveFiles(tree.archive(), tree.path), os.fsencode(inside)):
+            out.write(piece)
     return 0
 
 
@@ -39,6 +38,5 @@ def _cat_blob(options: argparse.Namespace, source: str) -> None:
     path = None if source == "-" else input_path(source)
     index = load_index(path)
     out = StandardOutput()
-    with ChunkStream(ChunkFetcher(index, source_for(options, source), path), jobs=options.jobs) as stream:
-        while data := stream.read():
-            out.write(data)
+    for piece in cat_blob(index, source_for(options, source), path, jobs=options.jobs):
+        out.write(piece)

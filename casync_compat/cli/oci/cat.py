@@ -16,7 +16,8 @@ from casync_compat.cli.oci._options import (
 )
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.fs.standard import StandardOutput
-from casync_compat.oci.browse import read_file
+from casync_compat.oci.image.files import ImageFiles
+from casync_compat.verbs.cat import cat
 
 SUMMARY = "write a file of an image to standard output, fetching only what it lies in"
 EXAMPLES = (
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     (reference,) = references(options.image)
     with opened(options) as places, image_tree(options, places, reference) as image:
         out = StandardOutput()
-        for data in read_file(image, os.fsencode(options.path)):
+        for data in cat(ImageFiles(image), os.fsencode(options.path)):
             out.write(data)
         if options.verbose:
             tell_traffic(places)

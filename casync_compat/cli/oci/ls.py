@@ -18,7 +18,8 @@ from casync_compat.cli.oci._options import (
 )
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.errors import UsageError
-from casync_compat.oci.browse import json_line, list_path, long_line, name_line
+from casync_compat.oci.image.files import ImageFiles
+from casync_compat.verbs.ls import json_line, long_line, ls, name_line
 
 SUMMARY = "list the files in an image, all layers merged, without fetching them"
 EXAMPLES = (
@@ -46,10 +47,13 @@ def run(options: argparse.Namespace) -> int:
     if options.json and options.long:
         raise UsageError("--json and --long contradict each other")
     (reference,) = references(options.image)
-    line = json_line if options.json else long_line if options.long else name_line
     with opened(options) as places, image_tree(options, places, reference) as image:
-        entries = list_path(image, os.fsencode(options.path), recursive=options.recursive)
-        write_lines(line(entry) for entry in entries)
+        tree = ImageFiles(image)
+        entries = ls(tree, os.fsencode(options.path), recursive=options.recursive)
+        if options.json:
+            write_lines(json_line(tree, entry) for entry in entries)
+        else:
+            write_lines(map(long_line if options.long else name_line, entries))
         if options.verbose:
             tell_traffic(places)
     return 0

@@ -26,9 +26,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from casync_compat.errors import show_path
-from casync_compat.oci.rootfs.mergedtree import MAX_LINKS, Inode, MergedTree
+from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member, clean_path
+from casync_compat.paths import MAX_LINKS
 
 __all__ = ["MergeLimits", "Merger"]
 

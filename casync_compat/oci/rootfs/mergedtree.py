@@ -10,14 +10,13 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from casync_compat import paths
 from casync_compat.errors import show_path
 from casync_compat.oci.spec.errors import ImageError
 
-__all__ = ["IMPLIED_MODE", "MAX_LINKS", "Inode", "MergedTree"]
+__all__ = ["IMPLIED_MODE", "Inode", "MergedTree"]
 
 _DIR, _LNK = stat.S_IFDIR, stat.S_IFLNK
-MAX_LINKS = 40
-"""Symlinks followed on one path (Linux MAXSYMLINKS)."""
 IMPLIED_MODE = 0o755
 """Permissions of directories that no layer has."""
 
@@ -111,41 +110,21 @@ class MergedTree:
         :param follow: whether a symlink as the last component is followed too
         :raises ImageError: there is nothing of this name
         """
-        found = _resolve(self.root, path, follow_last=follow)
-        if isinstance(found, str):
-            raise ImageError(self.where, f"{show_path(path)}: {found}")
-        return found
+        try:
+            return self.follow(path, last=follow)[1]
+        except OSError as error:
+            raise ImageError(self.where, f"{show_path(path)}: {error.strerror}") from None
 
+    def follow(self, path: bytes, *, last: bool = True) -> tuple[bytes, Inode]:
+        """Like `find`, with the path under which the inode is found without symlinks on the way.
 
-def _resolve(root: Inode, path: bytes, *, follow_last: bool) -> Inode | str:
-    """The inode, or why there is none."""
-    stack = [root]
-    pending = path.split(b"/")[::-1]
-    must_be_dir = path.endswith(b"/")
-    links = 0
-    while pending:
-        name = pending.pop()
-        if name in (b"", b"."):
-            continue
-        here = stack[-1]
-        if here.kind != _DIR:
-            return "not a directory"
-        if name == b"..":
-            if len(stack) > 1:
-                stack.pop()
-            continue
-        child = here.children.get(name)
-        if child is None:
-            return "no such file or directory in the image"
-        if child.kind == _LNK and (follow_last or must_be_dir or any(pending)):
-            links += 1
-            if links > MAX_LINKS:
-                return "too many levels of symbolic links"
-            if child.target.startswith(b"/"):
-                del stack[1:]
-            pending += child.target.split(b"/")[::-1]
-            continue
-        stack.append(child)
-    if must_be_dir and stack[-1].kind != _DIR:
-        return "not a directory"
-    return stack[-1]
+        :raises OSError: see `casync_compat.paths.follow`
+        """
+        return paths.follow(
+            self.root,
+            path,
+            child=lambda here, name, _there: here.children.get(name),
+            link=lambda here: here.target if here.kind == _LNK else None,
+            is_dir=lambda here: here.is_dir,
+            last=last,
+        )
