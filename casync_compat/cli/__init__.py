@@ -11,6 +11,10 @@ import os
 import signal
 import sys
 from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from casync_compat.cli._verbs import Command
 
 __all__ = ["main"]
 
@@ -159,47 +163,44 @@ def _run(words: list[str], settings: _Settings) -> int:
     if words[:1] == ["--version"]:  # whatever else is said, and without reading the table of options
         print("pycasync", _version())
         return 0
-    from importlib import import_module
-
-    from casync_compat.cli import _args
-    from casync_compat.errors import UsageError
+    from casync_compat.cli import _verbs
+    from casync_compat.cli._options import environment_flag
 
     if words and words[0] == "help" and len(words) > 1:
         words = [words[1], "--help", *words[2:]]
-    name, rest, chosen = _args.split_verb(words)
-    if "--version" in chosen:
+    command = _verbs.find_command(words)
+    if "--version" in command.options:
         print("pycasync", _version())
         return 0
-    if name == "oci":  # a group of verbs, which have options of their own
-        from casync_compat.cli import oci
-
-        at = words.index(name)
-        return oci.run([*words[:at], *words[at + 1 :]], settings)
-    if name is None or name == "help":
-        if name == "help" or any(word in ("-h", "--help") for word in chosen):
-            sys.stdout.write(_args.general_help())
-            return 0
-        if _special_help(chosen):
-            return 0
-        raise UsageError("no verb given; see `pycasync --help`")
-    verb = _args.find_verb(name)
-    parser = _args.parser_for(verb, chosen)
+    if command.verb is None or (command.verb == "help" and not command.group):
+        return _without_verb(command)
+    parser = _verbs.parser_of(command.group, command.verb, command.options)
+    if not command.group and _special_help(command.options):
+        return 0
+    arguments = ["--", *command.arguments] if command.arguments else []
     try:
-        if _special_help(chosen):
-            return 0
-        options = parser.parse_args([*chosen, "--", *rest] if rest else chosen)
+        options = parser.parse_args([*command.options, *arguments])
     except SystemExit as done:  # argparse leaves this way after --help
         return int(done.code or 0)
     settings.log_level = options.log_level or settings.log_level
-    if options.verbose is False and _args.environment_flag("CASYNC_VERBOSE"):
-        options.verbose = True
-    module = import_module(f"casync_compat.cli.{_MODULES.get(name, name)}")
-    status: int = module.run(options)
+    if not command.group and not options.verbose:
+        options.verbose = environment_flag("CASYNC_VERBOSE")
+    status: int = _verbs.verb_module(command.group, command.verb).run(options)
     return status
 
 
-_MODULES = {"list": "listing", "convert-index": "convert_index"}
-"""Verbs whose module has another name."""
+def _without_verb(command: Command) -> int:
+    """Give the help that was asked for, or say that a verb is missing."""
+    from casync_compat.cli._verbs import group_help
+    from casync_compat.errors import UsageError
+
+    if command.verb == "help" or any(word in ("-h", "--help") for word in command.options):
+        sys.stdout.write(group_help(command.group))
+        return 0
+    if not command.group and _special_help(command.options):
+        return 0
+    name = f"pycasync {command.group}".rstrip()
+    raise UsageError(f"no verb given; see `{name} --help`")
 
 
 def _special_help(words: list[str]) -> bool:

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
-from casync_compat.cli._args import parse_boolean
 from casync_compat.cli._location import default_store, in_registry, input_path, open_source
+from casync_compat.cli._options import parse_boolean
 from casync_compat.errors import FileError, UsageError, naming
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.standard import StandardOutput
@@ -24,7 +24,6 @@ from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
 
 __all__ = [
     "archive_errors",
-    "arguments",
     "feature_flags",
     "id_shift",
     "is_stream",
@@ -43,14 +42,6 @@ _REGISTRY_JOBS = 10
 """Threads that mostly wait for a registry; as many as desync uses."""
 
 _INVALID_IDS = (0xFFFF, 0xFFFFFFFF)
-
-
-def arguments(options: argparse.Namespace) -> list[str | None]:
-    """The positional arguments; None for those that were not given."""
-    out: list[str | None] = []
-    while hasattr(options, f"argument{len(out)}"):
-        out.append(getattr(options, f"argument{len(out)}"))
-    return out
 
 
 def is_stream(argument: str | None) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._common import archive_errors, arguments, open_tree, source_for
+from casync_compat.cli._common import archive_errors, open_tree, source_for
 from casync_compat.cli._location import input_path
+from casync_compat.cli._options import READING, add_options, add_positional
+from casync_compat.cli._parser import Parser
 from casync_compat.errors import UsageError
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.kinds import Kind
@@ -14,10 +16,20 @@ from casync_compat.streams.filetree import ArchiveFiles
 from casync_compat.streams.trees import load_index
 from casync_compat.verbs.cat import cat, cat_blob
 
+EXAMPLES = (("pycasync cat etc.caidx passwd", "fetches only the chunks it needs"),)
+
+
+def add_arguments(parser: Parser) -> None:
+    """What it takes."""
+    parser.explain("INPUT [PATH INSIDE]")
+    add_positional(parser, "input", "archive or index")
+    add_positional(parser, "inside", "path inside; not for a blob index", "?")
+    add_options(parser, *READING)
+
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    source, inside = arguments(options)
+    source, inside = options.input, options.inside
     assert source is not None
     kind = Kind.parse(options.what) if options.what else Kind.of_suffix(os.fsencode(source))
     if kind is Kind.BLOB_INDEX:

@@ -6,8 +6,10 @@ import argparse
 import os
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.cli._common import archive_errors, arguments, source_for
+from casync_compat.cli._common import archive_errors, source_for
 from casync_compat.cli._location import default_store, index_output, input_path, open_chunk_store
+from casync_compat.cli._options import READING, add_options, add_positional
+from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
@@ -15,10 +17,25 @@ from casync_compat.ids import Digest
 from casync_compat.kinds import Kind
 from casync_compat.verbs.convert_index import convert_index
 
+EXAMPLES = (
+    ("pycasync convert-index disk.caibx for-casync.caibx", "as `make` would have made it by default"),
+    ("pycasync convert-index --extra-store=fast.castr --store=new.castr a.caidx b.caidx", "two stores"),
+)
+
+
+def add_arguments(parser: Parser) -> None:
+    """What it takes."""
+    parser.explain(
+        "INDEX OUTPUT", "Chunks are read from --store and --extra-store, and the new ones go to --store."
+    )
+    add_positional(parser, "index", "a .caidx or .caibx file")
+    add_positional(parser, "output", "the index to make")
+    add_options(parser, *READING, "--chunk-size", "--digest", "--compression")
+
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    source, output = arguments(options)
+    source, output = options.index, options.output
     assert source is not None
     assert output is not None
     kind = Kind.parse(options.what) if options.what else Kind.of_suffix(os.fsencode(source))

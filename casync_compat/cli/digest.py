@@ -9,7 +9,6 @@ import stat
 
 from casync_compat.cli._common import (
     archive_errors,
-    arguments,
     feature_flags,
     id_shift,
     is_stream,
@@ -17,6 +16,8 @@ from casync_compat.cli._common import (
     source_for,
 )
 from casync_compat.cli._location import input_path, local_path
+from casync_compat.cli._options import READING, TREES, add_options, add_positional
+from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.errors import UsageError
 from casync_compat.ids import ChunkId, Digest
@@ -26,6 +27,11 @@ from casync_compat.progress import ProgressCallback
 from casync_compat.streams.trees import load_index
 from casync_compat.verbs.digest import digest_index, digest_tree_part
 from casync_compat.verbs.make import digest_blob, digest_tree
+
+EXAMPLES = (
+    ("pycasync digest /etc", "what `make` would print"),
+    ("pycasync digest etc.caidx ssh", "of a part: the same as of the directory it was made from"),
+)
 
 
 def _kind(options: argparse.Namespace, source: str | None) -> Kind:
@@ -45,9 +51,28 @@ def _kind(options: argparse.Namespace, source: str | None) -> Kind:
     return Kind.of_suffix(path) or Kind.BLOB
 
 
+def add_arguments(parser: Parser) -> None:
+    """What it takes."""
+    parser.explain("[INPUT] [PATH INSIDE]")
+    add_positional(parser, "input", "what to digest; default .", "?")
+    add_positional(parser, "inside", "path inside the archive", "?")
+    add_options(
+        parser,
+        *READING,
+        *TREES,
+        "--digest",
+        "--exclude-nodump",
+        "--exclude-submounts",
+        "--exclude-file",
+        "--json",
+        "--jobs",
+        "--no-progress",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    source, inside = arguments(options)
+    source, inside = options.input, options.inside
     kind = _kind(options, source)
     if inside and kind not in (Kind.ARCHIVE, Kind.ARCHIVE_INDEX):
         raise UsageError("a path inside is only looked up in archives")

@@ -6,16 +6,31 @@ import argparse
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from casync_compat.cli._common import arguments, is_stream, write_lines
+from casync_compat.cli._common import is_stream, write_lines
 from casync_compat.cli._location import input_path
+from casync_compat.cli._options import add_options, add_positional
+from casync_compat.cli._parser import Parser
 from casync_compat.errors import FileError, FormatError
 from casync_compat.verbs.dump import json_line, pieces, text_line
+
+EXAMPLES = (
+    ("pycasync dump etc.catar", "offset, type, size and every field"),
+    ("pycasync dump --json etc.caidx | jq -r .fields.id", "one JSON object a line"),
+)
+
+
+def add_arguments(parser: Parser) -> None:
+    """What it takes."""
+    details = "Stops at the first record that is wrong, and says where it is and which rule it breaks."
+    parser.explain("FILE", details)
+    file = "archive, index, chunk, or pack, pack index or recipe of an image; - is standard input"
+    add_positional(parser, "file", file)
+    add_options(parser, "--json")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    (argument,) = arguments(options)
-    assert argument is not None
+    argument: str = options.file
     path = None if is_stream(argument) else input_path(argument)
     damage: list[FormatError] = []
     try:

@@ -8,7 +8,6 @@ import sys
 
 from casync_compat.cli._common import (
     archive_errors,
-    arguments,
     id_shift,
     is_stream,
     jobs_for,
@@ -16,11 +15,20 @@ from casync_compat.cli._common import (
     source_for,
 )
 from casync_compat.cli._location import input_path, local_path, name_of
+from casync_compat.cli._options import READING, STORE_HELP, TREES, add_options, add_positional
+from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.errors import UsageError
 from casync_compat.fs.apply.tree import ApplyOptions
 from casync_compat.kinds import Kind
 from casync_compat.verbs.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
+
+EXAMPLES = (
+    ("pycasync extract etc.caidx /tmp/etc", "the whole tree; what is not in it is removed"),
+    ("pycasync extract --delete=no etc.caidx /tmp/etc", "keep what is not in it"),
+    ("pycasync extract etc.caidx . ssh/sshd_config", "one file, as ./sshd_config"),
+    ("pycasync extract --seed=old.img new.caibx new.img", "take from old.img what has not changed"),
+)
 
 _INPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)
 
@@ -56,9 +64,33 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
     )
 
 
+def add_arguments(parser: Parser) -> None:
+    """What it takes."""
+    parser.explain("[INPUT] [OUTPUT] [PATH INSIDE]", STORE_HELP)
+    add_positional(parser, "input", "input: .catar, .caidx or .caibx; - or nothing: standard input", "?")
+    add_positional(parser, "output", "output; default .", "?")
+    add_positional(parser, "inside", "path inside the archive", "?")
+    add_options(
+        parser,
+        *READING,
+        *TREES,
+        "--uid-shift",
+        "--uid-range",
+        "--seed",
+        "--seed-output",
+        "--reflink",
+        "--hardlink",
+        "--punch-holes",
+        "--delete",
+        "--undo-immutable",
+        "--jobs",
+        "--no-progress",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    source, output, inside = arguments(options)
+    source, output, inside = options.input, options.output, options.inside
     kind = _input_kind(options, source, output)
     path = None if is_stream(source) else input_path(str(source))
     chosen = _extract_options(options, source)

@@ -8,15 +8,26 @@ import os
 
 from casync_compat.cli._common import source_for
 from casync_compat.cli._location import default_store, in_registry, input_path
+from casync_compat.cli._options import add_options, add_positional
+from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import human_size
 from casync_compat.streams.trees import load_index
 from casync_compat.verbs.info import IndexInfo, describe
 from catar.flags import flag_names
 
+EXAMPLES = (("pycasync info etc.caidx", "a short report"), ("pycasync info --json etc.caidx", "for programs"))
+
+
+def add_arguments(parser: Parser) -> None:
+    """What it takes."""
+    parser.explain("INDEX")
+    add_positional(parser, "index", "a .caidx or .caibx file")
+    add_options(parser, "--store", "--json")
+
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    path: str = options.argument0
+    path: str = options.index
     index = load_index(None if path == "-" else input_path(path))
     store = options.store or default_store(path)
     known = options.store is not None or in_registry(store) or os.path.isdir(os.fsencode(store))

@@ -5,16 +5,31 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._common import archive_errors, arguments, open_tree, replay_mask, write_lines
+from casync_compat.cli._common import archive_errors, open_tree, replay_mask, write_lines
+from casync_compat.cli._options import READING, TREES, add_options, add_positional
+from casync_compat.cli._parser import Parser
 from casync_compat.lines import json_lines, list_lines
+
+EXAMPLES = (
+    ("pycasync list etc.caidx", "modes and names"),
+    ("pycasync list --json etc.caidx | jq .name", "one JSON object a line"),
+)
 
 _PIECE = 256 << 10
 """Bytes read at a time; contents are passed over."""
 
 
+def add_arguments(parser: Parser) -> None:
+    """What it takes."""
+    parser.explain("[INPUT] [PATH INSIDE]")
+    add_positional(parser, "input", "archive, index or directory; default .", "?")
+    add_positional(parser, "inside", "path inside the archive", "?")
+    add_options(parser, *READING, *TREES, "--recursive", "--json")
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    source, inside = arguments(options)
+    source, inside = options.input, options.inside
     mask = replay_mask(options)
     with archive_errors(source), open_tree(options, source, contents=False) as tree:
         stream = tree.stream(os.fsencode(inside or ""), piece=_PIECE)

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.cli._common import arguments, feature_flags, id_shift, is_stream, jobs_for
+from casync_compat.cli._common import feature_flags, id_shift, is_stream, jobs_for
 from casync_compat.cli._location import (
     default_store,
     in_registry,
@@ -18,6 +18,8 @@ from casync_compat.cli._location import (
     name_of,
     open_chunk_store,
 )
+from casync_compat.cli._options import STORE_HELP, TREES, add_options, add_positional
+from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
@@ -26,6 +28,14 @@ from casync_compat.progress import ProgressCallback
 from casync_compat.store.local import LocalStore
 from casync_compat.verbs.make import MakeResult, make_archive, make_archive_index, make_blob_index
 from catar.flags import flag_names
+
+EXAMPLES = (
+    ("pycasync make etc.caidx /etc", "index etc.caidx, chunks in default.castr beside it"),
+    ("pycasync make etc.catar /etc", "one plain archive"),
+    ("pycasync make disk.caibx disk.img --store=/srv/chunks", "a disk image"),
+    ("pycasync make -c home.caidx /home", "read only what changed since the last time"),
+    ("pycasync make --with=unix --without=sockets x.catar .", "record less"),
+)
 
 _OUTPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)
 
@@ -50,9 +60,35 @@ def _output_kind(options: argparse.Namespace, output: str | None, source: str | 
     return Kind.BLOB_INDEX
 
 
+def add_arguments(parser: Parser) -> None:
+    """What it takes."""
+    parser.explain("[OUTPUT] [INPUT]", f"Prints the digest of the archive or blob. {STORE_HELP}")
+    add_positional(parser, "output", "output: .catar, .caidx or .caibx; - or nothing: standard output", "?")
+    add_positional(parser, "input", "input; default .", "?")
+    add_options(
+        parser,
+        *TREES,
+        "--store",
+        "--chunk-size",
+        "--digest",
+        "--compression",
+        "--exclude-nodump",
+        "--exclude-submounts",
+        "--exclude-file",
+        "--uid-shift",
+        "--uid-range",
+        "--json",
+        "--jobs",
+        "--stream-digest",
+        "--cache",
+        "--cache-auto",
+        "--no-progress",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    output, source = arguments(options)
+    output, source = options.output, options.input
     kind = _output_kind(options, output, source)
     with ProgressLine("making", wanted=not (options.no_progress or options.verbose)) as line:
         result = _make(options, kind, output, source, line.callback)

@@ -5,16 +5,28 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._common import archive_errors, arguments, open_tree, replay_mask, shifts, write_lines
+from casync_compat.cli._common import archive_errors, open_tree, replay_mask, shifts, write_lines
+from casync_compat.cli._options import READING, TREES, add_options, add_positional
+from casync_compat.cli._parser import Parser
 from casync_compat.verbs.mtree import manifest
+
+EXAMPLES = (("pycasync mtree etc.caidx > etc.mtree", "with a digest of every file"),)
 
 _PIECE = 2 << 20
 """Bytes read at a time: many files at once can be hashed together."""
 
 
+def add_arguments(parser: Parser) -> None:
+    """What it takes."""
+    parser.explain("[INPUT] [PATH INSIDE]")
+    add_positional(parser, "input", "archive, index or directory; default .", "?")
+    add_positional(parser, "inside", "path inside the archive", "?")
+    add_options(parser, *READING, *TREES)
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    source, inside = arguments(options)
+    source, inside = options.input, options.inside
     mask = replay_mask(options)
     with archive_errors(source), open_tree(options, source) as tree:
         stream = tree.stream(os.fsencode(inside or ""), piece=_PIECE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from casync_compat.cli import _args
+from casync_compat.cli import _verbs
 from casync_compat.cli._common import feature_flags, id_shift, replay_mask, tree_kind
 from casync_compat.errors import CasyncError, FileError, UsageError
 from casync_compat.fs.owners import IdShift
@@ -19,9 +19,7 @@ F = FeatureFlags
 
 
 def options(words: str = "") -> argparse.Namespace:
-    _, plain, chosen = _args.split_verb(["make", *words.split()])
-    assert plain == []
-    return _args.parser_for(_args.VERBS["make"]).parse_args(chosen)
+    return _verbs.parser_of("", "make").parse_args(words.split())
 
 
 @pytest.mark.parametrize(

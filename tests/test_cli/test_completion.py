@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 
-from casync_compat.cli import _args
+from casync_compat.cli import _options, _verbs, oci
 
 from .conftest import Run
 
@@ -17,11 +18,13 @@ def test_scripts(ok: Run, shell: str) -> None:
     pytest.importorskip("shtab")
     script = ok("completion", shell).out.decode()
     assert "pycasync" in script
-    for verb in _args.VERBS:
-        assert verb in script
+    for verb in [*_verbs.VERBS, *_verbs.GROUPS, *oci.VERBS]:
+        assert re.search(rf"(?<![\w-]){verb}(?![\w-])", script), verb
     if shell != "tcsh":
-        for option in _args.OPTIONS:
-            assert not option.verbs or option.flags[-1] in script
+        flags = {option.flags[-1] for option in _options.OPTIONS} - {"--rate-limit-bps", "--mkdir"}
+        for verb in oci.VERBS:
+            flags |= {flag for flag in _verbs.parser_of("oci", verb).takes_value if flag.startswith("--")}
+        assert [flag for flag in flags if flag not in script] == []
 
 
 def test_other_shells(fails: Callable[..., str]) -> None:

@@ -19,7 +19,6 @@ from casync_compat.fs.standard import StandardOutput
 from casync_compat.oci.image.files import ImageFiles
 from casync_compat.verbs.cat import cat
 
-SUMMARY = "write a file of an image to standard output, fetching only what it lies in"
 EXAMPLES = (
     ("pycasync oci cat docker://host/app:2 /etc/os-release", "symlinks are followed within the image"),
 )

@@ -23,7 +23,6 @@ from casync_compat.cli.oci._options import (
 from casync_compat.cli.oci._tree import add_tree, image_tree, warn
 from casync_compat.oci.checkout import CheckoutOptions, CheckoutResult, Link, checkout
 
-SUMMARY = "write an image's tree, its files shared with other trees through a store of files"
 EXAMPLES = (
     (
         "pycasync oci checkout --file-store=/srv/files docker://host/app:2 root",

@@ -34,7 +34,6 @@ from casync_compat.index import Index
 from casync_compat.oci.convert import Converted, ConvertOptions, ConvertResult, convert
 from casync_compat.oci.spec.descriptor import Platform
 
-SUMMARY = "make an image of casync indexes from one of tars"
 EXAMPLES = (
     ("pycasync oci convert oci:images:app oci:images:app", "the plain image stays beside the new one"),
     ("pycasync oci convert --thin docker-archive:app.tar docker://host/app:2", "the new one alone"),

@@ -26,7 +26,6 @@ from casync_compat.cli.oci._options import (
 from casync_compat.errors import UsageError
 from casync_compat.oci.export import ExportOptions, LayerCompression, export, export_archive
 
-SUMMARY = "give the original image back, to the bit"
 EXAMPLES = (
     ("pycasync oci export oci:images:app docker-archive:app.tar:app:2", "for docker load"),
     ("pycasync oci export docker://host/app:2 oci:images:app", "image id and diff ids are the original's"),

@@ -12,7 +12,6 @@ from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.reference import parse_reference
 
-SUMMARY = "remove blobs of a layout that no image in it needs"
 EXAMPLES = (("pycasync oci gc -n oci:images", "say what would go"),)
 
 

@@ -10,7 +10,6 @@ from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._options import add_image, add_json, add_registry, display, opened, references
 from casync_compat.oci.inspect import ImageInfo, LayerInfo, TagInfo, inspect_image
 
-SUMMARY = "describe an image: sizes, chunks, packs, sharing"
 EXAMPLES = (
     ("pycasync oci inspect docker://host/app:2", "a short report"),
     ("pycasync oci inspect --json oci:images:app", "for programs"),

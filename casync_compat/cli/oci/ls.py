@@ -21,7 +21,6 @@ from casync_compat.errors import UsageError
 from casync_compat.oci.image.files import ImageFiles
 from casync_compat.verbs.ls import json_line, long_line, ls, name_line
 
-SUMMARY = "list the files in an image, all layers merged, without fetching them"
 EXAMPLES = (
     ("pycasync oci ls docker://host/app:2 /etc", "names in a directory"),
     ("pycasync oci ls --recursive --long oci:images:app", "everything, as ls -l shows it"),

@@ -6,7 +6,6 @@ import argparse
 
 from casync_compat.cli.oci._options import add_copying, run_copy
 
-SUMMARY = "copy an image from a registry to a layout, only what is not there yet"
 EXAMPLES = (
     ("pycasync oci pull docker://host/app:2 oci:images:app", "the same bytes, the same digests"),
     (

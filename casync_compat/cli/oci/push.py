@@ -6,7 +6,6 @@ import argparse
 
 from casync_compat.cli.oci._options import add_copying, run_copy
 
-SUMMARY = "copy an image to a registry, with all that it needs and is not there yet"
 EXAMPLES = (
     ("pycasync oci push oci:images:app docker://host/app:2", "the same bytes, only what is missing"),
     (

@@ -8,7 +8,6 @@ from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._options import add_image, add_registry, opened, references, tag_for, tell_traffic
 from casync_compat.oci.repack import Repacked, repack
 
-SUMMARY = "write the packs of an image anew, without chunks that it does not use"
 EXAMPLES = (
     ("pycasync oci repack oci:images:app", "then `pycasync oci gc oci:images` takes the old packs away"),
 )

@@ -24,7 +24,6 @@ from casync_compat.oci.chart import sharing_png, sharing_svg
 from casync_compat.oci.sharing import Sharing
 from casync_compat.oci.stats import measure, table, to_json
 
-SUMMARY = "measure how much images share: layers, files, and chunks of several sizes"
 EXAMPLES = (
     ("pycasync oci stats oci:images:1 oci:images:2", "a table"),
     (

@@ -21,7 +21,6 @@ from casync_compat.cli.oci._options import (
 from casync_compat.cli.oci._tree import add_tree, image_tree, warn
 from casync_compat.oci.unpack import UnpackOptions, unpack
 
-SUMMARY = "make a runtime bundle of an image: rootfs and config.json"
 EXAMPLES = (
     ("pycasync oci unpack docker://host/app:2 bundle && runc run -b bundle app", "start it"),
     ("pycasync oci unpack --rootless oci:images:app bundle", "for a container of an ordinary user"),

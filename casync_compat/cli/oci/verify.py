@@ -20,7 +20,6 @@ from casync_compat.cli.oci._options import (
 from casync_compat.errors import CasyncError
 from casync_compat.oci.verify import verify_image
 
-SUMMARY = "check every blob, every chunk and every layer of an image"
 EXAMPLES = (("pycasync oci verify docker://host/app:2", "lists all that is wrong; status 1 if anything is"),)
 
 

@@ -1,0 +1,201 @@
+"""casync's options: one table, from which each verb's parser, its help and shell completion are made.
+
+casync takes every option with every verb, and ignores those that do not concern it; so do the verbs here that are
+casync's. A verb's `--help` shows only the options that matter to it. The verbs of groups, as `oci`, take their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from casync_compat.cli._parser import Parser
+from casync_compat.errors import UsageError
+
+__all__ = [
+    "OPTIONS",
+    "READING",
+    "STORE_HELP",
+    "TAKES_VALUE",
+    "TREES",
+    "Option",
+    "add_general",
+    "add_options",
+    "add_positional",
+    "environment_flag",
+    "parse_boolean",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: how it is written, its help, and what argparse is told of it."""
+
+    flags: tuple[str, ...]
+    help: str
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name that its value has among the parsed options."""
+        dest: str | None = self.keywords.get("dest")
+        return dest or self.flags[-1].removeprefix("--").replace("-", "_")
+
+    @property
+    def default(self) -> Any:
+        """Its value where it is not given."""
+        return self.keywords.get("default", None if self.takes_value else False)
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether a value belongs to it."""
+        return self.keywords.get("action") != "store_true"
+
+
+def parse_boolean(text: str) -> bool:
+    """casync's words for yes and no, in either case. :raises argparse.ArgumentTypeError: for any other"""
+    lower = text.lower()
+    if lower in ("1", "yes", "y", "true", "t", "on"):
+        return True
+    if lower in ("0", "no", "n", "false", "f", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+
+
+def environment_flag(name: str) -> bool:
+    """Whether an environment variable is set to yes. :raises UsageError: when it is neither yes nor no"""
+    text = os.environ.get(name, "")
+    if not text:
+        return False
+    try:
+        return parse_boolean(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"${name}: {error}") from error
+
+
+_LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", *map(str, range(8)))
+
+
+def _level(text: str) -> str:
+    if text not in _LEVELS:
+        raise argparse.ArgumentTypeError(f"unknown log level {text!r}")
+    return text
+
+
+def _bool(flag: str, help: str, default: bool) -> Option:
+    word = "yes" if default else "no"
+    keywords = {"type": parse_boolean, "default": default, "metavar": "yes|no"}
+    return Option((flag,), f"{help} (default {word})", keywords)
+
+
+def _value(flag: str, help: str, metavar: str, **keywords: Any) -> Option:
+    return Option((flag,), help, {"metavar": metavar, **keywords})
+
+
+def _many(flag: str, help: str, metavar: str, **keywords: Any) -> Option:
+    return _value(flag, help, metavar, action="append", default=[], **keywords)
+
+
+def _id_option(flag: str, help: str, metavar: str) -> Option:
+    """Both land in one list, because the later of the two says whether ids are shifted at all."""
+    return _many(flag, help, metavar, dest="id_shifts", type=lambda text: (flag, text))
+
+
+def _flag(*flags: str, help: str) -> Option:
+    return Option(flags, help, {"action": "store_true"})
+
+
+_VERBOSE = _flag("-v", "--verbose", help="say more on standard error")
+_LOG_LEVEL = Option(
+    ("-l", "--log-level"),
+    "debug, info, warning, err; debug shows tracebacks",
+    {"metavar": "LEVEL", "type": _level, "choices": _LEVELS},  # the choices are for completion
+)
+
+OPTIONS: tuple[Option, ...] = (
+    _value("--store", "chunk store to use", "PATH"),
+    _many("--extra-store", "further store to look for chunks in", "PATH"),
+    _value("--chunk-size", "average chunk size, or all three", "[MIN:]AVG[:MAX]", default="auto"),
+    _value(
+        "--digest",
+        "sha512-256 (default), sha256, or blake3, which casync and desync refuse",
+        "NAME",
+        default="default",
+    ),
+    _value("--compression", "of new chunks: zstd (default), xz, gzip", "NAME", default="default"),
+    _value("--what", "kind of input or output, when no suffix tells", "KIND"),
+    _many("--with", "record or restore only this; repeatable; `help` lists all", "FLAG", dest="with_"),
+    _many("--without", "leave this out; repeatable", "FLAG"),
+    _bool("--exclude-nodump", "leave out files with the chattr +d flag", True),
+    _bool("--exclude-submounts", "leave out what is mounted inside", False),
+    _bool("--exclude-file", "obey .caexclude files", True),
+    _id_option("--uid-shift", "shift user and group ids", "yes|SHIFT"),
+    _id_option("--uid-range", "restrict user and group ids", "yes|RANGE"),
+    _many("--seed", "file or directory to take unchanged data from; repeatable", "PATH"),
+    _bool("--seed-output", "take unchanged data from the output as it was", True),
+    _bool("--reflink", "share blocks with seeds where the file system can", True),
+    _bool("--hardlink", "hard-link files that are the same in a seed", False),
+    _bool("--punch-holes", "write zeros as holes", True),
+    _bool("--delete", "remove what is not in the archive", True),
+    _bool("--undo-immutable", "clear the immutable flag of what is in the way", False),
+    _bool("--recursive", "list what is in directories too", True),
+    _flag("--json", help="print JSON"),
+    _flag("-n", "--dry-run", help="only say what would be done"),
+    _value("--jobs", "threads to use (default: one a processor)", "N", type=int),
+    _bool("--stream-digest", "hash and print the digest of the whole stream", True),
+    _value(
+        "--cache",
+        "directory to remember the tree in, so that what is unchanged is not read again; no digest is printed",
+        "PATH",
+    ),
+    _flag("-c", "--cache-auto", help="the same, in ~/.cache/pycasync"),
+    _VERBOSE,
+    _flag("--no-progress", help="draw no progress bar"),
+    _LOG_LEVEL,
+    _value("--rate-limit-bps", "accepted for casync's sake; local stores have no limit", "LIMIT"),
+    _bool("--mkdir", "accepted for casync's sake", True),
+)
+
+TAKES_VALUE = {flag: option.takes_value for option in OPTIONS for flag in option.flags}
+TAKES_VALUE |= {"-h": False, "--help": False, "--version": False}
+
+READING = ("--store", "--extra-store")
+"""What concerns verbs that read chunks."""
+TREES = ("--what", "--with", "--without")
+"""What concerns verbs that read or write trees."""
+
+STORE_HELP = (
+    "--store=PATH is where chunks are; without it $CASYNC_STORE, else default.castr beside the index."
+)
+
+
+def add_options(parser: Parser, *shown: str) -> None:
+    """Let a verb of casync's take every option of the table.
+
+    :param shown: those that concern it, which its help shows
+    """
+    wanted = {*shown, "--verbose", "--log-level"}
+    for option in OPTIONS:
+        if not parser.may_be_meant(option.flags):
+            parser.set_defaults(**{option.name: option.default})
+            continue
+        help_ = option.help if option.flags[-1] in wanted else argparse.SUPPRESS
+        parser.add_argument(*option.flags, help=help_, **option.keywords)
+
+
+def add_general(parser: Parser) -> None:
+    """The options that verbs of any group take."""
+    for option in (_VERBOSE, _LOG_LEVEL):
+        parser.add_argument(*option.flags, help=option.help, **option.keywords)
+
+
+def add_positional(parser: Parser, name: str, help: str, nargs: str | None = None) -> None:
+    """An argument that is no option.
+
+    :param help: what it is; the words before the first `:` or `;` stand for it in messages
+    :param nargs: `?` where it may be left out, `+` where there may be several
+    """
+    keywords: dict[str, Any] = {} if nargs is None else {"nargs": nargs}
+    parser.add_argument(name, help=help, metavar=help.split(":")[0].split(";")[0], **keywords)

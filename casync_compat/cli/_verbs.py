@@ -1,0 +1,202 @@
+"""All verbs: their names, what each does in a line, and how a command line leads to one of them.
+
+Each verb is a module here, each of a group one in the group's package, imported when it is used. Such a module has
+`EXAMPLES`, command lines with their meaning; `add_arguments(parser)`; and `run(options)`, which returns the exit
+status. A group's package has `SUMMARY`, `VERBS`, `EXAMPLES` and `NOTE`, a paragraph at the end of each verb's help.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+from casync_compat.cli._options import TAKES_VALUE, add_general
+from casync_compat.cli._parser import Parser
+from casync_compat.cli._words import Words, split
+from casync_compat.errors import UsageError
+
+__all__ = [
+    "GROUPS",
+    "VERBS",
+    "Command",
+    "find_command",
+    "group_help",
+    "parser_of",
+    "verb_module",
+    "whole_parser",
+]
+
+VERBS = {
+    "make": "make an archive, or an index and chunks, from a directory, file or block device",
+    "extract": "restore an archive or index to a directory, file or block device",
+    "list": "list the files in an archive, index or directory",
+    "mtree": "list an archive, index or directory in BSD mtree form",
+    "stat": "show everything that is recorded about one file",
+    "digest": "print the digest of an archive, blob, index or directory",
+    "gc": "remove chunks that no index needs any more",
+    "info": "describe an index: chunks, sizes, sharing, digest",
+    "cat": "write one file of an archive, or a whole blob, to standard output",
+    "dump": "show an archive, index or chunk record by record",
+    "convert-index": "make a standard index and chunks from one made with other sizes or blake3",
+    "completion": "print a completion script for a shell",
+}
+GROUPS = {"oci": "container images made of casync indexes"}
+
+_MODULES = {"list": "listing"}
+"""Verbs whose module has another name, lest it be taken for Python's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a command line asks for.
+
+    :ivar group: the group that the verb belongs to; empty for casync's own verbs
+    :ivar verb: None when there is none
+    :ivar options: options and their values
+    :ivar arguments: all other words
+    """
+
+    group: str
+    verb: str | None
+    options: list[str]
+    arguments: list[str]
+
+
+def _group(name: str) -> ModuleType:
+    return import_module(f"casync_compat.cli.{name}")
+
+
+def _verbs_of(group: str) -> dict[str, str]:
+    verbs: dict[str, str] = _group(group).VERBS if group else VERBS
+    return verbs
+
+
+def _title(group: str, verb: str) -> str:
+    return f"{group} {verb}".strip()
+
+
+def verb_module(group: str, verb: str) -> ModuleType:
+    """The module of a verb that exists."""
+    if group:
+        return import_module(f"casync_compat.cli.{group}.{verb.replace('-', '_')}")
+    return import_module(f"casync_compat.cli.{_MODULES.get(verb, verb.replace('-', '_'))}")
+
+
+def parser_of(group: str, verb: str, words: Sequence[str] | None = None) -> Parser:
+    """The parser of one verb, for what follows it.
+
+    :param words: the options that it will parse; None for any
+    :raises UsageError: there is no such verb
+    """
+    _check(group, verb)
+    module = verb_module(group, verb)
+    parser = Parser(f"pycasync {_title(group, verb)}", _verbs_of(group)[verb], words)
+    examples = "\n".join(f"  {command}\n      {meaning}" for command, meaning in module.EXAMPLES)
+    parser.epilog = f"examples:\n{examples}"
+    module.add_arguments(parser)
+    if group:
+        parser.epilog += f"\n\n{_group(group).NOTE}"
+        add_general(parser)
+    return parser
+
+
+def _check(group: str, verb: str) -> None:
+    verbs = _verbs_of(group)
+    if verb in verbs:
+        return
+    from difflib import get_close_matches
+
+    close = get_close_matches(verb, list(verbs) if group else [*verbs, *GROUPS], 1)
+    all_ = f"see `pycasync {_title(group, '--help')}` for all there are"
+    hint = f"did you mean {close[0]}?" if close else all_
+    raise UsageError(f"unknown verb {_title(group, verb)!r}; {hint}")
+
+
+def _readings(words: Sequence[str]) -> Iterator[Command]:
+    """The ways to read words as a group's verb that find every option known and the verb in its place.
+
+    Which word is the verb depends on which options take a value, and that on the verb.
+    """
+    for group in GROUPS:
+        if group not in words:
+            continue
+        verbs = _verbs_of(group)
+        for verb in dict.fromkeys(word for word in words if word in verbs):
+            found = split(words, parser_of(group, verb).takes_value)
+            if found.known and found.plain[:2] == [group, verb]:
+                yield Command(group, verb, found.options, found.plain[2:])
+
+
+def _from_words(words: Words) -> Command:
+    plain = words.plain
+    at = 0
+    if not words.known and plain and plain[0] not in VERBS:  # it may have been the value of an option
+        at = next((number for number, word in enumerate(plain) if word in GROUPS), 0)
+    group = plain[at] if plain and plain[at] in GROUPS else ""
+    rest = [*plain[:at], *plain[at + 1 :]] if group else plain
+    verb = rest.pop(at) if at < len(rest) else None
+    return Command(group, verb, words.options, rest)
+
+
+def find_command(words: Sequence[str]) -> Command:
+    """What words ask for. The verb is the first word that is no option and no option's value.
+
+    Words that make no sense are read as well as may be, so that the verb's own parser tells what is wrong.
+    """
+    found = split(words, TAKES_VALUE)
+    if found.known and found.plain and found.plain[0] in VERBS:
+        return _from_words(found)
+    return next(_readings(words), None) or _from_words(found)
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """One parser with all verbs as sub commands, as shtab wants it."""
+    whole = argparse.ArgumentParser(prog="pycasync", description="casync-compatible archiver")
+    _add_verbs(whole.add_subparsers(dest="verb"), "")
+    return whole
+
+
+def _add_verbs(commands: argparse._SubParsersAction[argparse.ArgumentParser], group: str) -> None:
+    for verb, summary in _verbs_of(group).items():
+        parents = [parser_of(group, verb)]
+        commands.add_parser(verb, help=summary, parents=parents, add_help=False, conflict_handler="resolve")
+    if not group:
+        for name in GROUPS:
+            parser = commands.add_parser(name, help=_group(name).SUMMARY)
+            _add_verbs(parser.add_subparsers(dest=f"{name}_verb"), name)
+
+
+def group_help(group: str) -> str:
+    """The text of `pycasync --help`, or of a group's."""
+    verbs = dict(_verbs_of(group))
+    if group:
+        module = _group(group)
+        summary: str = module.SUMMARY
+        usage, about, examples = "VERB [OPTIONS]", f"{summary[0].upper()}{summary[1:]}", module.EXAMPLES
+        end = f"`pycasync {group} VERB --help` explains a verb and its options."
+    else:
+        verbs |= {name: f"{about}; see `pycasync {name} --help`" for name, about in GROUPS.items()}
+        usage, about, examples = "[OPTIONS] VERB", _ABOUT, _EXAMPLES
+        end = "`pycasync VERB --help` explains a verb and its options. Options may stand anywhere."
+    width = max(map(len, _verbs_of(group)))
+    commands = max(len(command) for command, _ in examples)
+    return (
+        f"usage: pycasync {_title(group, usage)} [ARGUMENTS]\n\n"
+        f"{about}.\n\n"
+        "verbs:\n" + "\n".join(f"  {name:<{width}}  {about}" for name, about in verbs.items()) + "\n\n"
+        "examples:\n" + "\n".join(f"  {command:<{commands}}   {what}" for command, what in examples) + "\n\n"
+        f"{end}\n"
+    )
+
+
+_ABOUT = (
+    "Archives of file trees, cut into chunks that are stored once: the formats and the command line of casync"
+)
+_EXAMPLES = (
+    ("pycasync make etc.caidx /etc", "archive /etc: index etc.caidx, chunks in default.castr"),
+    ("pycasync extract etc.caidx /tmp/etc", "and back"),
+    ("pycasync list etc.caidx", "what is in it"),
+)
