@@ -19,17 +19,23 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import trees
+from builds import BUILD, native_modules
 from filesystems import IN_CI, IS_ROOT, KERNEL_LACKS, FileSystems
 from grounds import Forest, Grounds
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """In CI the installed wheel is tested, with its native kernel, and not whatever lies in the checkout."""
+    """In CI the installed wheel is tested, whole or without native modules, and not what lies in the checkout."""
     if not IN_CI:
         return
-    # .ci/run asks for every native module; that one of them comes from the wheel says that all do.
-    for module in ("catar", "casync_compat", "casync_compat.chunker._kernel"):
+    for module in ("catar", "casync_compat", *native_modules()):
         spec = importlib.util.find_spec(module)
+        if BUILD == "pure" and module in native_modules():
+            if spec is not None:
+                raise pytest.UsageError(
+                    f"{module} is there, but the build without native modules is under test"
+                )
+            continue
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or not origin.is_relative_to(Path(sys.prefix).resolve()):
             raise pytest.UsageError(f"{module} must come from the wheel in {sys.prefix}, not from {origin}")

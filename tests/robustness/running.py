@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from builds import coverage_variables
+
 Word = str | bytes | Path
 COMMAND = (sys.executable, "-m", "casync_compat")
 
@@ -21,6 +23,7 @@ def environment() -> dict[str, str]:
         "TZ": "UTC",
         "PYTHONSAFEPATH": "1",
         "HOME": "/nonexistent",
+        **coverage_variables(),
     }
 
 
