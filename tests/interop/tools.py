@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from builds import coverage_variables
 from trees import TREES, Tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +69,7 @@ class Tool:
             "TZ": "UTC",
             # The directory a test runs in must not be taken for a place to import from.
             "PYTHONSAFEPATH": "1",
+            **coverage_variables(),
         }
         argv = (*self.command, *arguments)
         with open(stdin or os.devnull, "rb") as source:
