@@ -36,6 +36,7 @@ RUNS = {
     "stat": ("x.catar", "../src"),
     "digest": ("x.caidx", "../src", "x.caibx", "x.catar --digest=sha256"),
     "info": ("x.caidx",),
+    "dump": ("x.caidx", "x.catar --json"),
     "cat": ("x.caidx d1/e0/f006", "x.caibx"),
     "convert-index": ("x.caidx w.caidx --chunk-size=1K:8K:20K",),
     "gc": ("-n x.caidx", "x.caidx"),
