@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../catar/_layouts.h"
+#include "../../../catar/_layouts.h"
 
 enum { PLANNED, UNUSUAL, OWNER }; /* what became of a row; OWNER: its owner is not known here */
 
