@@ -270,9 +270,10 @@ def exchange(tree: Path, numbers: random.Random) -> None:
 
 
 def move_directory(tree: Path, numbers: random.Random) -> None:
+    target = tree / f"directory{numbers.randrange(1000)}"
     directories = _directories(tree)[1:]
-    if directories:
-        numbers.choice(directories).rename(tree / f"directory{numbers.randrange(1000)}")
+    if directories and not target.exists():
+        numbers.choice(directories).rename(target)
 
 
 def remove_directory(tree: Path, numbers: random.Random) -> None:

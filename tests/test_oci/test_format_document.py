@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import casync_compat.oci
+from casync_compat import _layouts
 from casync_compat.oci.image import layertar, packsource, packwriter
 from casync_compat.oci.image import wrapped as image
 from casync_compat.oci.spec import media, packindex
@@ -35,9 +36,12 @@ def test_no_other_names() -> None:
 
 def test_numbers() -> None:
     """Magic numbers and limits are those of the code."""
-    for magic in (packindex._MAGIC, packindex._TABLE_MAGIC):
+    for _, constants in (_layouts.PACK_INDEX_HEADER, _layouts.PACK_TABLE_FOOTER):
+        magic = constants["magic"]
+        assert isinstance(magic, bytes)
         assert magic.hex(" ").upper() in README
-    assert f"{packindex._SKIPPABLE_MAGIC:#X}".replace("X", "x") in README
+    frame = _layouts.PACK_TABLE_FRAME[1]["frame_magic"]
+    assert f"{frame:#X}".replace("X", "x") in README
     assert packindex._CHUNK.size == 47
     assert "47 bytes" in README
     assert packindex.MAX_PACKS == 1000
