@@ -578,7 +578,7 @@ def test_chunks_that_came_later_are_synced(making: Making, settled: None) -> Non
         syncs = 0
 
         def sync(self) -> None:
-            self.syncs += self._unsynced
+            self.syncs += self._found_unsynced
             super().sync()
 
     made = making()
