@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from casync_compat.store.layered import Layered
     from casync_compat.store.local import LocalStore
     from casync_compat.store.memory import MemoryStore
-    from casync_compat.verbs.extract import ExtractOptions, ExtractResult
+    from casync_compat.streams.extraction import ExtractOptions, ExtractResult
     from casync_compat.verbs.make import MakeResult
 
 __all__ = [
@@ -71,7 +71,7 @@ _HOMES = {
     "compression": "Compression",
     "ids": "ChunkId Digest",
     "errors": _ERRORS,
-    "verbs.extract": "ExtractOptions ExtractResult",
+    "streams.extraction": "ExtractOptions ExtractResult",
     "fs.apply.restore": "ApplyOptions",
     "index": "Index",
     "kinds": "Kind",

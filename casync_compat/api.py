@@ -28,8 +28,10 @@ from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.local import LocalStore
+from casync_compat.streams.extraction import ExtractOptions, ExtractResult
 from casync_compat.streams.trees import Tree
-from casync_compat.verbs.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
+from casync_compat.verbs.extract import extract_archive
+from casync_compat.verbs.extract_blob import extract_blob
 from casync_compat.verbs.make import BLOB_FLAGS, MakeResult, make_archive, make_archive_index, make_blob_index
 from catar.archive import Archive, Located
 from catar.flags import DEFAULT

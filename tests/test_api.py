@@ -28,7 +28,7 @@ from casync_compat.kinds import Kind
 from casync_compat.progress import Progress
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore
-from casync_compat.verbs.extract import ExtractOptions
+from casync_compat.streams.extraction import ExtractOptions
 from catar import flags
 from catar.records import Node
 

@@ -25,7 +25,9 @@ from casync_compat.index import Index
 from casync_compat.kinds import Kind
 from casync_compat.progress import Progress
 from casync_compat.store.memory import MemoryStore
-from casync_compat.verbs.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
+from casync_compat.streams.extraction import ExtractOptions, ExtractResult
+from casync_compat.verbs.extract import extract_archive
+from casync_compat.verbs.extract_blob import extract_blob
 from casync_compat.verbs.make import digest_tree, make_archive, make_archive_index, make_blob_index
 from catar.errors import FormatError as CatarFormatError
 from catar.errors import NotFound

@@ -21,7 +21,9 @@ from casync_compat.cli._progress import ProgressLine
 from casync_compat.errors import UsageError
 from casync_compat.fs.apply.tree import ApplyOptions
 from casync_compat.kinds import Kind
-from casync_compat.verbs.extract import ExtractOptions, ExtractResult, extract_archive, extract_blob
+from casync_compat.streams.extraction import ExtractOptions, ExtractResult
+from casync_compat.verbs.extract import extract_archive
+from casync_compat.verbs.extract_blob import extract_blob
 
 EXAMPLES = (
     ("pycasync extract etc.caidx /tmp/etc", "the whole tree; what is not in it is removed"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
 from casync_compat.fs.apply.tree import TreeWriter, apply_tree
 from catar.flags import WITH_ALL, FeatureFlags
-from catar.records import DirectoryEnd
+from catar.records import DirectoryEnd, Node
 
 F = FeatureFlags
 
@@ -330,7 +330,7 @@ def test_hooks_see_every_complete_payload(tmp_path: Path) -> None:
 
 
 def test_identical_files_become_links(tmp_path: Path) -> None:
-    """link_candidate's file is linked when it has the size, owner, mode and time; else the copy stays."""
+    """What is found is linked when it has the size, owner, mode and time; else the copy stays."""
     tree = d(
         b"", *(f(name, b"same", mode=0o640) for name in (b"as", b"changed", b"missing", b"none", b"symlink"))
     )
@@ -341,12 +341,28 @@ def test_identical_files_become_links(tmp_path: Path) -> None:
     (seed / "symlink").unlink()
     (seed / "symlink").symlink_to("as")
 
-    def candidate(node: object, path: bytes) -> bytes | None:
-        return None if path == b"none" else os.path.join(os.fsencode(seed), path)
+    class Finder:
+        """Says that a file of the same path is identical, and checks what it is told."""
+
+        def __init__(self) -> None:
+            self.contents = b""
+
+        def open(self, feature_flags: int) -> None:
+            assert feature_flags == FLAGS
+
+        def begin(self, node: Node) -> None:
+            self.contents = b""
+
+        def update(self, piece: memoryview) -> None:
+            self.contents += piece
+
+        def candidate(self, node: Node, path: bytes) -> bytes | None:
+            assert self.contents == b"same"
+            return None if path == b"none" else os.path.join(os.fsencode(seed), path)
 
     target = tmp_path / "out"
     for _ in range(2):
-        apply(target, tree, hooks={"link_candidate": candidate})
+        apply(target, tree, hooks={"links": Finder()})
         assert listing(target) == dict.fromkeys(("as", "changed", "missing", "none", "symlink"), "same")
         linked = {path.name for path in target.iterdir() if path.stat().st_nlink > 1}
         assert linked == {"as"}

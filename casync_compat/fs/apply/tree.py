@@ -1,7 +1,6 @@
 """A stream of nodes becomes a tree: what `casync extract` does to a directory.
 
-    >>> writer = TreeWriter(b"/target", flags, ApplyOptions(), warn=print)
-    >>> apply_tree(walker, writer)
+    >>> apply_tree(walker, TreeWriter(b"/target", None, ApplyOptions(), warn=print))
 
 Nothing outside the target is touched, whatever the archive says and whatever lies in the target already: every entry is
 reached by its single name from a descriptor of its directory, and no symlink is followed but the target itself. A file
@@ -21,11 +20,12 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace as changed
+from typing import Protocol, TypeAlias
 
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
 from casync_compat.fs import inode_flags
 from casync_compat.fs.apply.placing import Placer
-from casync_compat.fs.apply.regular import FileWriter, LinkHook, PayloadHook
+from casync_compat.fs.apply.regular import FileWriter, PayloadHook
 from casync_compat.fs.apply.restore import ApplyOptions, Restorer
 from casync_compat.fs.apply.runs import Pool, RunWriter
 from casync_compat.fs.apply.special import SpecialWriter
@@ -37,11 +37,52 @@ from catar.records import DirectoryEnd, Node
 from catar.runs import Run, node_of_row
 from catar.walker import TreeStream, Walker
 
-__all__ = ["ApplyOptions", "TreeWriter", "apply_tree"]
+__all__ = ["ApplyOptions", "Follower", "LinkFinder", "TreeStep", "TreeWriter", "apply_tree"]
+
+TreeStep: TypeAlias = Node | DirectoryEnd | Run
 
 F = FeatureFlags
 _SUBVOLUME, _SUBVOLUME_RO = int(F.SUBVOLUME), int(F.SUBVOLUME_RO)
 _REG, _DIR = stat.S_IFREG, stat.S_IFDIR
+
+
+class LinkFinder(Protocol):
+    """Finds, for files that are being written, identical ones that can be hard-linked in their place."""
+
+    def open(self, feature_flags: int) -> None:
+        """Hear the archive's feature flags, before the first node."""
+        ...
+
+    def begin(self, node: Node) -> None:
+        """Hear of a node that begins."""
+        ...
+
+    def update(self, piece: memoryview) -> None:
+        """Take the next bytes of its payload."""
+        ...
+
+    def candidate(self, node: Node, path: bytes) -> bytes | None:
+        """Once the payload is complete: the absolute path of an identical file, metadata included, or None.
+
+        :param path: the node's path in the archive
+        """
+        ...
+
+
+class Follower:
+    """Is told how far a tree is written; does nothing with it, and is there to be overridden."""
+
+    def begins(self, step: TreeStep, path: bytes) -> None:
+        """A step is about to be written.
+
+        :param path: of the node or finished directory; for a run, of the directory in which its first row stands
+        """
+
+    def wrote(self, step: TreeStep) -> None:
+        """A piece of the payload of a single node was written."""
+
+    def ended(self, step: TreeStep, path: bytes) -> None:
+        """A step was written, payload included."""
 
 
 class TreeWriter:
@@ -53,8 +94,8 @@ class TreeWriter:
     :param name: write the top node, which may then be of any type, as this entry of `target` instead
     :param on_payload: called with the descriptor, the node and its archive path when a file's payload is complete,
         before its metadata is restored; to share extents with another file, for example
-    :param link_candidate: called with the node and its archive path likewise; may return the absolute path of an
-        identical file, metadata included, which is then hard-linked in place of the copy unless it turns out to differ
+    :param links: is told of nodes and payloads likewise; what it finds is hard-linked in place of the copy, unless it
+        turns out to differ
     :param pool: threads that files of runs are written on; None for the caller's
     :param depth: most calls to have under way there
 
@@ -71,7 +112,7 @@ class TreeWriter:
         warn: Callable[[str], None],
         name: bytes | None = None,
         on_payload: PayloadHook | None = None,
-        link_candidate: LinkHook | None = None,
+        links: LinkFinder | None = None,
         pool: Pool | None = None,
         depth: int = 1,
     ) -> None:
@@ -82,7 +123,8 @@ class TreeWriter:
         self._options = options or ApplyOptions()
         self._warn = warn
         self._name = name
-        self._hooks = (on_payload, link_candidate)
+        self._on_payload = on_payload
+        self._links = links
         self._threads = (pool, depth)
         self._temp = TempNames()
         self._stack: list[Directory] = []
@@ -99,9 +141,13 @@ class TreeWriter:
 
     def begin(self, feature_flags: int) -> None:
         """Say the archive's feature flags, before the first node."""
+        if self._links is not None:
+            self._links.open(feature_flags)
         self._restorer = Restorer(feature_flags, self._options, self._warn)
         self._placer = Placer(self._restorer, self._options, self._temp)
-        self._files = FileWriter(self._placer, *self._hooks)
+        self._files = FileWriter(
+            self._placer, self._on_payload, self._links.candidate if self._links is not None else None
+        )
         self._specials = SpecialWriter(self._placer)
         self._runs = RunWriter(self._placer, self._end, *self._threads)
         self.begun = True
@@ -111,7 +157,7 @@ class TreeWriter:
     @property
     def has_hooks(self) -> bool:
         """Whether somebody is to be told of single files, so that nodes must come one by one."""
-        return self._hooks != (None, None)
+        return self._on_payload is not None or self._links is not None
 
     @property
     def wants_payload(self) -> bool:
@@ -135,7 +181,10 @@ class TreeWriter:
             raise FormatError("something follows the end of the tree", self.target)
         if type(step) is not Node:
             self._leave()
-        elif stack:
+            return
+        if self._links is not None:
+            self._links.begin(step)
+        if stack:
             parent = stack[-1]
             if parent.names is not None:
                 parent.names.add(step.name)
@@ -178,6 +227,8 @@ class TreeWriter:
         """Take the next bytes of the current regular file."""
         if not self._files.busy:
             raise FormatError("payload of something that has none", self.target)
+        if self._links is not None:
+            self._links.update(view)
         self._files.write(view)
 
     def finish(self) -> None:
@@ -306,15 +357,19 @@ class TreeWriter:
                 remove(directory.fd, name, path, undo_immutable=undo, temp=self._temp)
 
 
-def apply_tree(stream: TreeStream, writer: TreeWriter) -> None:
+def apply_tree(stream: TreeStream, writer: TreeWriter, follower: Follower | None = None) -> None:
     """Write a whole stream; when that fails, for whatever reason, nothing is left under way.
 
-    :raises FileError: naming the file in the target, and whatever the stream raises
+    :param writer: begun, or told the stream's feature flags here
+    :param follower: is told of each step
+    :raises FileError: naming the file in the target, and whatever the stream and the follower raise
     """
-    steps: Iterator[Node | DirectoryEnd | Run]
+    follower = follower or Follower()
+    steps: Iterator[TreeStep]
     steps = stream.runs() if isinstance(stream, Walker) and not writer.has_hooks else iter(stream)
     try:
         for step in steps:
+            follower.begins(step, stream.path)
             if not writer.begun:
                 writer.begin(stream.feature_flags)
             if isinstance(step, Run):
@@ -324,6 +379,8 @@ def apply_tree(stream: TreeStream, writer: TreeWriter) -> None:
             if writer.wants_payload:
                 for piece in stream.payload():
                     writer.write(piece)
+                    follower.wrote(step)
+            follower.ended(step, stream.path)
         if not writer.begun:
             raise FormatError("the tree is empty", writer.target)
         writer.finish()

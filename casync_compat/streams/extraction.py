@@ -1,0 +1,94 @@
+"""What extracting a tree and extracting a blob have in common: options, what is told of a run, progress.
+
+    >>> counter = ExtractCounter(progress, index.size, seeds)
+    >>> counter.on_chunk(chunk)
+    >>> return counter.result(index.size)
+
+Nothing is extracted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from casync_compat.fs.apply.restore import ApplyOptions
+from casync_compat.index import IndexChunk
+from casync_compat.progress import ProgressCallback, Reporter
+from casync_compat.streams.seeds import SeedSource
+
+__all__ = ["ExtractCounter", "ExtractOptions", "ExtractResult", "Warn", "no_warning"]
+
+Warn: TypeAlias = Callable[[str], None]
+"""Takes a warning: one line of text for the user."""
+
+
+def no_warning(text: str) -> None:
+    """A `Warn` for those who do not want to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractOptions:
+    """How extraction goes about it.
+
+    :ivar apply: how the tree is written
+    :ivar seeds: files (for blobs) or directories (for archives) to take unchanged data from
+    :ivar seed_output: use the output as it was as a seed too
+    :ivar reflink: share blocks with seeds where the file system can
+    :ivar hardlink: hard-link files that are the same in a seed, metadata included
+    :ivar jobs: threads that fetch and decompress, None for one a processor
+    """
+
+    apply: ApplyOptions = field(default_factory=ApplyOptions)
+    seeds: tuple[bytes, ...] = ()
+    seed_output: bool = True
+    reflink: bool = True
+    hardlink: bool = False
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractResult:
+    """What a run did.
+
+    :ivar entries: nodes written; 0 for a blob
+    :ivar size: bytes of the archive or blob that were read
+    :ivar chunks: chunks used; those `from_seeds` are among them
+    :ivar shared: bytes that share blocks with a seed
+    """
+
+    entries: int
+    size: int
+    chunks: int = 0
+    from_seeds: int = 0
+    seed_bytes: int = 0
+    shared: int = 0
+
+
+class ExtractCounter:
+    """Counts chunks, and keeps the progress of a run.
+
+    :param total: bytes that will be read, None when that is not known
+    """
+
+    def __init__(self, progress: ProgressCallback | None, total: int | None, seeds: SeedSource) -> None:
+        self.reporter = Reporter(progress)
+        self.reporter.state.total = total
+        self._seeds = seeds
+        self._chunks = 0
+
+    def on_chunk(self, chunk: IndexChunk) -> None:
+        """A chunk was used."""
+        self._chunks += 1
+        state = self.reporter.state
+        state.done = chunk.end
+        if self.reporter.due:
+            state.chunks = self._chunks
+            # Seeds are asked ahead of what was handed out, so the difference is a lower bound, and may shrink.
+            state.new_chunks = max(self._chunks - self._seeds.used, state.new_chunks)
+            self.reporter.report()
+
+    def result(self, size: int, *, entries: int = 0, shared: int = 0) -> ExtractResult:
+        """What the run did; see `ExtractResult` for what is still to be said."""
+        return ExtractResult(entries, size, self._chunks, self._seeds.used, self._seeds.used_bytes, shared)

@@ -1,0 +1,138 @@
+"""Extracting a blob index to a file, a block device or standard output.
+
+    >>> extract_blob(b"disk.caibx", b"/tmp/disk.img", LocalStore(b"default.castr"))
+
+Chunks come from seeds first, then from the stores; every one is checked against its id before a byte of it is written.
+Trees are the business of `casync_compat.verbs.extract`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack, closing
+
+from casync_compat.errors import CasyncError, FileError, show_path
+from casync_compat.fs.apply.payload import PayloadWriter
+from casync_compat.fs.atomic import AtomicFile
+from casync_compat.fs.blob import device_size
+from casync_compat.fs.reflink import BlockSharer
+from casync_compat.fs.standard import StandardOutput
+from casync_compat.index import Index
+from casync_compat.progress import ProgressCallback
+from casync_compat.store.base import ChunkSource
+from casync_compat.store.layered import Layered
+from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, place_chunks
+from casync_compat.streams.extraction import ExtractCounter, ExtractOptions, ExtractResult, Warn, no_warning
+from casync_compat.streams.seeds import BlobSeed, SeedSource
+from casync_compat.streams.trees import load_index
+
+__all__ = ["extract_blob"]
+
+
+def extract_blob(
+    source: bytes | None,
+    output: bytes | None,
+    store: ChunkSource,
+    *,
+    options: ExtractOptions | None = None,
+    warn: Warn = no_warning,
+    progress: ProgressCallback | None = None,
+) -> ExtractResult:
+    """Restore a blob from its index.
+
+    :param source: the index file; None for standard input
+    :param output: a file, which is replaced as a whole once the new one is complete, or a block device, which is
+        written in place; None for standard output, which may be a pipe
+    :raises CasyncError: an existing file is then as it was
+    """
+    options = options or ExtractOptions()
+    index = load_index(source)
+    with ExitStack() as stack:
+        seeds = stack.enter_context(SeedSource())
+        _blob_seeds(index, output, options, seeds, warn)
+        fetcher = ChunkFetcher(index, Layered(seeds, store) if seeds.seeds else store, source)
+        counter = ExtractCounter(progress, index.size, seeds)
+        sharer = BlockSharer() if options.reflink and seeds.seeds else None
+        out = _open_output(stack, output)
+        regular = stat.S_ISREG(os.fstat(out.fd).st_mode) and output is not None
+        if output is not None and not regular:
+            _check_room(out.fd, output, index.size)
+        if regular:
+            _write_file(out, fetcher, options, counter, seeds, sharer)
+        else:
+            stream = stack.enter_context(ChunkStream(fetcher, jobs=options.jobs, on_chunk=counter.on_chunk))
+            while data := stream.read():
+                out.write(data)
+            if output is not None and stat.S_ISBLK(os.fstat(out.fd).st_mode):
+                os.fsync(out.fd)
+        shared = sharer.shared if sharer is not None else 0
+        return counter.result(index.size, shared=shared)
+
+
+def _open_output(stack: ExitStack, output: bytes | None) -> AtomicFile | StandardOutput:
+    if output is None:
+        return stack.enter_context(StandardOutput())
+    return stack.enter_context(AtomicFile(output))
+
+
+def _blob_seeds(
+    index: Index, output: bytes | None, options: ExtractOptions, seeds: SeedSource, warn: Warn
+) -> None:
+    for path in options.seeds:
+        seeds.add(BlobSeed(path, index, jobs=options.jobs))
+    if options.seed_output and output is not None and _holds_data(output):
+        try:
+            seeds.add(BlobSeed(output, index, jobs=options.jobs))
+        except CasyncError as error:
+            warn(f"{show_path(output)} is not used as a seed: {error}")
+
+
+def _holds_data(path: bytes) -> bool:
+    try:
+        st = os.stat(path)
+    except OSError:
+        return False
+    return (stat.S_ISREG(st.st_mode) and st.st_size > 0) or stat.S_ISBLK(st.st_mode)
+
+
+def _check_room(fd: int, output: bytes, size: int) -> None:
+    if stat.S_ISBLK(os.fstat(fd).st_mode):
+        there = device_size(fd)
+        if there < size:
+            raise FileError(output, "write", f"the device has {there} bytes, the blob {size}")
+
+
+def _write_file(
+    out: AtomicFile | StandardOutput,
+    fetcher: ChunkFetcher,
+    options: ExtractOptions,
+    counter: ExtractCounter,
+    seeds: SeedSource,
+    sharer: BlockSharer | None,
+) -> None:
+    """Write an empty regular file, from whatever thread has the next chunks."""
+    size = fetcher.index.size
+
+    def put(offset: int, pieces: list[bytes]) -> None:
+        payload = PayloadWriter(out.fd, size, options.apply.punch_holes, offset)
+        for piece in pieces:
+            if fetcher.is_zeros(piece):
+                payload.skip_zeros(len(piece))
+            else:
+                payload.write(memoryview(piece))
+
+    try:
+        os.ftruncate(out.fd, size)
+        with closing(place_chunks(fetcher, put, jobs=options.jobs)) as placed:
+            for chunk in placed:
+                counter.on_chunk(chunk)
+                if isinstance(out, AtomicFile):
+                    out.written_to(chunk.end)
+                if sharer is not None:
+                    for part in seeds.parts(chunk.id):
+                        sharer.add(part.path, part.offset, out.fd, chunk.start + part.at, part.size)
+        if sharer is not None:
+            sharer.flush()
+    except OSError as error:
+        raise FileError(out.path, "write", error) from error
