@@ -24,9 +24,11 @@ from casync_compat.fs.freshdir import FreshDirectory
 from casync_compat.ids import Digest
 from casync_compat.oci.image.filler import Filler, regular_files
 from casync_compat.oci.image.tree import ImageTree
-from casync_compat.oci.rootfs.filestore import FileStore, Kept
+from casync_compat.oci.rootfs.filestore import FileStore
 from casync_compat.oci.rootfs.mergedtree import Inode
-from casync_compat.oci.rootfs.writer import Metadata, RootWriter
+from casync_compat.oci.rootfs.metadata import Metadata
+from casync_compat.oci.rootfs.shared import Kept
+from casync_compat.oci.rootfs.writer import RootWriter
 from casync_compat.progress import ProgressCallback, Reporter
 
 __all__ = ["CheckoutOptions", "CheckoutResult", "Link", "checkout"]

@@ -20,7 +20,8 @@ from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.freshdir import FreshDirectory
 from casync_compat.oci.image.filler import Filler, regular_files
 from casync_compat.oci.image.tree import ImageTree
-from casync_compat.oci.rootfs.writer import Metadata, RootWriter
+from casync_compat.oci.rootfs.metadata import Metadata
+from casync_compat.oci.rootfs.writer import RootWriter
 from casync_compat.oci.spec.descriptor import parse_json
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.runtime import Rootless, Users, runtime_config

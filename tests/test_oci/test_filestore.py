@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from casync_compat.errors import FileError
 from casync_compat.ids import Digest
-from casync_compat.oci.rootfs.filestore import FileStore, Kept
+from casync_compat.oci.rootfs.filestore import FileStore
 from casync_compat.oci.rootfs.mergedtree import Inode
+from casync_compat.oci.rootfs.metadata import Metadata
+from casync_compat.oci.rootfs.shared import Kept
 from casync_compat.oci.rootfs.verity import measure, seal
-from casync_compat.oci.rootfs.writer import Metadata
 
 DATA = b"contents " * 1000
 CONTENT = Digest.BLAKE3.of(DATA)

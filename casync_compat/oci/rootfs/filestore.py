@@ -27,18 +27,19 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
 from casync_compat.ids import Digest
-from casync_compat.oci.copying import CANNOT, clone, copy_range, data_ranges, write_at
-from casync_compat.oci.rootfs.filecache import FileCache, Row, Stamp
+from casync_compat.oci.copying import write_at
+from casync_compat.oci.rootfs import shared
+from casync_compat.oci.rootfs.filecache import FileCache, Row
 from casync_compat.oci.rootfs.mergedtree import Inode
+from casync_compat.oci.rootfs.metadata import HOST_ATTRIBUTES, Metadata
+from casync_compat.oci.rootfs.shared import Kept, stamp_of, status_of
 from casync_compat.oci.rootfs.verity import measure, seal
-from casync_compat.oci.rootfs.writer import HOST_ATTRIBUTES, Metadata
 
-__all__ = ["FileStore", "Kept"]
+__all__ = ["FileStore"]
 
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -51,31 +52,6 @@ _NAME = re.compile(rb"(files|inodes)/[0-9a-f]{2}/[0-9a-f]{62}")
 
 Pieces = Iterable[tuple[int, bytes]]
 """Contents in pieces, each with its offset, in order; what is not given is zeros."""
-
-
-@dataclass(slots=True)
-class Kept:
-    """A file of the store that was found right.
-
-    :ivar name: relative to the store
-    :ivar content: blake3 of its contents
-    :ivar status: its permissions, owner and group
-    :ivar seal: its fs-verity digest; empty when it has none
-    """
-
-    name: bytes
-    content: bytes
-    stamp: Stamp
-    status: tuple[int, int, int]
-    seal: bytes
-
-
-def _stamp(st: os.stat_result) -> Stamp:
-    return Stamp(st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns)
-
-
-def _status(st: os.stat_result) -> tuple[int, int, int]:
-    return stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid
 
 
 class FileStore(Closing):
@@ -198,10 +174,10 @@ class FileStore(Closing):
             return None
         try:
             st = os.fstat(fd)
-            stamp = _stamp(st)
+            stamp = stamp_of(st)
             row = self._cache.row(name)
             if not self._verify and row is not None and row.stamp == stamp and row.content == content:
-                return Kept(name, content, stamp, _status(st), row.seal)
+                return Kept(name, content, stamp, status_of(st), row.seal)
             right = stat.S_ISREG(st.st_mode)
             if inode is not None:
                 right = right and self._has_metadata(fd, st, inode, row)
@@ -214,12 +190,12 @@ class FileStore(Closing):
             sealed = measure(fd)
             if inode is not None or name.startswith(_FILES):  # else its metadata was not looked at
                 self._cache.remember(name, content, stamp, sealed)
-            return Kept(name, content, stamp, _status(st), sealed)
+            return Kept(name, content, stamp, status_of(st), sealed)
         finally:
             os.close(fd)
 
     def _has_metadata(self, fd: int, st: os.stat_result, inode: Inode, row: Row | None) -> bool:
-        if _status(st) != (self._metadata.mode(inode), *self._metadata.effective(inode)):
+        if status_of(st) != (self._metadata.mode(inode), *self._metadata.effective(inode)):
             return False
         # A file system may have rounded it.
         if st.st_mtime_ns != inode.mtime and (row is None or st.st_mtime_ns != row.stamp.mtime):
@@ -310,10 +286,10 @@ class FileStore(Closing):
             st = os.fstat(fd)
         finally:
             os.close(fd)
-        stamp = _stamp(st)
+        stamp = stamp_of(st)
         self.added += 1
         self._cache.remember(name, content, stamp, sealed)
-        return Kept(name, content, stamp, _status(st), sealed)
+        return Kept(name, content, stamp, status_of(st), sealed)
 
     # Giving out
 
@@ -321,56 +297,26 @@ class FileStore(Closing):
         """Whether files in a directory can share blocks with the store's, or else be links to them; it is tried."""
         name = b".pycasync-" + os.urandom(8).hex().encode()
         inside = b"%b/%b" % (_TEMPORARY, name)
-        with self._naming(directory, "write"):
-            target = os.open(directory, _OPEN_DIR)
+        with self._naming(os.path.join(self.path, inside), "write"):
+            fd = os.open(inside, _CREATE, 0o600, dir_fd=self.fd)
         try:
-            with self._naming(os.path.join(self.path, inside), "write"):
-                fd = os.open(inside, _CREATE, 0o600, dir_fd=self.fd)
-            try:
-                with self._naming(directory, "write"):
+            with self._naming(directory, "write"):
+                target = os.open(directory, _OPEN_DIR)
+                try:
                     write_at(fd, _ZEROS[:4096], 0)
-                    if not reflink:
-                        return self._can_link(inside, target, name)
-                    other = os.open(name, _CREATE, 0o600, dir_fd=target)
-                    try:
-                        return clone(fd, other)
-                    finally:
-                        os.close(other)
-                        os.unlink(name, dir_fd=target)
-            finally:
-                os.close(fd)
-                os.unlink(inside, dir_fd=self.fd)
+                    if reflink:
+                        return shared.can_clone(fd, target, name)
+                    return shared.can_link(self.fd, inside, target, name)
+                finally:
+                    os.close(target)
         finally:
-            os.close(target)
-
-    def _can_link(self, inside: bytes, target: int, name: bytes) -> bool:
-        try:
-            os.link(inside, name, src_dir_fd=self.fd, dst_dir_fd=target, follow_symlinks=False)
-        except OSError as error:
-            if error.errno in CANNOT:
-                return False
-            raise
-        os.unlink(name, dir_fd=target)
-        return True
+            os.close(fd)
+            os.unlink(inside, dir_fd=self.fd)
 
     def pieces(self, kept: Kept) -> Iterator[tuple[int, bytes]]:
         """The contents of a file of the store, for `add`."""
         with self._naming(os.path.join(self.path, kept.name), "read"):
-            fd = self._open_kept(kept)
-            try:
-                for start, end in data_ranges(fd, kept.stamp.size):
-                    for at in range(start, end, _PIECE):
-                        yield at, os.pread(fd, min(_PIECE, end - at), at)
-            finally:
-                os.close(fd)
-
-    def _open_kept(self, kept: Kept) -> int:
-        """Open a file that was found right, which must not have changed since."""
-        fd = os.open(kept.name, _OPEN, dir_fd=self.fd)
-        if _stamp(os.fstat(fd))[:3] != kept.stamp[:3]:
-            os.close(fd)
-            raise ValueError("it was changed while it was in use; run it again")
-        return fd
+            yield from shared.read(self.fd, kept)
 
     def copy_to(self, kept: Kept, target: int, *, share: bool) -> None:
         """Copy a file's contents into an empty file.
@@ -378,36 +324,14 @@ class FileStore(Closing):
         :param share: share its blocks, which must be possible
         """
         with self._naming(os.path.join(self.path, kept.name), "copy"):
-            fd = self._open_kept(kept)
-            try:
-                if share:
-                    if not clone(fd, target):
-                        raise OSError(errno.EOPNOTSUPP, "its blocks cannot be shared")
-                    return
-                for start, end in data_ranges(fd, kept.stamp.size):
-                    copy_range(fd, target, start, end)
-                os.ftruncate(target, kept.stamp.size)
-            finally:
-                os.close(fd)
+            shared.copy(self.fd, kept, target, share=share)
 
     def link_to(self, kept: Kept, directory: int, name: bytes) -> bool:
         """Make a hard link to a file. Returns False where there are as many as the file system allows."""
         with self._naming(os.path.join(self.path, kept.name), "link"):
-            try:
-                os.link(kept.name, name, src_dir_fd=self.fd, dst_dir_fd=directory, follow_symlinks=False)
-            except OSError as error:
-                if error.errno == errno.EMLINK:
-                    return False
-                raise
-            st = os.lstat(name, dir_fd=directory)
-            stamp = _stamp(st)
-            if stamp[:3] != kept.stamp[:3] or _status(st) != kept.status:
-                os.unlink(name, dir_fd=directory)
-                raise ValueError("it was changed while it was in use; run it again")
-        # The link itself changed the change time. A write that hits the moment since the check, and sets the
-        # modification time back, goes unnoticed until --verify; only fs-verity rules that out.
-        kept.stamp = stamp
-        self._cache.remember(kept.name, kept.content, stamp, kept.seal)
+            if not shared.link(self.fd, kept, directory, name):
+                return False
+        self._cache.remember(kept.name, kept.content, kept.stamp, kept.seal)
         return True
 
 
