@@ -1,5 +1,4 @@
-/* Native twin of casync_compat/fs/system.py: directories listed, and many small files opened, inspected and read, in
- * one call.
+/* Native twin of casync_compat/fs/system.py: many small files opened, inspected and read, in one call.
  *
  * A file costs eight system calls of half a microsecond each; made one by one from Python they cost twenty. Here a
  * whole run of files is read without the GIL, so that hashing and compressing go on meanwhile. What an archive records
@@ -12,7 +11,6 @@
 #define _GNU_SOURCE
 #include <Python.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -20,87 +18,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include <linux/fs.h>
-
 #include "../../catar/_layouts.h"
 #include "../_layouts.h"
+#include "_opened.h"
 
 enum { LINK_ROOM = CATAR_SYMLINK_LARGEST - CATAR_SYMLINK_HEAD };
-
-struct result {
-    int fd, error, stable;
-    long flags;
-    unsigned projid;
-    ssize_t listed, count;
-    size_t offset;
-    struct stat st;
-};
-
-static int unsupported(int error)
-{
-    return error == ENOTTY || error == ENOSYS || error == EBADF || error == EOPNOTSUPP || error == EINVAL;
-}
-
-/* Everything but the contents. Returns an errno, 0 when all is well. */
-static int inspect(struct result *r, int wanted)
-{
-    r->flags = 0;
-    r->projid = 0;
-    r->listed = 0;
-    if (wanted & WANT_FLAGS) {
-        int value = 0;
-        if (ioctl(r->fd, FS_IOC_GETFLAGS, &value) == 0)
-            r->flags = value;
-        else if (!unsupported(errno))
-            return errno;
-    }
-    if (wanted & WANT_PROJID) {
-        struct fsxattr attributes;
-        memset(&attributes, 0, sizeof attributes);
-        if (ioctl(r->fd, FS_IOC_FSGETXATTR, &attributes) == 0)
-            r->projid = attributes.fsx_projid;
-        else if (!unsupported(errno))
-            return errno;
-    }
-    if (wanted & WANT_LIST) {
-        r->listed = flistxattr(r->fd, NULL, 0);
-        if (r->listed < 0) {
-            if (errno != EOPNOTSUPP && errno != ENODATA && errno != ENOSYS)
-                return errno;
-            r->listed = 0;
-        }
-    }
-    return 0;
-}
-
-/* The contents, into `room`. Returns an errno, 0 when all is well. */
-static int read_whole(struct result *r, char *room)
-{
-    struct stat after;
-    r->count = 0;
-    while (r->count < r->st.st_size) {
-        ssize_t n = read(r->fd, room + r->count, (size_t)(r->st.st_size - r->count));
-        if (n < 0) {
-            if (errno == EINTR)
-                continue;
-            return errno;
-        }
-        if (n == 0)
-            break;
-        r->count += n;
-    }
-    if (fstat(r->fd, &after) < 0)
-        return errno;
-    r->stable = after.st_size == r->st.st_size && after.st_mtim.tv_sec == r->st.st_mtim.tv_sec &&
-                after.st_mtim.tv_nsec == r->st.st_mtim.tv_nsec;
-    return 0;
-}
 
 /* Reads files until one does not fit, something is wrong, or the names run out. Returns the number of results. */
 static Py_ssize_t read_all(int directory, char **names, Py_ssize_t total, int wanted, char *room, size_t size,
@@ -454,125 +380,11 @@ static PyObject *open_directory(PyObject *self, PyObject *args)
     return out;
 }
 
-/* Listing a directory. */
-
-struct names {
-    char *text; /* mark, name, NUL, one after another */
-    size_t used, size, count;
-};
-
-static int grow(struct names *n, size_t more)
-{
-    if (n->size - n->used >= more)
-        return 0;
-    size_t size = 2 * n->size + more;
-    char *text = realloc(n->text, size);
-    if (!text)
-        return -1;
-    n->text = text;
-    n->size = size;
-    return 0;
-}
-
-static char mark_of(unsigned char type)
-{
-    return type == DT_DIR ? 'd' : type == DT_REG ? 'f' : type == DT_LNK ? 'l' : 'o';
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a + 1, *(char *const *)b + 1);
-}
-
-struct entry {
-    uint64_t inode;
-    int64_t offset;
-    unsigned short length;
-    unsigned char type;
-    char name[];
-};
-
-/* Returns an errno, 0 when all names were read. */
-static int read_names(int directory, struct names *n)
-{
-    char block[32768] __attribute__((aligned(8)));
-    if (lseek(directory, 0, SEEK_SET) < 0)
-        return errno;
-    for (;;) {
-        long got = syscall(SYS_getdents64, directory, block, sizeof block);
-        if (got <= 0)
-            return got < 0 ? errno : 0;
-        for (long at = 0; at < got;) {
-            const struct entry *e = (const struct entry *)(block + at);
-            const char *name = e->name;
-            at += e->length;
-            if (name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0)))
-                continue;
-            size_t len = strlen(name);
-            if (grow(n, len + 2) < 0)
-                return ENOMEM;
-            n->text[n->used] = mark_of(e->type);
-            memcpy(n->text + n->used + 1, name, len + 1);
-            n->used += len + 2;
-            n->count++;
-        }
-    }
-}
-
-static int list_sorted(int directory, struct names *n, char ***order)
-{
-    int error = read_names(directory, n);
-    if (error)
-        return error;
-    *order = malloc((n->count + 1) * sizeof **order);
-    if (!*order)
-        return ENOMEM;
-    char *p = n->text;
-    for (size_t i = 0; i < n->count; i++) {
-        (*order)[i] = p;
-        p += strlen(p) + 1;
-    }
-    qsort(*order, n->count, sizeof **order, by_name);
-    return 0;
-}
-
-static PyObject *list_names(PyObject *self, PyObject *args)
-{
-    int directory, error;
-    struct names n = {NULL, 0, 0, 0};
-    char **order = NULL;
-    PyObject *out = NULL;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "i", &directory))
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    error = list_sorted(directory, &n, &order);
-    Py_END_ALLOW_THREADS
-    if (error) {
-        errno = error;
-        PyErr_SetFromErrno(PyExc_OSError);
-    } else {
-        out = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)n.used);
-    }
-    if (out) {
-        char *p = PyBytes_AsString(out);
-        for (size_t i = 0; i < n.count; i++) {
-            size_t len = strlen(order[i]) + 1;
-            memcpy(p, order[i], len);
-            p += len;
-        }
-    }
-    free(order);
-    free(n.text);
-    return out;
-}
-
 static PyMethodDef methods[] = {
     {"read_files", read_files, METH_VARARGS, "Open, inspect and read a run of regular files; see system.py: read_files."},
     {"read_run", read_run, METH_VARARGS, "Read a run of files and symlinks into a buffer; see system.py: read_run."},
     {"open_directory", open_directory, METH_VARARGS, "Open and inspect a directory; see system.py: open_directory."},
     {"start_writing", start_writing, METH_VARARGS, "Begin to write out part of a file; see system.py: start_writing."},
-    {"list_names", list_names, METH_VARARGS, "The names in a directory, sorted; see system.py: list_names."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,4 +1,4 @@
-"""Directories listed, and many small files opened, inspected and read, in one call: the Python twin of `_system.c`.
+"""Many small files opened, inspected and read, in one call: the Python twin of `_system.c`.
 
 Both have the same signatures and give the same results; the native ones take a fraction of the time, and no GIL.
 """
@@ -17,7 +17,6 @@ from catar import layouts
 from catar.layouts import FILE_ROW, GAP_ROW
 
 __all__ = [
-    "list_names",
     "open_directory",
     "read_files",
     "read_run",
@@ -114,28 +113,6 @@ def read_files(
         out.append((fd, 0, *head, *about, used, count, stable))
         used += count
     return out
-
-
-def list_names(directory_fd: int, /) -> bytes:
-    """The names in a directory, sorted as bytes.
-
-    :returns: for each name a letter for its type (d, f, l as `find` has them, else o), the name, and a NUL
-    :raises OSError: when it cannot be read
-    """
-    out = []
-    with os.scandir(directory_fd) as entries:
-        for entry in entries:
-            if entry.is_symlink():
-                mark = b"l"
-            elif entry.is_dir(follow_symlinks=False):
-                mark = b"d"
-            elif entry.is_file(follow_symlinks=False):
-                mark = b"f"
-            else:
-                mark = b"o"
-            out.append((os.fsencode(entry.name), mark))
-    out.sort()
-    return b"".join(mark + name + b"\0" for name, mark in out)
 
 
 def start_writing(fd: int, offset: int, size: int, /) -> None:

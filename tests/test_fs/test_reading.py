@@ -17,6 +17,7 @@ import xattr
 from grounds import Grounds
 
 from casync_compat.errors import CasyncError, FileError
+from casync_compat.fs import names as _python_names
 from casync_compat.fs import system as _python
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan import runs as reading
@@ -30,6 +31,9 @@ from catar.flags import DEFAULT, NAMED_SETS, FeatureFlags
 from catar.records import DirectoryEnd, Node
 
 native = pytest.importorskip("casync_compat.fs._system", reason="built without a C compiler")
+native_names = pytest.importorskip("casync_compat.fs._names", reason="built without a C compiler")
+NAMES = {native: native_names, _python: _python_names}
+"""What lists names, beside each of the readers."""
 
 F = FeatureFlags
 BEST = flags.select([NAMED_SETS["best"]])
@@ -40,8 +44,9 @@ LARGE = 300_000
 def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Every test runs with the native reader and with its Python twin."""
     module: ModuleType = {"native": native, "python": _python}[request.param]
-    for name in ("read_files", "list_names", "open_directory"):
+    for name in ("read_files", "open_directory"):
         monkeypatch.setattr(scan, name, getattr(module, name))
+    monkeypatch.setattr(scan, "list_names", NAMES[module].list_names)
     monkeypatch.setattr(reading, "read_run", module.read_run)
     return module
 
@@ -303,7 +308,7 @@ def read(
     """What `read_run` says of a whole directory, and what it has left in the room."""
     fd = os.open(at, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        listing = module.list_names(fd)
+        listing = NAMES[module].list_names(fd)
         buffer = bytearray(room)
         device = options.get("device", os.fstat(fd).st_dev)
         skip = struct.pack("=Q", options["skip"]) if "skip" in options else b""
@@ -395,8 +400,8 @@ def test_listing(tmp_path: Path, twin: ModuleType) -> None:
             pass
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
-        found = twin.list_names(fd)
-        assert twin.list_names(fd) == found
+        found = NAMES[twin].list_names(fd)
+        assert NAMES[twin].list_names(fd) == found
     finally:
         os.close(fd)
     marked = found.split(b"\0")[:-1]
@@ -412,7 +417,7 @@ def test_listing_what_is_no_directory(tmp_path: Path, twin: ModuleType) -> None:
     fd = os.open(tmp_path / "f", os.O_RDONLY)
     try:
         with pytest.raises(NotADirectoryError):
-            twin.list_names(fd)
+            NAMES[twin].list_names(fd)
     finally:
         os.close(fd)
 

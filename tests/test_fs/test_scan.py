@@ -14,6 +14,7 @@ import pytest
 from grounds import Grounds
 
 from casync_compat.errors import FileError, FormatError
+from casync_compat.fs import names as _python_names
 from casync_compat.fs import system as _python
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan import scanner as scan
@@ -35,8 +36,10 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Every test runs with the native reader of small files and with its Python twin."""
     native = pytest.importorskip("casync_compat.fs._system", reason="built without a C compiler")
     twin = {"native": native, "python": _python}[request.param]
-    for name in ("read_files", "list_names", "open_directory"):
+    for name in ("read_files", "open_directory"):
         monkeypatch.setattr(scan, name, getattr(twin, name))
+    if request.param == "python":
+        monkeypatch.setattr(scan, "list_names", _python_names.list_names)
 
 
 def open_files() -> set[str]:

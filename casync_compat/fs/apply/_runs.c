@@ -24,10 +24,9 @@
 #include <unistd.h>
 
 #include "../../../catar/_layouts.h"
+#include "_payload.h"
 
 enum { PLANNED, UNUSUAL, OWNER }; /* what became of a row; OWNER: its owner is not known here */
-
-enum { BLOCK = 4096 };
 
 /* Where a row goes. */
 struct place {
@@ -47,8 +46,6 @@ struct level {
     int fd;
     Py_ssize_t row;
 };
-
-static const char zeros[BLOCK];
 
 static const uint64_t *row_at(const Py_buffer *rows, Py_ssize_t i)
 {
@@ -284,47 +281,6 @@ struct writing {
     int samples[3]; /* times in whole even seconds (never looked at), with nanoseconds, in odd seconds */
     int rounded;
 };
-
-static int write_all(int fd, const char *data, uint64_t from, uint64_t to)
-{
-    while (from < to) {
-        ssize_t n = pwrite(fd, data + from, (size_t)(to - from), (off_t)from);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        if (!n) {
-            errno = EIO;
-            return -1;
-        }
-        from += (uint64_t)n;
-    }
-    return 0;
-}
-
-/* The payload, without blocks of zeros where holes are wanted. */
-static int write_payload(int fd, const char *data, uint64_t size, int holes)
-{
-    uint64_t begin = 0, end = size;
-    if (holes && size >= BLOCK) {
-        end = 0;
-        for (uint64_t at = 0; at < size; at += BLOCK) {
-            size_t count = size - at < BLOCK ? (size_t)(size - at) : BLOCK;
-            if (data[at] || memcmp(data + at, zeros, count)) {
-                end = at + count;
-                continue;
-            }
-            if (write_all(fd, data, begin, end) < 0)
-                return -1;
-            begin = at + count;
-            if (end < begin)
-                end = begin;
-        }
-        if (begin == size)
-            return ftruncate(fd, (off_t)size);
-    }
-    return write_all(fd, data, begin, end);
-}
 
 static int check_time(struct writing *w, int fd, struct timespec wanted)
 {

@@ -1,8 +1,8 @@
 """`.caexclude` files: which children of a directory stay out of the archive.
 
-Pure: rules in, decisions out; `scan` reads the files. Syntax and matching are casync's (`src/camatch.c`), observed with
-casync 2: a rule with a slash anywhere is anchored where its file stands, one without travels down; any matching `!`
-rule wins whatever the order; a leading period is only matched literally.
+Pure: rules in, decisions out; `casync_compat.fs.scan.directory` reads the files. Syntax and matching are casync's
+(`src/camatch.c`), observed with casync 2: a rule with a slash anywhere is anchored where its file stands, one without
+travels down; any matching `!` rule wins whatever the order; a leading period is only matched literally.
 """
 
 from __future__ import annotations

@@ -29,9 +29,10 @@ from casync_compat.fs.identity import (
     mode_of,
 )
 from casync_compat.fs.owners import IdShift
+from casync_compat.fs.scan.directory import EXCLUDE_NAME, ScannedDirectory
 from casync_compat.fs.scan.exclude import Rule
 from casync_compat.fs.scan.inspect import FileSystem, RawFile
-from casync_compat.fs.scan.scanner import _EXCLUDE_NAME, Scanner, _Directory
+from casync_compat.fs.scan.scanner import Scanner
 from catar.records import Node
 
 __all__ = ["Before", "DirectoryContent", "KnownDirectory", "Reused", "ReusingScanner"]
@@ -107,7 +108,7 @@ class _Frame:
 
     __slots__ = ("begin", "complete", "directory", "known", "left_out", "names", "numbers", "rows")
 
-    def __init__(self, directory: _Directory, known: KnownDirectory | None, begin: int) -> None:
+    def __init__(self, directory: ScannedDirectory, known: KnownDirectory | None, begin: int) -> None:
         self.directory = directory
         self.known = known
         self.begin = begin
@@ -203,7 +204,7 @@ class ReusingScanner(Scanner):
                 self.root_identity = row
         self._frames.append(_Frame(directory, known, begin))
 
-    def _fill(self, directory: _Directory) -> bytes:
+    def _fill(self, directory: ScannedDirectory) -> bytes:
         listing = super()._fill(directory)
         frame = self._frames[-1]
         frame.names = [marked[1:] for marked in listing.split(b"\0")[:-1]]
@@ -212,7 +213,7 @@ class ReusingScanner(Scanner):
             # What rules say, and what is a mount point, is not in any identity.
             frame.complete = False
             frame.known = None
-        elif self._exclude_files and _EXCLUDE_NAME in frame.names:
+        elif self._exclude_files and EXCLUDE_NAME in frame.names:
             frame.complete = False
         if frame.known is not None:
             frame.numbers = {name: n for n, name in enumerate(frame.known.names.split(b"\0")[:-1])}
@@ -220,7 +221,9 @@ class ReusingScanner(Scanner):
             directory.run_wanted = 0
         return listing
 
-    def _visit(self, parent: _Directory, name: bytes, mark: int, *, certain: bool = False) -> Node | None:
+    def _visit(
+        self, parent: ScannedDirectory, name: bytes, mark: int, *, certain: bool = False
+    ) -> Node | None:
         frame = self._frames[-1]
         if frame.known is not None:
             reused = self._reused(frame, name)
@@ -231,7 +234,7 @@ class ReusingScanner(Scanner):
             frame.left_out.add(name)
         return node
 
-    def _take(self, parent: _Directory, name: bytes, raw: RawFile) -> Node | None:
+    def _take(self, parent: ScannedDirectory, name: bytes, raw: RawFile) -> Node | None:
         frame = self._frames[-1]
         node = super()._take(parent, name, raw)
         if node is None:

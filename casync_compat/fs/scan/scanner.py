@@ -25,76 +25,31 @@ from collections.abc import Callable, Iterable, Iterator
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.scan.exclude import MAX_FILE_SIZE, Rule, decide, parse_rules
+from casync_compat.fs.scan.directory import EXCLUDE_NAME, ScannedDirectory, has_name, mount_id, read_rules
+from casync_compat.fs.scan.exclude import Rule, decide
 from casync_compat.fs.scan.inspect import FileSystem, Inspector, RawFile
+from casync_compat.fs.scan.payload import FilePayload
 from casync_compat.fs.scan.runs import FileRun, RunReader
 from catar.flags import FeatureFlags
 from catar.grammar import MAX_DEPTH
 from catar.records import DirectoryEnd, Node
 
 try:
-    from casync_compat.fs._system import list_names, open_directory, read_files
+    from casync_compat.fs._names import list_names
+    from casync_compat.fs._system import open_directory, read_files
 except ImportError:  # built without a C compiler
-    from casync_compat.fs.system import list_names, open_directory, read_files
+    from casync_compat.fs.names import list_names
+    from casync_compat.fs.system import open_directory, read_files
 
 __all__ = ["Scanner"]
 
 F = FeatureFlags
-_EXCLUDE_NAME = b".caexclude"
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _OPEN_DIR = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
-_BUFFER = 256 * 1024
 _ROOM = 1 << 20
 _RUN = 128
 _DIR, _REG, _LINK = b"dfl"
 _NODUMP = int(F.FLAG_NODUMP)
-
-
-def _has_name(listing: bytes, name: bytes) -> bool:
-    """Whether a listing has a name, whatever it is the name of."""
-    whole = name + b"\0"
-    if whole not in listing:
-        return False
-    return any(
-        listing.startswith(mark + whole) or b"\0" + mark + whole in listing
-        for mark in (b"f", b"l", b"d", b"o")
-    )
-
-
-def _mount_id(fd: int) -> int:
-    with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
-        for line in info:
-            if line.startswith(b"mnt_id:"):
-                return int(line[7:])
-    return -1
-
-
-class _Directory:
-    """An open directory and what is still to be visited in it.
-
-    :ivar listing: of `list_names`, None before it was read
-    :ivar at: offset in it of the next name
-    :ivar in_runs: whether its regular files may be read in runs
-    :ivar opens_raw: whether its directories are opened by the native reader
-    :ivar run_wanted: `Inspector.run_wanted` when runs are read to their place in the archive, else 0
-    """
-
-    __slots__ = ("at", "fd", "fs", "in_runs", "listing", "mount", "opens_raw", "path", "rules", "run_wanted")
-
-    def __init__(self, fd: int, path: bytes, fs: FileSystem, rules: list[Rule]) -> None:
-        self.fd = fd
-        self.path = path
-        self.fs = fs
-        self.rules = rules
-        self.mount = -1
-        self.listing: bytes | None = None
-        self.at = 0
-        self.in_runs = False
-        self.opens_raw = False
-        self.run_wanted = 0
-
-    def path_of(self, name: bytes) -> bytes:
-        return self.path + b"/" + name if self.path else name
 
 
 class Scanner(Closing):
@@ -124,17 +79,12 @@ class Scanner(Closing):
         self._features = int(feature_flags)
         self._inspector = Inspector(self._features, shift or IdShift())
         self._skip = frozenset(skip)
-        self._stack: list[_Directory] = []
-        self._fd = -1
-        self._left = 0
-        self._before: tuple[int, int] | None = (
-            None  # size and time that the current file must still have at its end
-        )
+        self._stack: list[ScannedDirectory] = []
+        self._payload = FilePayload(root)
         self._contents = contents
         self._run: deque[RawFile] = deque()
         self._room = memoryview(b"")
         self._runs: RunReader | None = None
-        self._ready: memoryview | None = None
         self._submounts = not feature_flags & F.EXCLUDE_SUBMOUNTS
         self._exclude_files = bool(feature_flags & F.EXCLUDE_FILE)
         self._nodump = bool(feature_flags & F.EXCLUDE_NODUMP)
@@ -158,20 +108,13 @@ class Scanner(Closing):
 
     def close(self) -> None:
         """Close every descriptor."""
-        self._close_file()
+        self._payload.close()
         while self._run:
             fd = self._run.popleft()[0]
             if fd >= 0:
                 os.close(fd)
         while self._stack:
             os.close(self._stack.pop().fd)
-
-    def _close_file(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-        self._left = 0
-        self._ready = None
 
     # Iteration
 
@@ -215,10 +158,7 @@ class Scanner(Closing):
             child = self._next_child(directory, listing)
             if child is not None:
                 yield child
-                if self._fd >= 0:
-                    self._finish_file()
-                self._ready = None
-                self._left = 0
+                self._payload.finish()
 
     def _visit_root(self) -> Node:
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -232,7 +172,7 @@ class Scanner(Closing):
         self._enter(fd, b"", fs, [])
         return node
 
-    def _next_child(self, directory: _Directory, listing: bytes) -> Node | None:
+    def _next_child(self, directory: ScannedDirectory, listing: bytes) -> Node | None:
         at = directory.at
         end = listing.index(0, at)
         directory.at = end + 1
@@ -247,7 +187,7 @@ class Scanner(Closing):
                 return self._visit_in_run(directory, name)
         return self._visit(directory, name, mark)
 
-    def _read_run(self, directory: _Directory, listing: bytes) -> FileRun | None:
+    def _read_run(self, directory: ScannedDirectory, listing: bytes) -> FileRun | None:
         """Read a run; what was found out about the file behind it, which is the next child, is left in `_run`."""
         assert self._runs is not None
         fs = directory.fs
@@ -263,24 +203,25 @@ class Scanner(Closing):
         return run
 
     def _enter(self, fd: int, path: bytes, fs: FileSystem, rules: list[Rule]) -> None:
-        directory = _Directory(fd, path, fs, rules)
+        directory = ScannedDirectory(fd, path, fs, rules)
         self._stack.append(directory)  # from here on `close` sees to the descriptor
         if len(self._stack) > MAX_DEPTH:
             raise FileError(
                 self.full_path, "archive", f"directories nest deeper than {MAX_DEPTH} levels, casync's limit"
             )
 
-    def _fill(self, directory: _Directory) -> bytes:
+    def _fill(self, directory: ScannedDirectory) -> bytes:
         """List a directory and read its rules: its own node has been handed out by then."""
         fd, fs = directory.fd, directory.fs
         directory.listing = b""
         if not self._submounts:
-            directory.mount = _mount_id(fd)
+            directory.mount = mount_id(fd)
         if fs.is_virtual:
             return b""
         listing = directory.listing = list_names(fd)
-        if self._exclude_files and _has_name(listing, _EXCLUDE_NAME):
-            directory.rules = directory.rules + self._read_rules(fd, directory.path)
+        if self._exclude_files and has_name(listing, EXCLUDE_NAME):
+            full = os.path.join(self.root, directory.path, EXCLUDE_NAME)
+            directory.rules = directory.rules + read_rules(fd, EXCLUDE_NAME, full)
         directory.in_runs = (
             self._contents and self._submounts and not directory.rules and self._inspector.reads_raw(fs)
         )
@@ -289,29 +230,11 @@ class Scanner(Closing):
             directory.run_wanted = self._inspector.run_wanted(fs)
         return listing
 
-    def _read_rules(self, directory_fd: int, path: bytes) -> list[Rule]:
-        full = os.path.join(self.root, path, _EXCLUDE_NAME)
-        try:
-            # A symlink is followed, as casync does; a fifo must not block.
-            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-            fd = os.open(_EXCLUDE_NAME, flags, dir_fd=directory_fd)
-            try:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise FileError(full, "read exclude rules", "it is not a regular file")
-                data = b""
-                while len(data) <= MAX_FILE_SIZE and (piece := os.read(fd, MAX_FILE_SIZE + 1 - len(data))):
-                    data += piece
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise FileError(full, "read exclude rules", error) from error
-        if len(data) > MAX_FILE_SIZE:
-            raise FileError(full, "read exclude rules", f"larger than {MAX_FILE_SIZE} bytes")
-        return parse_rules(data, full)
-
     # One child
 
-    def _visit(self, parent: _Directory, name: bytes, mark: int, *, certain: bool = False) -> Node | None:
+    def _visit(
+        self, parent: ScannedDirectory, name: bytes, mark: int, *, certain: bool = False
+    ) -> Node | None:
         """Look at one child. `certain`: its type was asked for, not only read in the directory."""
         is_dir = mark == _DIR
         if not is_dir and mark != _REG:
@@ -338,7 +261,7 @@ class Scanner(Closing):
             flags = self._inspector.chattr_flags(fd)
             if self._nodump and flags & _NODUMP:
                 return None
-            if not self._submounts and _mount_id(fd) != parent.mount:
+            if not self._submounts and mount_id(fd) != parent.mount:
                 return None
             if self._skip and (st.st_dev, st.st_ino) in self._skip:
                 return None
@@ -353,12 +276,10 @@ class Scanner(Closing):
         if is_dir:
             self._enter(fd, self.path, fs, inherited)
         else:
-            self._fd = fd
-            self._left = node.size
-            self._before = (st.st_size, st.st_mtime_ns)
+            self._payload.open(self.path, fd, node.size, (st.st_size, st.st_mtime_ns))
         return node
 
-    def _visit_in_run(self, parent: _Directory, name: bytes) -> Node | None:
+    def _visit_in_run(self, parent: ScannedDirectory, name: bytes) -> Node | None:
         """Look at one regular file, and read in one call what comes behind it."""
         names = [name]
         listing, at = parent.listing or b"", parent.at
@@ -372,7 +293,7 @@ class Scanner(Closing):
         self._run.extend(read_files(parent.fd, names, wanted, self._room))
         return self._take(parent, name, self._run.popleft())
 
-    def _visit_directory(self, parent: _Directory, name: bytes) -> Node | None:
+    def _visit_directory(self, parent: ScannedDirectory, name: bytes) -> Node | None:
         """Look at one directory in one call of the native reader."""
         raw = open_directory(parent.fd, name, self._inspector.raw_wanted(parent.fs))
         fd, error, device, inode, chattr, listed = raw[0], raw[1], raw[7], raw[8], raw[9], raw[11]
@@ -392,7 +313,7 @@ class Scanner(Closing):
         self._enter(fd, self.path, parent.fs, [])
         return node
 
-    def _take(self, parent: _Directory, name: bytes, raw: RawFile) -> Node | None:
+    def _take(self, parent: ScannedDirectory, name: bytes, raw: RawFile) -> Node | None:
         """Make a node of what the native reader found out about a file."""
         fd, error, mode, uid, gid, size, mtime, device, inode, chattr, _, listed, offset, count, stable = raw
         keep = False
@@ -408,17 +329,16 @@ class Scanner(Closing):
             node = self._inspector.of_raw(name, raw, flags)
             if listed:
                 self._inspector.attributes(node, fd, parent.fs, is_dir=False)
-            self._left = size
             if count == size:
                 if not stable:
                     raise FileError(self.full_path, "archive", "it changed while being read; try again")
-                self._ready = self._room[offset : offset + size]
+                self._payload.hold(self.path, self._room[offset : offset + size])
             elif fd >= 0 and count <= 0:
-                self._fd = fd
-                self._before = (size, mtime)
+                self._payload.open(self.path, fd, size, (size, mtime))
                 keep = True
             else:
-                raise self._shrank(size - count)
+                text = f"it shrank by {size - count} bytes while being read; try again"
+                raise FileError(self.full_path, "read", text)
             if parent.run_wanted:
                 self._inspector.note_owner(uid, gid)
         finally:
@@ -426,7 +346,7 @@ class Scanner(Closing):
                 os.close(fd)
         return node
 
-    def _visit_special(self, parent: _Directory, name: bytes) -> Node | None:
+    def _visit_special(self, parent: ScannedDirectory, name: bytes) -> Node | None:
         """Look at a child that its directory does not call a file or directory, or calls so wrongly.
 
         It was replaced since, or the file system did not say what it is, or something else is mounted on it.
@@ -440,7 +360,7 @@ class Scanner(Closing):
         if not self._submounts:
             fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
             try:
-                if _mount_id(fd) != parent.mount:
+                if mount_id(fd) != parent.mount:
                     return None
             finally:
                 os.close(fd)
@@ -453,14 +373,7 @@ class Scanner(Closing):
 
     def take_ready(self) -> memoryview | None:
         """The whole payload of the current file, when it is in memory already; valid until the next node."""
-        ready = self._ready
-        if ready is not None:
-            self._ready = None
-            self._left = 0
-        return ready
-
-    def _shrank(self, by: int) -> FileError:
-        return FileError(self.full_path, "read", f"it shrank by {by} bytes while being read; try again")
+        return self._payload.take_ready()
 
     def payload_into(self, buffer: memoryview) -> int:
         """Read the next bytes of the current file into `buffer`.
@@ -468,36 +381,8 @@ class Scanner(Closing):
         :returns: their number; 0 when the file is complete
         :raises FileError: when it cannot be read, or turns out shorter than it was
         """
-        if not self._left:
-            return 0
-        want = min(len(buffer), self._left)
-        if self._ready is not None:
-            buffer[:want] = self._ready[:want]
-            self._ready = self._ready[want:]
-            self._left -= want
-            return want
-        try:
-            count = os.readv(self._fd, [buffer[:want]])
-        except OSError as error:
-            raise FileError(self.full_path, "read", error) from error
-        if not count:
-            raise self._shrank(self._left)
-        self._left -= count
-        return count
+        return self._payload.read_into(buffer)
 
     def payload(self) -> Iterator[memoryview]:
         """The pieces of the current file; each is valid until the next is asked for."""
-        if not self._left:
-            return
-        buffer = memoryview(bytearray(min(_BUFFER, self._left)))
-        while count := self.payload_into(buffer):
-            yield buffer[:count]
-
-    def _finish_file(self) -> None:
-        """Close the current file; when it was read to its end, be sure that it did not change meanwhile."""
-        before, complete = self._before, not self._left
-        if complete and before is not None and before[0]:
-            after = os.fstat(self._fd)
-            if (after.st_size, after.st_mtime_ns) != before:
-                raise FileError(self.full_path, "archive", "it changed while being read; try again")
-        self._close_file()
+        return self._payload.pieces()
