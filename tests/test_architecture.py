@@ -211,6 +211,17 @@ def test_construct_stays_away() -> None:
             assert "casync_compat.verbs.dump" not in {found.name for found in imports(module)}
 
 
+def test_one_name_one_class() -> None:
+    """A public class is the only one of its name, so that a name in a message or a search leads to one place."""
+    homes: dict[str, list[str]] = {}
+    for module, path in modules("casync_compat").items():
+        if path.suffix == ".py":
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
 def exceptions() -> dict[str, set[str]]:
     """The modules below the sans-IO line that may import something of IO all the same."""
     return {row[0]: set(row[1].split()) for row in tables()[1]}

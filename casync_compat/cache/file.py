@@ -36,8 +36,8 @@ __all__ = [
     "CacheFile",
     "CacheKey",
     "CacheWriter",
+    "CachedDirectory",
     "Description",
-    "Directory",
 ]
 
 _MAGIC = b"pycasync cache 1"
@@ -90,7 +90,7 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class CachedDirectory:
     """One directory's record.
 
     :ivar complete: whether names and identities are all that its content in the archive depends on
@@ -158,7 +158,7 @@ class CacheFile:
         with suppress(OSError):  # the next run then does it again
             os.utime(self.path, ns=(moment, moment))
 
-    def directories(self) -> Iterator[Directory]:
+    def directories(self) -> Iterator[CachedDirectory]:
         """All directories, each after those in it."""
         view = self._records
         under_way: list[tuple[bytes, int]] = []  # directories whose parents are still to come
@@ -182,7 +182,7 @@ class CacheFile:
                 view[rows_at:starts_at],
                 view[starts_at:at].cast("Q"),
             )
-            yield Directory(path, known, bool(complete), first, offset)
+            yield CachedDirectory(path, known, bool(complete), first, offset)
             number += 1
 
     def records(self, begin: int, end: int) -> memoryview:

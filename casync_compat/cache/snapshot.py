@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate
 
-from casync_compat.cache.file import CacheFile, Directory
+from casync_compat.cache.file import CachedDirectory, CacheFile
 from casync_compat.fs.identity import IDENTITY_SIZE, identities, identity
 from casync_compat.fs.owners import Names
 from casync_compat.fs.scan.reusing import KnownDirectory
@@ -33,7 +33,9 @@ class Snapshot:
     :ivar all_same: whether the whole tree is
     """
 
-    def __init__(self, cache: CacheFile, directories: list[Directory], same: bytes, root_same: bool) -> None:
+    def __init__(
+        self, cache: CacheFile, directories: list[CachedDirectory], same: bytes, root_same: bool
+    ) -> None:
         self._cache = cache
         self._directories = directories
         self._by_path = {directory.path: directory for directory in directories}
@@ -113,7 +115,7 @@ def names_now(before: dict[str, dict[str, str | None]]) -> dict[str, dict[str, s
     return names.answers()
 
 
-def _compare(top: int, directories: list[Directory], jobs: int) -> Iterator[bytes]:
+def _compare(top: int, directories: list[CachedDirectory], jobs: int) -> Iterator[bytes]:
     """For each directory, in order, 1 when it is the same."""
     batches = list(_batches(directories))
     if len(batches) == 1 or jobs == 1:
@@ -126,7 +128,7 @@ def _compare(top: int, directories: list[Directory], jobs: int) -> Iterator[byte
         yield from pool.drain()
 
 
-def _batches(directories: list[Directory]) -> Iterator[list[Directory]]:
+def _batches(directories: list[CachedDirectory]) -> Iterator[list[CachedDirectory]]:
     begin = size = 0
     for number, directory in enumerate(directories):
         size += len(directory.known.starts)
@@ -136,12 +138,12 @@ def _batches(directories: list[Directory]) -> Iterator[list[Directory]]:
     yield directories[begin:]
 
 
-def _same(top: int, directories: Sequence[Directory]) -> bytes:
+def _same(top: int, directories: Sequence[CachedDirectory]) -> bytes:
     """Runs on a worker."""
     return bytes(directory.complete and _is_same(top, directory) for directory in directories)
 
 
-def _is_same(top: int, directory: Directory) -> bool:
+def _is_same(top: int, directory: CachedDirectory) -> bool:
     if not directory.known.names:
         return True  # its own identity stands with its parent's
     try:

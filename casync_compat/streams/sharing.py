@@ -1,7 +1,7 @@
 """What extracted files share with seeds: whole files by hard links, parts of them by blocks.
 
-    >>> sharing = Sharing(index, seeds)
-    >>> writer = TreeWriter(target, None, warn=print, on_payload=sharing.on_payload, links=Links(seeds, prepare))
+    >>> sharing = BlockSharing(index, seeds)
+    >>> writer = TreeWriter(target, None, warn=print, on_payload=sharing.on_payload, links=HardLinks(seeds, prepare))
 
 Both take nodes and payloads as `casync_compat.fs.apply.tree` gives them. What is linked or shared is what
 `casync_compat.streams.seeds` found; nothing is searched here.
@@ -19,10 +19,10 @@ from casync_compat.streams.seeds import SeedSource
 from catar.encoder import Encoder
 from catar.records import Node
 
-__all__ = ["Links", "Sharing"]
+__all__ = ["BlockSharing", "HardLinks"]
 
 
-class Links:
+class HardLinks:
     """Finds, for each file that was extracted, an identical one to link to instead.
 
     Files are told by casync's hard link digest: over everything from the ENTRY to the end of the payload.
@@ -61,7 +61,7 @@ class Links:
         return self._seeds.link_target(self._hasher.digest()) if self._hasher is not None else None
 
 
-class Sharing:
+class BlockSharing:
     """Shares the blocks of extracted files with the seeds that their chunks came from."""
 
     def __init__(self, index: Index, seeds: SeedSource) -> None:

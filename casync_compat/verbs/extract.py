@@ -22,7 +22,7 @@ from casync_compat.store.base import ChunkSource
 from casync_compat.store.layered import Layered
 from casync_compat.streams.extraction import ExtractCounter, ExtractOptions, ExtractResult, Warn, no_warning
 from casync_compat.streams.seeds import SeedSource, TreeSeed
-from casync_compat.streams.sharing import Links, Sharing
+from casync_compat.streams.sharing import BlockSharing, HardLinks
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 from casync_compat.streams.trees import Tree, load_index
 from catar.records import Node
@@ -146,7 +146,9 @@ def extract_archive(
         tree = stack.enter_context(Tree(kind, source, store, index=index, jobs=options.jobs))
         counter = ExtractCounter(progress, tree.size, seeds)
         follower = _Follower(counter, index is not None, on_node)
-        sharing = Sharing(index, seeds) if index is not None and options.reflink and seeds.seeds else None
+        sharing = (
+            BlockSharing(index, seeds) if index is not None and options.reflink and seeds.seeds else None
+        )
         pool: OrderedPool[Any] | None = None
         if tree.size is None or tree.size > _PIECE:  # no threads for small archives
             pool = stack.enter_context(OrderedPool(options.jobs or default_jobs(), depth=1))
@@ -163,7 +165,7 @@ def extract_archive(
             warn=warn,
             name=inside.strip(b"/").rpartition(b"/")[2] or None,
             on_payload=sharing.on_payload if sharing is not None else None,
-            links=Links(seeds, seeds_of_archive) if options.hardlink else None,
+            links=HardLinks(seeds, seeds_of_archive) if options.hardlink else None,
             pool=pool,
             depth=_WAITING + (options.jobs or default_jobs()),
         )

@@ -12,7 +12,7 @@ import os
 import time
 
 from casync_compat.fs import inode_flags
-from casync_compat.fs.apply.restore import ApplyOptions, Inode, Restorer
+from casync_compat.fs.apply.restore import ApplyOptions, InodeState, Restorer
 from casync_compat.fs.apply.target import Directory
 from casync_compat.fs.remove import TempNames, replace
 from catar.records import Node
@@ -48,7 +48,7 @@ class Placer:
         owner = parent.owner
         return owner is not None and uid in (-1, owner[0]) and gid in (-1, owner[1])
 
-    def new_file(self, parent: Directory, fd: int, mode: int, flags: int) -> Inode:
+    def new_file(self, parent: Directory, fd: int, mode: int, flags: int) -> InodeState:
         """What a regular file has that was just created with `mode`; the kernel is asked once a file system."""
         device = parent.stat.st_dev
         actual = mode & ~self.restorer.umask
@@ -60,7 +60,7 @@ class Placer:
             if exact is None and not parent.inherits_acl:
                 self._exact_modes[device] = st.st_mode & 0o7777 == actual
             actual = st.st_mode & 0o7777
-        return Inode(fd, owner[0], owner[1], actual, time.time_ns(), True, parent.inherits_acl, flags)
+        return InodeState(fd, owner[0], owner[1], actual, time.time_ns(), True, parent.inherits_acl, flags)
 
     def has_fat(self, directory: Directory) -> bool:
         """Whether the file system of a directory has FAT attributes that are to be restored."""

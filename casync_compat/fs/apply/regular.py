@@ -17,7 +17,7 @@ from typing import TypeAlias
 from casync_compat.errors import FileError
 from casync_compat.fs.apply.payload import PayloadWriter
 from casync_compat.fs.apply.placing import Placer
-from casync_compat.fs.apply.restore import Inode
+from casync_compat.fs.apply.restore import InodeState
 from casync_compat.fs.apply.target import Directory
 from catar.records import Node
 
@@ -34,7 +34,7 @@ class _File:
 
     __slots__ = ("archive_path", "fd", "inode", "node", "parent", "payload", "temp")
 
-    inode: Inode
+    inode: InodeState
     payload: PayloadWriter
 
     def __init__(self, parent: Directory, node: Node, archive_path: bytes, temp: bytes) -> None:

@@ -30,7 +30,7 @@ from casync_compat.fs.owners import IdShift, Names
 from catar.flags import CHATTR, FAT_ATTRS, NO_REPLAY_LIMIT, FeatureFlags, replayed, time_granularity
 from catar.records import AclEntry, Node, signed_time
 
-__all__ = ["ApplyOptions", "Inode", "Restorer"]
+__all__ = ["ApplyOptions", "InodeState", "Restorer"]
 
 F = FeatureFlags
 
@@ -66,7 +66,7 @@ class ApplyOptions:
     shift: IdShift = field(default_factory=IdShift)
 
 
-class Inode(NamedTuple):
+class InodeState(NamedTuple):
     """What an inode has before its metadata is restored.
 
     :ivar item: an open descriptor, or a path under /proc/self/fd
@@ -213,7 +213,7 @@ class Restorer:
     def _acl_id(self, entry: AclEntry, is_group: bool) -> int:
         return self._id(entry.id, entry.name, is_group)
 
-    def _chown(self, inode: Inode, uid: int, gid: int) -> bool:
+    def _chown(self, inode: InodeState, uid: int, gid: int) -> bool:
         """Set the owner. :returns: whether it is the recorded one afterwards"""
         self.left_out.op, self.left_out.option = "set owner of", _WITHOUT_OWNERS
         uid = -1 if uid == inode.uid else uid
@@ -287,7 +287,7 @@ class Restorer:
         except OSError as error:
             self.left_out.skip("quota project ids", error)
 
-    def metadata(self, inode: Inode, node: Node) -> None:
+    def metadata(self, inode: InodeState, node: Node) -> None:
         """Everything except flags. The time must be the last thing that is done before the inode is renamed."""
         kind = node.mode & 0o170000
         uid, gid = self.owner(node)
@@ -304,7 +304,7 @@ class Restorer:
         if self._granularity:
             self._time(inode, node)
 
-    def _permissions(self, inode: Inode, node: Node, mode: int, owned: bool) -> None:
+    def _permissions(self, inode: InodeState, node: Node, mode: int, owned: bool) -> None:
         """Mode, ACLs and attributes of anything but a symlink."""
         item, extended = inode.item, self.extended
         looked = not inode.fresh or inode.inherits_acl
@@ -326,7 +326,7 @@ class Restorer:
         if extended.wants_selinux and (names or node.selinux is not None):
             extended.selinux(item, node.selinux, names)
 
-    def _time(self, inode: Inode, node: Node) -> None:
+    def _time(self, inode: InodeState, node: Node) -> None:
         left_out = self.left_out
         left_out.op, left_out.option = "set time of", ""
         mtime = signed_time(node.mtime, self._granularity)

@@ -14,7 +14,7 @@ import stat
 from contextlib import suppress
 
 from casync_compat.fs.apply.placing import Placer
-from casync_compat.fs.apply.restore import Inode
+from casync_compat.fs.apply.restore import InodeState
 from casync_compat.fs.apply.target import Directory
 from catar.records import Node
 
@@ -89,7 +89,7 @@ class SpecialWriter:
                 raise ValueError("something else took its place meanwhile; try again")
             item = b"/proc/self/fd/%d" % fd
             mode = st.st_mode & 0o7777
-            inode = Inode(item, st.st_uid, st.st_gid, mode, st.st_atime_ns, True, parent.inherits_acl, 0)
+            inode = InodeState(item, st.st_uid, st.st_gid, mode, st.st_atime_ns, True, parent.inherits_acl, 0)
             self._placer.restorer.metadata(inode, node)
         finally:
             os.close(fd)

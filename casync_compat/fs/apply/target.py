@@ -19,7 +19,7 @@ from contextlib import suppress
 
 from casync_compat.errors import FileError
 from casync_compat.fs import acl, inode_flags
-from casync_compat.fs.apply.restore import INHERITED, Inode, Restorer
+from casync_compat.fs.apply.restore import INHERITED, InodeState, Restorer
 from casync_compat.fs.remove import OPEN_DIR, TempNames
 from catar.flags import FeatureFlags
 from catar.records import Node
@@ -80,10 +80,10 @@ class Directory:
         self.child_flags = 0
         self.made_writable = False
 
-    def inode(self) -> Inode:
+    def inode(self) -> InodeState:
         """What it has before its metadata is restored."""
         st = self.stat
-        return Inode(
+        return InodeState(
             self.fd,
             st.st_uid,
             st.st_gid,

@@ -24,7 +24,7 @@ from casync_compat.oci.tar.reader import TarLimits, TarReader
 from casync_compat.oci.tar.recipe import Recipe, rebuild_checked
 from casync_compat.oci.tar.recipebuilder import RecipeBuilder
 from casync_compat.oci.tar.recipeformat import LITERALS_MAX
-from casync_compat.oci.tar.tree import LOST, PLANNED, Entry, LayerLimits, LayerTree, Unrepresentable
+from casync_compat.oci.tar.tree import LOST, PLANNED, LayerEntry, LayerLimits, LayerTree, Unrepresentable
 from casync_compat.streams.sinks import Sink
 from catar.archive import RandomAccess
 from catar.encoder import Encoder
@@ -120,7 +120,7 @@ class _Counts:
     fractional: bool = False
 
 
-def _walk(root: Entry) -> Iterator[tuple[bytes, Entry | None]]:
+def _walk(root: LayerEntry) -> Iterator[tuple[bytes, LayerEntry | None]]:
     """Every entry that goes into the catar, in its order; None stands for the end of a directory."""
     yield b"", root
     assert root.children is not None
@@ -138,10 +138,10 @@ def _walk(root: Entry) -> Iterator[tuple[bytes, Entry | None]]:
             yield b"", None
 
 
-def _count(root: Entry) -> _Counts:
+def _count(root: LayerEntry) -> _Counts:
     """Count what goes into the catar, and mark whose payload does."""
     counts = _Counts()
-    linked: dict[int, tuple[Entry, int]] = {}
+    linked: dict[int, tuple[LayerEntry, int]] = {}
     for name, entry in _walk(root):
         if entry is None:
             continue
@@ -252,7 +252,7 @@ class LayerPlan:
                 self._progress(reported)
         self.catar_size = encoder.offset
 
-    def _write_payload(self, content: Entry, sink: Sink) -> None:
+    def _write_payload(self, content: LayerEntry, sink: Sink) -> None:
         at = 0
         for offset, where, length in content.ranges():
             if offset > at:

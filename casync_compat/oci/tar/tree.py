@@ -21,7 +21,7 @@ from casync_compat.oci.tar.member import stored_ranges
 from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member, clean_path
 from catar.grammar import MAX_DEPTH, check_device
 
-__all__ = ["LOST", "PLANNED", "Entry", "LayerLimits", "LayerTree", "Unrepresentable"]
+__all__ = ["LOST", "PLANNED", "LayerEntry", "LayerLimits", "LayerTree", "Unrepresentable"]
 
 _DIR, _REG, _LNK = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK
 _NAME_MAX = 255
@@ -50,7 +50,7 @@ class LayerLimits:
     ranges: int = 1 << 18
 
 
-class Entry:
+class LayerEntry:
     """One name in the tree. Compact, because there are millions: what few entries have is in `more`.
 
     :ivar mode: file type and permissions, as the catar has them; 0 for a link to a lower layer
@@ -73,8 +73,8 @@ class Entry:
         self.uid = uid
         self.gid = gid
         self.mtime = mtime
-        self.children: dict[bytes, Entry] | None = {} if mode & 0o170000 == _DIR else None
-        self.content: Entry | None = None
+        self.children: dict[bytes, LayerEntry] | None = {} if mode & 0o170000 == _DIR else None
+        self.content: LayerEntry | None = None
         self.more: dict[str, Any] | None = None
         self.data = 0
         self.stored = 0
@@ -82,9 +82,9 @@ class Entry:
         self.sparse: SparseMap | None = None
         self.at = LOST
 
-    def linked(self) -> Entry:
+    def linked(self) -> LayerEntry:
         """Another name for this entry."""
-        link = Entry(self.mode, self.uid, self.gid, self.mtime)
+        link = LayerEntry(self.mode, self.uid, self.gid, self.mtime)
         link.more = self.more
         link.size = self.size
         link.content = self.content or self
@@ -108,8 +108,8 @@ class LayerTree:
         self._where = where
         self._limits = limits
         self._latest = latest
-        self.root = Entry(_DIR | 0o755)
-        self.files: list[Entry] = []
+        self.root = LayerEntry(_DIR | 0o755)
+        self.files: list[LayerEntry] = []
         self._ranges = 0
         self._made = 0
         self._modes: dict[int, int] = {}
@@ -152,7 +152,7 @@ class LayerTree:
 
     # Places
 
-    def _place(self, member: Member) -> tuple[Entry | None, bytes]:
+    def _place(self, member: Member) -> tuple[LayerEntry | None, bytes]:
         """The directory that a member belongs in, and its name there; no directory for the root itself."""
         path = member.path.rstrip(b"/")
         parent_path, _, name = path.rpartition(b"/")
@@ -174,7 +174,7 @@ class LayerTree:
             raise self._refuse(member, f"its name has more than {_NAME_MAX} bytes")
         return self._parent, name
 
-    def _make_parents(self, member: Member, parts: tuple[bytes, ...]) -> Entry:
+    def _make_parents(self, member: Member, parts: tuple[bytes, ...]) -> LayerEntry:
         here = self.root
         for part in parts:
             assert here.children is not None
@@ -182,7 +182,7 @@ class LayerTree:
             if child is None:
                 if len(part) > _NAME_MAX:
                     raise self._refuse(member, f"a name in its path has more than {_NAME_MAX} bytes")
-                child = here.children[part] = Entry(_DIR | 0o755)
+                child = here.children[part] = LayerEntry(_DIR | 0o755)
                 self._count(member)
             elif child.children is None:
                 raise self._refuse(member, "it is beneath something that is not a directory")
@@ -195,7 +195,7 @@ class LayerTree:
         mode = stored_mode(kind, member.mode, member.uid, member.gid)
         return self._modes.setdefault(mode, mode)
 
-    def _describe(self, entry: Entry, member: Member) -> None:
+    def _describe(self, entry: LayerEntry, member: Member) -> None:
         """Give a directory the metadata of a member."""
         entry.mode = self._mode(member, _DIR)
         entry.uid = stored_owner(member.uid)
@@ -203,9 +203,9 @@ class LayerTree:
         entry.mtime = stored_mtime(member.mtime, self._latest)
         entry.more = stored_attributes(member) if member.xattrs else None
 
-    def _entry(self, member: Member) -> Entry:
+    def _entry(self, member: Member) -> LayerEntry:
         kind = member.kind
-        entry = Entry(
+        entry = LayerEntry(
             self._mode(member, kind),
             stored_owner(member.uid),
             stored_owner(member.gid),
@@ -228,7 +228,7 @@ class LayerTree:
         entry.more = more
         return entry
 
-    def _add_payload(self, entry: Entry, member: Member) -> None:
+    def _add_payload(self, entry: LayerEntry, member: Member) -> None:
         entry.data = member.data
         entry.stored = member.stored
         entry.size = member.size
@@ -240,11 +240,11 @@ class LayerTree:
         if member.stored:
             self.files.append(entry)
 
-    def _link(self, member: Member, known: Entry | None) -> Entry:
+    def _link(self, member: Member, known: LayerEntry | None) -> LayerEntry:
         parts = clean_path(member.linkname)
         if not parts:
             raise self._refuse(member, "it is a hard link to a path with '..', or to the root")
-        target: Entry | None = self.root
+        target: LayerEntry | None = self.root
         for part in parts:
             if target is None:
                 break
@@ -254,7 +254,7 @@ class LayerTree:
                 raise self._refuse(member, "it is a hard link to something beneath a file or symlink")
             target = target.children.get(part)
         if target is None or not target.mode:
-            return Entry(0)
+            return LayerEntry(0)
         if target.children is not None:
             raise self._refuse(member, "it is a hard link to a directory")
         if target is known:
