@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from casync_compat import acltext
 from casync_compat.textform import KIND_WORDS, owner_name
 from catar.flags import NO_REPLAY_LIMIT, FeatureFlags, flag_names, replayed, time_granularity
 from catar.records import AclEntry, Node, signed_time
@@ -47,6 +48,8 @@ class NodeView:
     projid               number
     xattrs               list of `{"name", "value"}`
     acl                  `users`, `groups`, `group_obj`, `default`; permissions like `r-x`
+    acl_text             the access ACL as `getfacl --numeric` has it, entries separated by commas
+    acl_default_text     the default ACL of a directory, likewise
     selinux              label
     fcaps                contents of `security.capability`, hexadecimal
     offset               of the node's ENTRY in the archive, in bytes
@@ -136,6 +139,13 @@ def _put_rare(out: dict[str, Any], node: Node) -> None:
             put_bytes(fields, "value", attribute.value)
     if node.has_acl_records:
         out["acl"] = _acl(node)
+        for key, entries in (
+            ("acl_text", _access_entries(node)),
+            ("acl_default_text", _default_entries(node)),
+        ):
+            text = acltext.to_text(entries) if entries else None
+            if text is not None:
+                out[key] = text
     if node.selinux is not None:
         put_bytes(out, "selinux", node.selinux)
     if node.fcaps is not None:
@@ -173,3 +183,38 @@ def _acl(node: Node) -> dict[str, Any]:
         inherited["users"] = _acl_entries(node.acl_default_users)
         inherited["groups"] = _acl_entries(node.acl_default_groups)
     return out
+
+
+def _named(tag: int, entries: Iterable[AclEntry]) -> list[acltext.Entry]:
+    return [(tag, entry.permissions, entry.id) for entry in entries]
+
+
+def _access_entries(node: Node) -> list[acltext.Entry]:
+    """The access ACL, of which the mode has owner, mask and others."""
+    if node.acl_group_obj is None:
+        return []
+    return [
+        (acltext.USER_OBJ, node.mode >> 6 & 7, None),
+        *_named(acltext.USER, node.acl_users),
+        (acltext.GROUP_OBJ, node.acl_group_obj, None),
+        *_named(acltext.GROUP, node.acl_groups),
+        (acltext.MASK, node.mode >> 3 & 7, None),
+        (acltext.OTHER, node.mode & 7, None),
+    ]
+
+
+def _default_entries(node: Node) -> list[acltext.Entry]:
+    default = node.acl_default
+    if default is None:
+        return []
+    single = (
+        (acltext.USER_OBJ, default.user_obj),
+        (acltext.GROUP_OBJ, default.group_obj),
+        (acltext.MASK, default.mask),
+        (acltext.OTHER, default.other),
+    )
+    return [
+        *((tag, permissions, None) for tag, permissions in single if permissions is not None),
+        *_named(acltext.USER, node.acl_default_users),
+        *_named(acltext.GROUP, node.acl_default_groups),
+    ]

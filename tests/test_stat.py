@@ -20,7 +20,7 @@ from casync_compat.verbs.stat import NodeStat, read_stat, stat_json, stat_lines
 from catar import Archive, Encoder, Node, RangeSource, Walker, XAttr
 from catar.decoder import Decoder
 from catar.flags import DEFAULT, NO_REPLAY_LIMIT, NODE_FLAGS, SUBVOLUME_BITS, FeatureFlags, select
-from catar.records import AclEntry, DirectoryEnd
+from catar.records import AclDefault, AclEntry, DirectoryEnd
 
 F = FeatureFlags
 REG, DIR, LNK = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK
@@ -447,6 +447,19 @@ def test_json() -> None:
         "digest": "8ab98d4dbaa10dbf48a1ee02367c967e39987e5096b90a4067a242b470be755a",
         "hldigest": "656ec201ebef675ae6ee0cfd19dee28b5e45c3d0beba96f4440738cb3acfdae7",
     }
+
+
+def test_json_acl_text() -> None:
+    """An ACL also stands there as `getfacl --numeric` has it; the mask and the owner's part are those of the mode."""
+    users = (AclEntry(33, 6, b"www-data"), AclEntry(40, 1))
+    default = AclDefault(7, 5, 0, 4)
+    node = Node(
+        b"", DIR | 0o750, acl_users=users, acl_group_obj=0, acl_default=default, acl_default_users=users
+    )
+    row = json.loads(stat_json(one(node)))
+    assert row["acl_text"] == "user::rwx,user:33:rw-,user:40:--x,group::---,mask::r-x,other::---"
+    assert row["acl_default_text"] == "user::rwx,user:33:rw-,user:40:--x,group::r-x,mask::r--,other::---"
+    assert not {"acl", "acl_text"} & json.loads(stat_json(one(rich()))).keys()
 
 
 def test_json_is_one_line() -> None:
