@@ -15,6 +15,8 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from casync_compat.acltext import GROUP, GROUP_OBJ, MASK, OTHER, USER, USER_OBJ, from_text
+
 __all__ = [
     "ACCESS",
     "DEFAULT",
@@ -27,19 +29,14 @@ __all__ = [
     "USER_OBJ",
     "AclItem",
     "build",
+    "build_text",
     "parse",
 ]
 
 ACCESS = b"system.posix_acl_access"
 DEFAULT = b"system.posix_acl_default"
 
-# linux/posix_acl.h and linux/posix_acl_xattr.h
-USER_OBJ = 0x01
-USER = 0x02
-GROUP_OBJ = 0x04
-GROUP = 0x08
-MASK = 0x10
-OTHER = 0x20
+# linux/posix_acl_xattr.h
 NO_ID = 0xFFFFFFFF
 """The id field of entries that name nobody."""
 
@@ -86,3 +83,11 @@ def build(items: Iterable[AclItem]) -> bytes:
         return _VERSION + b"".join(_ENTRY.pack(*item) for item in sorted(items, key=lambda i: (i.tag, i.id)))
     except struct.error as error:
         raise ValueError(f"ACL entry out of range: {error}") from None
+
+
+def build_text(text: bytes) -> bytes:
+    """The attribute value of an ACL as text, as `casync_compat.acltext.from_text` reads it.
+
+    :raises ValueError: it is none, in one line
+    """
+    return build(AclItem(tag, perm, NO_ID if id_ is None else id_) for tag, perm, id_ in from_text(text))

@@ -50,10 +50,12 @@ class UnpackOptions:
     :ivar rootless: without owners, devices and privileged attributes, and for a container in a user namespace; so it
         is for everybody but root in any case
     :ivar verify: make the layers' tars first and compare them with the diff ids
+    :ivar acls: restore ACLs that layers have as text (`SCHILY.acl.*`), which umoci and runtimes do not
     """
 
     rootless: bool = False
     verify: bool = False
+    acls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def unpack(
     filler = Filler(image, reporter)
     with FreshDirectory(bundle) as temporary:
         image.plan(regular_files(tree))
-        metadata = Metadata(rootless=rootless, warn=warn)
+        metadata = Metadata(rootless=rootless, acls=options.acls, warn=warn)
         root = os.path.join(temporary, b"rootfs")
         with RootWriter(root, metadata, os.path.join(bundle, b"rootfs")) as writer:
             writer.write(tree, filler, on_entry=filler.entry)

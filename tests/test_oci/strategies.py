@@ -113,6 +113,10 @@ RECORDS = [
     ),
     rawtar.libarchive_xattr(b"user.from%20libarchive", b"\0\1\2"),
     (b"SCHILY.acl.access", b"user::rw-,group::r--,other::r--"),
+    (b"SCHILY.acl.access", b"user::rw-,user:7:r-x,group::r--,mask::r--,other::r--"),
+    (b"SCHILY.acl.access", b"user::rw-,user:lisa:r-x,group::r--,mask::r--,other::r--"),
+    (b"SCHILY.acl.default", b"user::rwx,user:lisa:r-x:500,group::r-x,mask::r-x,other::---"),
+    (b"SCHILY.acl.default", b"\xff,,:"),
 ]  # fmt: skip
 
 

@@ -393,6 +393,40 @@ def test_acls() -> None:
         assert not node(rawtar.pax(records) + rawtar.file(b"f"), b"f").has_acl_records
 
 
+TEXT = b"user::rw-,user:www:rwx:1000,group::r--,group:7:r-x,mask::rwx,other::r--"
+
+
+def test_acls_as_text() -> None:
+    """ACLs as star and GNU tar write them become the same records, and the tar comes back to the byte."""
+    both = [(b"SCHILY.acl.access", TEXT), (b"SCHILY.acl.default", b"u::rwx,g::r-x,o::---")]
+    tar = rawtar.pax(both) + rawtar.directory(b"d", mode=0o674) + END
+    converted = convert(tar)
+    found = converted.nodes()[b"d"][0]
+    assert found.acl_users == (AclEntry(1000, 7),)
+    assert found.acl_groups == (AclEntry(7, 5),)
+    assert found.acl_group_obj == 4
+    assert found.acl_default == AclDefault(7, 5, 0, None)
+    assert converted.rebuilt() == tar
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT.replace(b":1000", b""),
+        TEXT.replace(b"mask::rwx", b"mask::r-x"),
+        TEXT.replace(b"1000", b"65535"),
+        TEXT[:-4],
+        b"\0\xff",
+    ],
+)
+def test_acls_as_text_left_out(text: bytes) -> None:
+    """A text with a name alone, with another mask than the mode, or that is no ACL leaves no record, nor harm."""
+    tar = rawtar.pax([(b"SCHILY.acl.access", text)]) + rawtar.file(b"f", mode=0o674) + END
+    converted = convert(tar)
+    assert not converted.nodes()[b"f"][0].has_acl_records
+    assert converted.rebuilt() == tar
+
+
 # What is refused
 
 

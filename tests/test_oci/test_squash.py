@@ -54,7 +54,16 @@ def contents(tree: MergedTree, *tars: bytes) -> dict[bytes, object]:
         for offset, where, length in inode.parts:
             data[offset : offset + length] = tars[inode.layer][where : where + length]
         out[path] = (
-            *(inode.kind, inode.mode, inode.uid, inode.gid, inode.mtime, inode.xattrs, inode.target),
+            *(
+                inode.kind,
+                inode.mode,
+                inode.uid,
+                inode.gid,
+                inode.mtime,
+                inode.xattrs,
+                inode.acls,
+                inode.target,
+            ),
             *(inode.device, bytes(data), first.setdefault(id(inode), path)),
         )
     return out

@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+import posix1e
 import pytest
 from test_oci import rawtar
 from test_oci.images import blob_file, flip, layout_at
@@ -105,6 +106,37 @@ def test_owners_devices_and_attributes(tmp_path: Path, thin: bool) -> None:
         assert "security.selinux" not in os.listxattr(root / name, follow_symlinks=False)
     devices = [(root / name).stat().st_rdev for name in ("d/null", "d/disk")]
     assert devices == [os.makedev(1, 3), os.makedev(4095, 1048575)]
+
+
+ACL = b"user::rwx,user:33:r-x,group::---,mask::r-x,other::---"
+BAD_ACL = ACL.replace(b"33", b"www-data")
+
+
+@BOTH
+def test_acls_as_text(tmp_path: Path, thin: bool) -> None:
+    """ACLs that layers have as text are restored when that is asked for; what is none is told once and left out."""
+    default = [(b"SCHILY.acl.access", ACL), (b"SCHILY.acl.default", ACL)]
+    layer = tar(
+        rawtar.pax(default) + rawtar.directory(b"d", mode=0o750),
+        rawtar.pax(default) + rawtar.file(b"f", mode=0o750),
+        rawtar.pax([(b"SCHILY.acl.access", BAD_ACL)]) + rawtar.file(b"named", mode=0o750),
+        rawtar.pax([(b"SCHILY.acl.default", b"\xff")]) + rawtar.directory(b"odd", mode=0o750),
+        rawtar.pax(default) + rawtar.symlink(b"l", b"f"),
+    )
+    for acls in (False, True):
+        warnings: list[str] = []
+        bundle = tmp_path / f"bundle-{acls}"
+        with opened(tmp_path / f"layout-{acls}", [layer], thin) as image:
+            unpack(image, bytes(bundle), UnpackOptions(rootless=True, acls=acls), warn=warnings.append)
+        root = bundle / "rootfs"
+        found = {name for name in os.listdir(root) if posix1e.has_extended(os.fspath(root / name))}
+        assert found == ({"d", "f", "l"} if acls else set())
+        assert posix1e.ACL(filedef=os.fspath(root / "d")).valid() == acls
+        assert {stat.S_IMODE((root / name).stat().st_mode) for name in ("d", "f", "named", "odd")} == {0o750}
+        assert len(warnings) == acls
+    assert warnings[0].startswith("2 ACLs of the image are left out; of the first: ")
+    text = posix1e.ACL(file=os.fspath(root / "f")).to_any_text("", b",", posix1e.TEXT_NUMERIC_IDS)
+    assert text == ACL
 
 
 def test_rootless_leaves_out(tmp_path: Path) -> None:

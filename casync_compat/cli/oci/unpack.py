@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from casync_compat.cli._location import local_path
+from casync_compat.cli._options import parse_boolean
 from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._options import (
     add_image,
@@ -32,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser, "image", "the image, converted or plain")
     parser.add_argument("bundle", metavar="BUNDLE", help="the directory to make")
     add_tree(parser)
+    parser.add_argument(
+        "--acl",
+        type=parse_boolean,
+        default=False,
+        metavar="yes|no",
+        help="restore ACLs that layers have as text, by their numbers (default no, as other tools)",
+    )
     add_platform(parser, everything=False)
     add_store(parser, "chunk store to look for chunks in first")
     add_registry(parser)
@@ -41,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (reference,) = references(options.image)
-    wanted = UnpackOptions(rootless=options.rootless, verify=options.verify)
+    wanted = UnpackOptions(rootless=options.rootless, verify=options.verify, acls=options.acl)
     with (
         opened(options) as places,
         image_tree(options, places, reference) as image,

@@ -148,6 +148,8 @@ def _header(name: bytes, inode: Inode, kind: bytes, target: bytes = b"", size: i
     if kind != _HARD_LINK:
         for key, value in inode.xattrs:
             records[b"SCHILY.xattr." + key] = value
+        for key, value in inode.acls:
+            records[b"SCHILY.acl." + key.rpartition(b"_")[2]] = value
     fields = partial(_ustar, name[:100], inode.mode)
     header = fields(
         number(b"uid", inode.uid, _OCTAL_7),

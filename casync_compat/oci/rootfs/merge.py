@@ -182,6 +182,7 @@ class Merger:
             tuple(part for part in member.ranges() if part[2]) if is_file else (),
             {} if member.kind == _DIR else _NO_CHILDREN,
             self._layer,
+            acls=member.acls,
         )
 
     def _link_target(self, member: Member) -> Inode:
@@ -290,7 +291,7 @@ def _weight(member: Member) -> int:
     size = 400 + len(member.path) + len(member.linkname)
     if member.sparse is not None:
         size += 100 * len(member.sparse)
-    for name, value in member.xattrs:
+    for name, value in (*member.xattrs, *member.acls):
         size += len(name) + len(value)
     return size
 
@@ -301,4 +302,5 @@ def _take_metadata(directory: Inode, other: Inode) -> None:
     directory.gid = other.gid
     directory.mtime = other.mtime
     directory.xattrs = other.xattrs
+    directory.acls = other.acls
     directory.layer = other.layer

@@ -29,6 +29,7 @@ class Inode:
     :ivar mode: permissions, 12 bits
     :ivar mtime: in nanoseconds since the epoch
     :ivar xattrs: sorted by name
+    :ivar acls: ACLs as text, by the name of the attribute that Linux keeps such a one in
     :ivar target: of a symlink
     :ivar size: bytes of a regular file, holes included
     :ivar layer: number of the layer that its header is in; -1 for a directory that no layer has
@@ -52,6 +53,7 @@ class Inode:
     children: dict[bytes, Inode] = field(default_factory=dict)
     touched: int = -1
     links: int = 0
+    acls: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def is_dir(self) -> bool:

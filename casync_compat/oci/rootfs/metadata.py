@@ -13,22 +13,24 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable
 
 from casync_compat.errors import FileError, show_path
+from casync_compat.fs import acl
 from casync_compat.fs.apply.left_out import LeftOut
 from casync_compat.oci.rootfs.mergedtree import Inode
 
 __all__ = ["ACL_ATTRIBUTES", "HOST_ATTRIBUTES", "ROOTLESS", "Metadata"]
 
-ACL_ATTRIBUTES = (b"system.posix_acl_access", b"system.posix_acl_default")
+ACL_ATTRIBUTES = (acl.ACCESS, acl.DEFAULT)
 """Extended attributes that refine a mode."""
 HOST_ATTRIBUTES = frozenset({b"security.selinux", b"system.nfs4_acl"})
 """Extended attributes that are the host's to set, whatever an image says."""
 ROOTLESS = "--rootless"
 """The option that does without what takes root."""
 
-_DIR = 0o040000
+_DIR, _LNK = stat.S_IFDIR, stat.S_IFLNK
 _MAX_ID = (1 << 32) - 2
 _MAX_TIME = (1 << 63) // 1_000_000_000 * 1_000_000_000
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS)
@@ -40,13 +42,19 @@ class Metadata:
     :param rootless: do without what takes root, as always when this is another user
     :param keep_setid: keep set-user-id and set-group-id bits of files that do not get their owner; only where nobody
         else can reach them
+    :param acls: restore ACLs that an image has as text
     :param warn: takes one line of text for the user
 
     Methods raise `OSError` and `ValueError`; `failure` makes a `FileError` of them.
     """
 
     def __init__(
-        self, *, rootless: bool = False, keep_setid: bool = True, warn: Callable[[str], None]
+        self,
+        *,
+        rootless: bool = False,
+        keep_setid: bool = True,
+        acls: bool = False,
+        warn: Callable[[str], None],
     ) -> None:
         self.left_out = LeftOut()
         if rootless:
@@ -57,6 +65,8 @@ class Metadata:
         self._keep_setid = keep_setid
         self._warn = warn
         self._no_attributes = False
+        self._acls = acls
+        self._bad_acls: list[str] = []
 
     def doing(self, op: str, option: str = "") -> None:
         """Say what is about to be done, for error messages (see `LeftOut`)."""
@@ -75,9 +85,24 @@ class Metadata:
 
     def attributes(self, inode: Inode) -> tuple[tuple[bytes, bytes], ...]:
         """The extended attributes that are restored."""
-        if not inode.xattrs:
+        if not inode.xattrs and not inode.acls:
             return ()
-        return tuple(pair for pair in inode.xattrs if pair[0] not in HOST_ATTRIBUTES)
+        found = tuple(pair for pair in inode.xattrs if pair[0] not in HOST_ATTRIBUTES)
+        if self._acls and inode.acls and inode.kind != _LNK:
+            found += self._text_acls(inode, {name for name, _ in found})
+        return found
+
+    def _text_acls(self, inode: Inode, known: set[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+        """ACLs that are only there as text, as the kernel takes them. What is no ACL is left out."""
+        out = []
+        for name, text in inode.acls:
+            if name in known or (name == acl.DEFAULT and inode.kind != _DIR):
+                continue
+            try:
+                out.append((name, acl.build_text(text)))
+            except ValueError as error:
+                self._bad_acls.append(str(error))
+        return tuple(out)
 
     def apply(self, item: int | bytes, inode: Inode, mode: int | None = None) -> None:
         """Owner, attributes, permissions and, last, the time.
@@ -135,6 +160,9 @@ class Metadata:
 
     def finish(self) -> None:
         """Warn about what was left out."""
+        if self._bad_acls:
+            count = len(self._bad_acls)
+            self._warn(f"{count} ACLs of the image are left out; of the first: {self._bad_acls[0]}")
         summary = self.left_out.summary()
         if summary is not None:
             self._warn(summary)

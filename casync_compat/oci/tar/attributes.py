@@ -4,8 +4,8 @@ The truth stays in the tar's headers, which the recipe keeps verbatim; whoever n
 somebody sees who extracts the catar with plain casync:
 
 * `user.*` and `trusted.*` attributes of files and directories, `security.capability` of files, `security.selinux`;
-* `system.posix_acl_*` attributes as ACL records. The text forms of star and GNU tar (`SCHILY.acl.*`) are left out,
-  since docker and containerd take no notice of them either;
+* `system.posix_acl_*` attributes as ACL records, and where there is none the text form of star and GNU tar
+  (`SCHILY.acl.*`), unless it names somebody without a number or contradicts the mode;
 * owners that the format cannot store (65535, 2^32 - 1, negative) become 65534, and lose setuid and setgid with it;
 * times before 1970 become 1970, those after 2446 become 2446, where ext4 ends.
 """
@@ -13,6 +13,7 @@ somebody sees who extracts the catar with plain casync:
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from typing import Any
 
 from casync_compat.fs import acl
@@ -79,11 +80,23 @@ def stored_attributes(member: Member) -> dict[str, Any] | None:
     if xattrs:
         out["xattrs"] = tuple(xattrs)
     if kind != stat.S_IFLNK:
-        found = dict(member.xattrs)
+        found = {**_text_acls(member), **dict(member.xattrs)}
         _add(out, kind, _access_acl(found.get(acl.ACCESS)))
         if kind == stat.S_IFDIR:
             _add(out, kind, _default_acl(found.get(acl.DEFAULT)))
     return out or None
+
+
+def _text_acls(member: Member) -> dict[bytes, bytes]:
+    """ACLs that the tar has as text, as the kernel would have them."""
+    out = {}
+    for name, text in member.acls:
+        with suppress(ValueError):
+            raw = acl.build_text(text)
+            masks = [item.perm for item in acl.parse(raw) if item.tag == acl.MASK]
+            if name == acl.DEFAULT or masks == [member.mode >> 3 & 7]:
+                out[name] = raw
+    return out
 
 
 def _add(out: dict[str, Any], kind: int, records: dict[str, Any]) -> None:

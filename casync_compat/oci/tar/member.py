@@ -16,6 +16,11 @@ HARD_LINK = 1
 
 _SCHILY = b"SCHILY.xattr."
 _LIBARCHIVE = b"LIBARCHIVE.xattr."
+_ACLS = (
+    (b"SCHILY.acl.access", b"system.posix_acl_access"),
+    (b"SCHILY.acl.default", b"system.posix_acl_default"),
+)
+"""Keys of star, GNU tar and libarchive, and the attributes of the kernel."""
 
 
 @dataclass(slots=True)
@@ -35,6 +40,7 @@ class Member:
     :ivar sparse: which parts of the contents are stored, None for all of them
     :ivar xattrs: sorted by name
     :ivar pax: the records of its extended header
+    :ivar acls: ACLs as text, by the name of the attribute that Linux keeps such a one in
     """
 
     start: int
@@ -57,6 +63,7 @@ class Member:
     pax: Mapping[bytes, bytes] | None
     uname: bytes
     gname: bytes
+    acls: tuple[tuple[bytes, bytes], ...] = ()
 
     def ranges(self) -> list[tuple[int, int, int]]:
         """`(offset in the contents, offset in the tar, length)` of each stored part, in order."""
@@ -109,6 +116,8 @@ def merge_records(member: Member, pax: dict[bytes, bytes]) -> None:
             pax_time(value)
     if any(key.startswith((_SCHILY, _LIBARCHIVE)) for key in pax):
         member.xattrs = _xattrs(pax)
+    if any(key in pax for key, _ in _ACLS):
+        member.acls = tuple((name, value) for key, name in _ACLS if (value := get(key)))
 
 
 def _xattrs(pax: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:

@@ -201,7 +201,7 @@ class LayerTree:
         entry.uid = stored_owner(member.uid)
         entry.gid = stored_owner(member.gid)
         entry.mtime = stored_mtime(member.mtime, self._latest)
-        entry.more = stored_attributes(member) if member.xattrs else None
+        entry.more = stored_attributes(member) if member.xattrs or member.acls else None
 
     def _entry(self, member: Member) -> LayerEntry:
         kind = member.kind
@@ -211,7 +211,7 @@ class LayerTree:
             stored_owner(member.gid),
             stored_mtime(member.mtime, self._latest),
         )
-        more = stored_attributes(member) if member.xattrs else None
+        more = stored_attributes(member) if member.xattrs or member.acls else None
         if kind == _REG:
             if member.path.endswith(b"/"):
                 raise self._refuse(member, "it is a file whose name ends in a slash")
