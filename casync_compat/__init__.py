@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from casync_compat.store.layered import Layered
     from casync_compat.store.local import LocalStore
     from casync_compat.store.memory import MemoryStore
+    from casync_compat.streams.archive import MakeResult
     from casync_compat.streams.extraction import ExtractOptions, ExtractResult
-    from casync_compat.verbs.make import MakeResult
 
 __all__ = [
     "ApplyOptions",
@@ -75,7 +75,7 @@ _HOMES = {
     "fs.apply.restore": "ApplyOptions",
     "index": "Index",
     "kinds": "Kind",
-    "verbs.make": "MakeResult",
+    "streams.archive": "MakeResult",
     "progress": "Progress",
     "store.layered": "Layered",
     "store.local": "LocalStore",

@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeAlias
 
 from casync_compat.chunker import ChunkSizes
@@ -28,13 +29,13 @@ from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.local import LocalStore
+from casync_compat.streams.archive import MakeResult
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
 from casync_compat.streams.trees import Tree
 from casync_compat.verbs.extract import extract_archive
 from casync_compat.verbs.extract_blob import extract_blob
-from casync_compat.verbs.make import BLOB_FLAGS, MakeResult, make_archive, make_archive_index, make_blob_index
+from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index, make_blob_index
 from catar.archive import Archive, Located
-from catar.flags import DEFAULT
 from catar.records import Node, signed_time
 
 __all__ = ["ArchiveTree", "PathType", "extract", "make", "open_archive"]
@@ -81,38 +82,18 @@ def make(
     """
     out, src = os.fsencode(output), os.fsencode(source)
     what = _kind_of(out, kind)
-    word = feature_flags
-    if word is None:
-        word = BLOB_FLAGS if what is Kind.BLOB_INDEX else DEFAULT
+    made = MakeOptions(feature_flags, sizes or ChunkSizes(), stream_digest=stream_digest, jobs=jobs)
     if what is Kind.ARCHIVE:
         with naming(out):
-            return make_archive(out, src, feature_flags=word, stream_digest=stream_digest, progress=progress)
+            return make_archive(out, src, made, progress=progress)
     if not what.is_index:
         raise UsageError(f"{show_path(out)}: a {what.value} cannot be made")
     chunks = store or _store_beside(out, compression)
     if what is Kind.ARCHIVE_INDEX:
         with naming(out):
-            return make_archive_index(
-                out,
-                src,
-                chunks,
-                feature_flags=word,
-                sizes=sizes,
-                stream_digest=stream_digest,
-                jobs=jobs,
-                skip=[chunks.path],
-                progress=progress,
-            )
-    return make_blob_index(
-        out,
-        src,
-        chunks,
-        feature_flags=word,
-        sizes=sizes,
-        stream_digest=stream_digest,
-        jobs=jobs,
-        progress=progress,
-    )
+            made = replace(made, skip=(chunks.path,))
+            return make_archive_index(out, src, chunks, made, progress=progress)
+    return make_blob_index(out, src, chunks, made, progress=progress)
 
 
 def extract(

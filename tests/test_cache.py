@@ -26,7 +26,7 @@ from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan import reusing
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore
-from casync_compat.verbs.make import MakeResult, make_archive_index
+from casync_compat.verbs.make import MakeOptions, MakeResult, make_archive_index
 from catar import flags
 
 SIZES = ChunkSizes(256, 1024, 4096)
@@ -52,15 +52,14 @@ class Making:
             out,
             os.fsencode(self.tree),
             self.store,
-            cache=os.fsencode(self.cache),
+            MakeOptions(cache=os.fsencode(self.cache), **{"skip": [self.store.path], **options}),
             warn=self.warnings.append,
-            **{"skip": [self.store.path], **options},
         )
         expected = make_archive_index(
             os.fsencode(self.tree.with_name("y.caidx")),
             os.fsencode(self.tree),
             self._plain,
-            **{"skip": [self.store.path, out, os.fsencode(self.cache)], **options},
+            MakeOptions(**{"skip": [self.store.path, out, os.fsencode(self.cache)], **options}),
         )
         assert made.index == expected.index
         assert made.size == expected.size
@@ -209,7 +208,10 @@ def test_other_files_are_not_opened(making: Making, settled: None, monkeypatch: 
         "cache": os.fsencode(making.cache),
     }
     make_archive_index(
-        os.fsencode(making.tree.with_name("z.caidx")), os.fsencode(making.tree), making.store, **options
+        os.fsencode(making.tree.with_name("z.caidx")),
+        os.fsencode(making.tree),
+        making.store,
+        MakeOptions(**options),
     )
     monkeypatch.undo()
     assert b"file3" in opened
@@ -402,8 +404,7 @@ def test_changes_while_it_runs(making: Making, settled: None, monkeypatch: pytes
             os.fsencode(making.tree.with_name("z.caidx")),
             os.fsencode(making.tree),
             making.store,
-            cache=os.fsencode(making.cache),
-            **options,
+            MakeOptions(cache=os.fsencode(making.cache), **options),
         )
     time.sleep(TICK)
     path.write_bytes(b"thirds")
@@ -607,7 +608,7 @@ def test_a_store_that_cannot_tell_what_it_has(making: Making) -> None:
             os.fsencode(making.tree.with_name("z.caidx")),
             os.fsencode(making.tree),
             Blind(),
-            cache=os.fsencode(making.cache),
+            MakeOptions(cache=os.fsencode(making.cache)),
         )
 
 

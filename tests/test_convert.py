@@ -14,7 +14,7 @@ from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.store.memory import MemoryStore
 from casync_compat.verbs.convert_index import convert_index
-from casync_compat.verbs.make import make_archive_index, make_blob_index
+from casync_compat.verbs.make import MakeOptions, make_archive_index, make_blob_index
 from catar import flags
 
 FAST = flags.select(digest_bits=digest_bits(Digest.BLAKE3))
@@ -37,9 +37,9 @@ def test_an_archive_index(tmp_path: Path, digest: Digest) -> None:
     source = tree(tmp_path / "tree")
     fast, expected, made = MemoryStore(), MemoryStore(), MemoryStore()
     a, b, c = (os.fsencode(tmp_path / name) for name in ("a.caidx", "b.caidx", "c.caidx"))
-    make_archive_index(a, source, fast, feature_flags=FAST, sizes=FIXED)
+    make_archive_index(a, source, fast, MakeOptions(feature_flags=FAST, sizes=FIXED))
     word = flags.select(digest_bits=digest_bits(digest))
-    right = make_archive_index(b, source, expected, feature_flags=word)
+    right = make_archive_index(b, source, expected, MakeOptions(feature_flags=word))
     result = convert_index(Kind.ARCHIVE_INDEX, a, c, fast, made, digest=digest)
     assert Path(os.fsdecode(c)).read_bytes() == Path(os.fsdecode(b)).read_bytes()
     assert made.chunks == expected.chunks
@@ -53,7 +53,7 @@ def test_a_blob_index(tmp_path: Path) -> None:
     blob.write_bytes(os.urandom(300_000) + bytes(2_000_000))
     store, expected = MemoryStore(), MemoryStore()
     a, b, c = (os.fsencode(tmp_path / name) for name in ("a.caibx", "b.caibx", "c.caibx"))
-    make_blob_index(a, os.fsencode(blob), store, feature_flags=FAST_BLOB, sizes=FIXED)
+    make_blob_index(a, os.fsencode(blob), store, MakeOptions(feature_flags=FAST_BLOB, sizes=FIXED))
     make_blob_index(b, os.fsencode(blob), expected)
     convert_index(Kind.BLOB_INDEX, a, c, store, store)
     assert Path(os.fsdecode(c)).read_bytes() == Path(os.fsdecode(b)).read_bytes()
@@ -66,7 +66,7 @@ def test_nothing_appears_when_a_chunk_is_missing(tmp_path: Path) -> None:
     blob.write_bytes(os.urandom(300_000))
     store = MemoryStore()
     a, c = os.fsencode(tmp_path / "a.caibx"), os.fsencode(tmp_path / "c.caibx")
-    make_blob_index(a, os.fsencode(blob), store, sizes=FIXED)
+    make_blob_index(a, os.fsencode(blob), store, MakeOptions(sizes=FIXED))
     store.chunks.popitem()
     with pytest.raises(ChunkMissing):
         convert_index(Kind.BLOB_INDEX, a, c, store, store)

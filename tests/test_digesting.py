@@ -19,7 +19,7 @@ from casync_compat.progress import Progress
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.trees import Tree
 from casync_compat.verbs.digest import digest_index, digest_tree_part
-from casync_compat.verbs.make import digest_tree, make_archive, make_archive_index
+from casync_compat.verbs.make import MakeOptions, digest_tree, make_archive, make_archive_index
 from catar import flags
 from catar.errors import CatarError, FormatError, NotFound
 
@@ -52,9 +52,9 @@ def openers(source: Path, beside: Path, digest: Digest) -> list[Opener]:
     word = flags.select(digest_bits=digest_bits(digest))
     archive, index = os.fsencode(beside / "x.catar"), os.fsencode(beside / "x.caidx")
     store = MemoryStore()
-    make_archive(archive, os.fsencode(source), feature_flags=word)
+    make_archive(archive, os.fsencode(source), MakeOptions(feature_flags=word))
     make_archive_index(
-        index, os.fsencode(source), store, feature_flags=word, sizes=ChunkSizes(256, 1024, 4096)
+        index, os.fsencode(source), store, MakeOptions(feature_flags=word, sizes=ChunkSizes(256, 1024, 4096))
     )
     return [lambda: Tree(Kind.ARCHIVE, archive), lambda: Tree(Kind.ARCHIVE_INDEX, index, store)]
 
@@ -68,7 +68,7 @@ def test_whole_archives(source: Path, tmp_path: Path, digest: Digest, inside: by
             found = digest_tree_part(tree, inside)
         assert found == (digest.of((tmp_path / "x.catar").read_bytes()), digest)
         word = flags.select(digest_bits=digest_bits(digest))
-        assert found[0] == digest_tree(os.fsencode(source), feature_flags=word)
+        assert found[0] == digest_tree(os.fsencode(source), MakeOptions(feature_flags=word))
 
 
 @DIGESTS

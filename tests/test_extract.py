@@ -28,7 +28,13 @@ from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
 from casync_compat.verbs.extract import extract_archive
 from casync_compat.verbs.extract_blob import extract_blob
-from casync_compat.verbs.make import digest_tree, make_archive, make_archive_index, make_blob_index
+from casync_compat.verbs.make import (
+    MakeOptions,
+    digest_tree,
+    make_archive,
+    make_archive_index,
+    make_blob_index,
+)
 from catar.errors import FormatError as CatarFormatError
 from catar.errors import NotFound
 
@@ -71,7 +77,7 @@ class Place:
         if kind is Kind.ARCHIVE:
             make_archive(os.fsencode(path), os.fsencode(tree))
         else:
-            make_archive_index(os.fsencode(path), os.fsencode(tree), self.store, sizes=SIZES)
+            make_archive_index(os.fsencode(path), os.fsencode(tree), self.store, MakeOptions(sizes=SIZES))
         return path
 
     def extract(
@@ -92,7 +98,7 @@ class Place:
         """Make x.caibx of a blob."""
         (self.at / "blob").write_bytes(data)
         path = os.fsencode(self.at / "x.caibx")
-        made = make_blob_index(path, os.fsencode(self.at / "blob"), self.store, sizes=sizes)
+        made = make_blob_index(path, os.fsencode(self.at / "blob"), self.store, MakeOptions(sizes=sizes))
         (self.at / "blob").unlink()
         assert made.index is not None
         return made.index

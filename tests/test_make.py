@@ -20,12 +20,13 @@ from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.errors import FileError, UsageError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
-from casync_compat.progress import Progress
+from casync_compat.progress import Progress, ProgressCallback
 from casync_compat.store.base import Put
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore
 from casync_compat.verbs.make import (
     BLOB_FLAGS,
+    MakeOptions,
     digest_blob,
     digest_tree,
     make_archive,
@@ -98,7 +99,10 @@ def test_an_index_is_the_archive_in_chunks(
     archive = (tmp_path / "x.catar").read_bytes()
     store = MemoryStore()
     made = make_archive_index(
-        os.fsencode(tmp_path / "x.caidx"), os.fsencode(tree), store, sizes=sizes, jobs=jobs
+        os.fsencode(tmp_path / "x.caidx"),
+        os.fsencode(tree),
+        store,
+        MakeOptions(sizes=sizes or ChunkSizes(), jobs=jobs),
     )
     index = Index.parse((tmp_path / "x.caidx").read_bytes())
     assert made.index == index
@@ -127,7 +131,7 @@ def test_twice_is_the_same(tmp_path: Path, name: str) -> None:
     for number in range(2):
         out = tmp_path / f"{number}.caidx"
         result = make_archive_index(
-            os.fsencode(out), os.fsencode(top), store, sizes=SIZES, jobs=1 + 3 * number
+            os.fsencode(out), os.fsencode(top), store, MakeOptions(sizes=SIZES, jobs=1 + 3 * number)
         )
         results.append((out.read_bytes(), result.digest))
     assert results[0] == results[1]
@@ -144,7 +148,7 @@ def test_blobs(tmp_path: Path, size: int, jobs: int) -> None:
     (tmp_path / "blob").write_bytes(LARGE[:size])
     store = MemoryStore()
     made = make_blob_index(
-        os.fsencode(tmp_path / "x.caibx"), os.fsencode(tmp_path / "blob"), store, jobs=jobs
+        os.fsencode(tmp_path / "x.caibx"), os.fsencode(tmp_path / "blob"), store, MakeOptions(jobs=jobs)
     )
     index = Index.parse((tmp_path / "x.caibx").read_bytes())
     builder = IndexBuilder(BLOB_FLAGS, ChunkSizes())
@@ -171,7 +175,9 @@ def test_sparse_blobs_are_their_bytes(
         file.write(tail)
         file.truncate(len(head) + hole + len(tail))
     store = MemoryStore()
-    made = make_blob_index(os.fsencode(top / "x.caibx"), os.fsencode(top / "blob"), store, sizes=SIZES)
+    made = make_blob_index(
+        os.fsencode(top / "x.caibx"), os.fsencode(top / "blob"), store, MakeOptions(sizes=SIZES)
+    )
     assert made.index is not None
     assert joined(made.index, store) == head + bytes(hole) + tail
 
@@ -186,14 +192,12 @@ def test_digest_of_the_flags(tree: Path, tmp_path: Path, digest: Digest | None) 
         os.fsencode(tmp_path / "x.caidx"),
         os.fsencode(tree),
         store,
-        feature_flags=word,
-        stream_digest=digest is not None,
+        MakeOptions(feature_flags=word, stream_digest=digest is not None),
     )
     plain = make_archive(
         os.fsencode(tmp_path / "x.catar"),
         os.fsencode(tree),
-        feature_flags=word,
-        stream_digest=digest is not None,
+        MakeOptions(feature_flags=word, stream_digest=digest is not None),
     )
     assert made.index is not None
     algorithm = digest or Digest.SHA512_256
@@ -321,7 +325,9 @@ def test_store_inside_the_source_is_not_archived(tree: Path, tmp_path: Path, whe
     for _ in range(2):
         store = LocalStore(os.fsencode(tree / where / "default.castr"))
         memory = MemoryStore()
-        made = make_archive_index(os.fsencode(output), os.fsencode(tree), store, skip=[store.path])
+        made = make_archive_index(
+            os.fsencode(output), os.fsencode(tree), store, MakeOptions(skip=[store.path])
+        )
         assert made.index is not None
         for chunk in made.index:
             memory.put(chunk.id, store.get(chunk.id, Digest.SHA512_256, chunk.size))
@@ -355,9 +361,9 @@ def test_an_index_appears_after_its_chunks_are_durable(tree: Path, tmp_path: Pat
     output = tmp_path / "x.index"
     store = Ordered(output)
     if kind == "tree":
-        make_archive_index(os.fsencode(output), os.fsencode(tree), store, jobs=4)
+        make_archive_index(os.fsencode(output), os.fsencode(tree), store, MakeOptions(jobs=4))
     else:
-        make_blob_index(os.fsencode(output), os.fsencode(tree / "large"), store, jobs=4)
+        make_blob_index(os.fsencode(output), os.fsencode(tree / "large"), store, MakeOptions(jobs=4))
     assert output.exists()
     assert len(store.events) > 50
     assert store.events == [("put", False)] * (len(store.events) - 1) + [("sync", False)]
@@ -405,13 +411,12 @@ def test_a_failing_store_leaves_no_index(
 MAKERS = pytest.mark.parametrize("maker", ["catar", "caidx"])
 
 
-def make(maker: str, output: Path, tree: Path, progress: object = None) -> None:
+def make(maker: str, output: Path, tree: Path, progress: ProgressCallback | None = None) -> None:
     """Make a tree's archive or index."""
-    options = {"progress": progress}
     if maker == "catar":
-        make_archive(os.fsencode(output), os.fsencode(tree), **options)  # type: ignore[arg-type]
+        make_archive(os.fsencode(output), os.fsencode(tree), progress=progress)
     else:
-        make_archive_index(os.fsencode(output), os.fsencode(tree), MemoryStore(), **options)  # type: ignore[arg-type]
+        make_archive_index(os.fsencode(output), os.fsencode(tree), MemoryStore(), progress=progress)
 
 
 @MAKERS
@@ -548,7 +553,10 @@ def test_flags_that_are_not_normalised(tree: Path, tmp_path: Path) -> None:
     """An index that nobody could read is not made."""
     with pytest.raises(UsageError):
         make_blob_index(
-            os.fsencode(tmp_path / "x.caibx"), os.fsencode(tree / "large"), MemoryStore(), feature_flags=3
+            os.fsencode(tmp_path / "x.caibx"),
+            os.fsencode(tree / "large"),
+            MemoryStore(),
+            MakeOptions(feature_flags=3),
         )
     assert not (tmp_path / "x.caibx").exists()
 
@@ -595,8 +603,8 @@ def test_progress_only_rises(tree: Path, tmp_path: Path) -> None:
         os.fsencode(tmp_path / "x.caidx"),
         os.fsencode(tree),
         Slow(),
-        jobs=2,
-        progress=snapshots(seen),  # type: ignore[arg-type]
+        MakeOptions(jobs=2),
+        progress=snapshots(seen),
     )
     assert made.chunks is not None
     assert len(seen) >= 3

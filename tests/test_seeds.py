@@ -21,7 +21,7 @@ from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.seeds import BlobSeed, SeedSource, TreeSeed
-from casync_compat.verbs.make import make_archive, make_archive_index
+from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index
 from catar import Archive, flags
 from catar.encoder import Encoder
 
@@ -41,7 +41,9 @@ def blob_index(data: bytes, sizes: ChunkSizes = SIZES) -> Index:
 def tree_index(tree: Path, beside: Path, sizes: ChunkSizes = SIZES) -> tuple[Index, MemoryStore]:
     """The index of a directory, and a store with its chunks."""
     store = MemoryStore()
-    result = make_archive_index(os.fsencode(beside / "x.caidx"), os.fsencode(tree), store, sizes=sizes)
+    result = make_archive_index(
+        os.fsencode(beside / "x.caidx"), os.fsencode(tree), store, MakeOptions(sizes=sizes)
+    )
     assert result.index is not None
     return result.index, store
 

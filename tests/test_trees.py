@@ -18,7 +18,7 @@ from casync_compat.index import IndexChunk
 from casync_compat.kinds import Kind
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.trees import Tree, load_index
-from casync_compat.verbs.make import make_archive, make_archive_index
+from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index
 from catar.errors import NotFound
 from catar.records import DirectoryEnd, Node
 from catar.walker import TreeStream
@@ -43,7 +43,10 @@ class Holders:
         self.store = MemoryStore()
         make_archive(self.archive, os.fsencode(self.source))
         make_archive_index(
-            self.index, os.fsencode(self.source), self.store, sizes=ChunkSizes(4096, 16384, 65536)
+            self.index,
+            os.fsencode(self.source),
+            self.store,
+            MakeOptions(sizes=ChunkSizes(4096, 16384, 65536)),
         )
 
     @contextmanager

@@ -26,7 +26,7 @@ from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.streams.trees import load_index
 from casync_compat.verbs.digest import digest_index, digest_tree_part
-from casync_compat.verbs.make import digest_blob, digest_tree
+from casync_compat.verbs.make import MakeOptions, digest_blob, digest_tree
 
 EXAMPLES = (
     ("pycasync digest /etc", "what `make` would print"),
@@ -95,7 +95,7 @@ def _digest(
     if kind is Kind.DIRECTORY:
         flags = feature_flags(options)
         path = local_path(source or ".")
-        digest = digest_tree(path, feature_flags=flags, shift=id_shift(options), progress=progress)
+        digest = digest_tree(path, MakeOptions(flags, shift=id_shift(options)), progress=progress)
         return digest, digest_of_flags(flags)
     if kind is Kind.BLOB:
         algorithm = Digest.parse(options.digest)

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 from casync_compat.chunker import ChunkSizes
@@ -26,7 +27,8 @@ from casync_compat.errors import UsageError
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.local import LocalStore
-from casync_compat.verbs.make import MakeResult, make_archive, make_archive_index, make_blob_index
+from casync_compat.streams.archive import MakeResult
+from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index, make_blob_index
 from catar.flags import flag_names
 
 EXAMPLES = (
@@ -116,43 +118,23 @@ def _make(
     digest = options.stream_digest and cache is None
     if options.verbose:
         _announce(flags, sizes, kind)
+    how = MakeOptions(flags, sizes, id_shift(options), digest, cache=cache)
     if kind is Kind.ARCHIVE:
         tree = local_path(source or ".")
         if named is not None and in_registry(named):
             raise UsageError(f"{named}: a registry takes indexes, not archives; make a .caidx")
         out = None if named is None else local_path(named)
-        return make_archive(
-            out, tree, feature_flags=flags, shift=id_shift(options), stream_digest=digest, progress=progress
-        )
+        return make_archive(out, tree, how, progress=progress)
     store = open_chunk_store(options.store or default_store(named), Compression.parse(options.compression))
-    jobs = jobs_for(options, output)
+    skip = [store.path] if isinstance(store, LocalStore) else []
+    how = replace(how, jobs=jobs_for(options, output), skip=skip)
     with index_output(named) as out:
         if kind is Kind.ARCHIVE_INDEX:
             return make_archive_index(
-                out,
-                local_path(source or "."),
-                store,
-                feature_flags=flags,
-                sizes=sizes,
-                shift=id_shift(options),
-                stream_digest=digest,
-                jobs=jobs,
-                skip=[store.path] if isinstance(store, LocalStore) else [],
-                cache=cache,
-                warn=_warn,
-                progress=progress,
+                out, local_path(source or "."), store, how, warn=_warn, progress=progress
             )
         blob = None if is_stream(source) else local_path(str(source))
-        return make_blob_index(
-            out,
-            blob,
-            store,
-            feature_flags=flags,
-            sizes=sizes,
-            stream_digest=digest,
-            jobs=jobs,
-            progress=progress,
-        )
+        return make_blob_index(out, blob, store, how, progress=progress)
 
 
 def _cache(options: argparse.Namespace, kind: Kind) -> bytes | None:

@@ -7,6 +7,9 @@ encoded anew on the way; a blob's bytes stay as they are.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import UsageError
 from casync_compat.fs.atomic import AtomicFile
@@ -15,13 +18,13 @@ from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSink, ChunkSource
+from casync_compat.streams.archive import Archiver, MakeResult, report
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream
-from casync_compat.streams.sinks import ChunkingSink, Sink
+from casync_compat.streams.sinks import ChunkingSink
 from casync_compat.streams.trees import Tree, load_index
-from casync_compat.verbs.make import MakeResult
-from catar.encoder import Encoder
 from catar.flags import FeatureFlags
-from catar.records import Node
+from catar.records import DirectoryEnd, Node
+from catar.walker import TreeStream
 
 __all__ = ["convert_index"]
 
@@ -64,36 +67,52 @@ def convert_index(
         entries = 0
         if kind is Kind.ARCHIVE_INDEX:
             with Tree(kind, source, chunks, index=index, jobs=jobs) as tree:
-                entries = _encode_again(tree, features, sink, reporter)
+                nodes = _Decoded(tree.stream(), source)
+                entries = Archiver(nodes, sink, features, reporter, sink.counts).run()
         else:
             with ChunkStream(ChunkFetcher(index, chunks, source), jobs=jobs) as stream:
                 while data := stream.read():
                     sink.write(data)
-                    _tell(reporter, sink)
+                    if reporter.due:
+                        report(reporter, sink.written, source, counts=sink.counts)
         sink.finish()
         made = sink.index
         out.write(made.to_bytes())
     return MakeResult(sink.digest, sink.written, entries, sink.counts, made)
 
 
-def _encode_again(tree: Tree, features: int, sink: Sink, reporter: Reporter) -> int:
-    encoder = Encoder(features)
-    stream = tree.stream()
-    entries = 0
-    for step in stream:
-        if type(step) is not Node:
-            sink.write(encoder.end_directory())
-            continue
-        entries += 1
-        sink.write(encoder.begin(step))
-        for piece in stream.payload():
-            sink.write(piece)
-            encoder.advance(len(piece))
-        _tell(reporter, sink)
-    return entries
+class _Decoded:
+    """A decoded tree as what an `Archiver` takes.
 
+    :param source: path of the index
+    """
 
-def _tell(reporter: Reporter, sink: Sink) -> None:
-    if reporter.due:
-        reporter.state.done = sink.written
-        reporter.report()
+    def __init__(self, stream: TreeStream, source: bytes) -> None:
+        self._stream = stream
+        self._source = source
+        self._payload: Iterator[memoryview] = iter(())
+        self._piece = memoryview(b"")
+
+    @property
+    def path(self) -> bytes:
+        return self._stream.path
+
+    @property
+    def full_path(self) -> bytes:
+        return os.path.join(self._source, self._stream.path)
+
+    def steps(self) -> Iterator[Node | DirectoryEnd]:
+        for step in self._stream:
+            self._payload = self._stream.payload()
+            yield step
+
+    def take_ready(self) -> None:
+        """Nothing: payloads come in pieces."""
+
+    def payload_into(self, buffer: memoryview, /) -> int:
+        if not self._piece:
+            self._piece = next(self._payload, self._piece)
+        count = min(len(buffer), len(self._piece))
+        buffer[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count

@@ -12,7 +12,7 @@ Runs of small regular files are opened, inspected and read in one call of the na
 `system.py`); everything else, and every file in a directory with exclude rules, goes one by one. For whoever encodes
 them, see `runs_into`, runs are read right to their place in the archive, and no `Node` is made of their files.
 
-It does not write archives: `catar.Encoder` does, fed by `casync_compat.verbs.make`.
+It does not write archives: `catar.Encoder` does, fed by `casync_compat.streams.archive`.
 """
 
 from __future__ import annotations
