@@ -19,8 +19,11 @@ from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.errors import ChunkMissing, FileError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
+from casync_compat.kinds import Kind
 from casync_compat.store.memory import MemoryStore
+from casync_compat.streams.extraction import ExtractOptions
 from casync_compat.streams.seeds import BlobSeed, SeedSource, TreeSeed
+from casync_compat.verbs.extract import extract_archive
 from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index
 from catar import Archive, flags
 from catar.encoder import Encoder
@@ -385,6 +388,26 @@ def test_seeds_use_the_directory_for_temporary_files_and_leave_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     with sources(TreeSeed(os.fsencode(tree), index, FLAGS)):
         assert os.listdir(tmp_path / "tmp") == []
+
+
+def test_a_seed_that_cannot_be_noted_down_costs_only_the_seed(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a directory for temporary files extraction goes on, with a warning that names it."""
+    index, store = tree_index(tree, tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "no"))
+    warnings: list[str] = []
+    result = extract_archive(
+        Kind.ARCHIVE_INDEX,
+        os.fsencode(tmp_path / "x.caidx"),
+        os.fsencode(tmp_path / "out"),
+        store,
+        options=ExtractOptions(seeds=(os.fsencode(tree),)),
+        warn=warnings.append,
+    )
+    assert (result.chunks, result.from_seeds) == (len(index), 0)
+    assert len(warnings) == 1
+    assert f"{tree} is not used as a seed: {tmp_path / 'no'}: cannot make a temporary file" in warnings[0]
 
 
 # ---- hard links

@@ -1,15 +1,27 @@
-"""Archive files on disk, and streams of archive bytes, as sources for a decoder."""
+"""Files on disk at any offset, and streams of bytes, as sources for a decoder or a sink."""
 
 from __future__ import annotations
 
 import os
 import select
 import stat
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, FormatError
 
-__all__ = ["FileReader", "StreamSource", "read_whole", "wait_readable"]
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = [
+    "FileReader",
+    "FileView",
+    "FillingAccess",
+    "RangeView",
+    "StreamSource",
+    "read_whole",
+    "wait_readable",
+]
 
 _PIECE = 256 << 10
 
@@ -61,6 +73,81 @@ class FileReader(Closing):
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+@runtime_checkable
+class FillingAccess(Protocol):
+    """Bytes at any offset (a `catar.archive.RandomAccess`), with a way to read into a buffer that is there already."""
+
+    @property
+    def size(self) -> int: ...
+    def read_at(self, offset: int, size: int, /) -> bytes: ...
+    def read_into(self, offset: int, buffer: memoryview, /) -> int: ...
+
+
+class FileView:
+    """An open file at any offset.
+
+    :param fd: stays the caller's
+    :param size: in bytes; None asks the file
+    :param name: what messages call it
+    :raises FileError: it cannot be read
+    """
+
+    def __init__(self, fd: int, size: int | None = None, *, name: bytes) -> None:
+        self._fd = fd
+        self._name = name
+        try:
+            self._size = os.fstat(fd).st_size if size is None else size
+        except OSError as error:
+            raise FileError(name, "read", error) from error
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return self._size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes from `offset` on, `size` of them or as many as there are."""
+        size = min(size, self._size - offset)
+        if size <= 0:
+            return b""
+        try:
+            data = os.pread(self._fd, size, offset)
+            while len(data) < size and (more := os.pread(self._fd, size - len(data), offset + len(data))):
+                data += more
+        except OSError as error:
+            raise FileError(self._name, "read", error) from error
+        return data
+
+    def read_into(self, offset: int, buffer: WriteableBuffer) -> int:
+        """Fill a buffer, or its beginning, with the bytes from `offset` on. Returns how many; 0 at the end."""
+        view = memoryview(buffer).cast("B")[: max(0, self._size - offset)]
+        try:
+            return os.preadv(self._fd, [view], offset)
+        except OSError as error:
+            raise FileError(self._name, "read", error) from error
+
+
+class RangeView:
+    """A range of an open file as a `catar.archive.RandomAccess`.
+
+    :param fd: stays the caller's
+    """
+
+    def __init__(self, fd: int, offset: int, size: int, name: bytes) -> None:
+        self._view = FileView(fd, offset + size, name=name)
+        self._offset = offset
+        self.size = size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes from `offset` on, `size` of them or as many as there are."""
+        return self._view.read_at(self._offset + offset, min(size, self.size - offset))
+
+    def read_into(self, offset: int, buffer: WriteableBuffer) -> int:
+        """Fill a buffer, or its beginning, with the bytes from `offset` on. Returns how many; 0 at the end."""
+        view = memoryview(buffer).cast("B")[: max(self.size - offset, 0)]
+        return self._view.read_into(self._offset + offset, view) if len(view) else 0
 
 
 class StreamSource:

@@ -2,7 +2,7 @@
 
 A seed is read once, cut exactly as the index that is being extracted was, and remembered as chunk id -> place. A chunk
 that is asked for is put together again from the files (and from the seed's archive headers, which are kept in an
-unnamed temporary file), and checked against its id: a seed that changed meanwhile gives nothing, never something wrong.
+temporary file), and checked against its id: a seed that changed meanwhile gives nothing, never something wrong.
 Memory is some hundred bytes a chunk and thirty-two a file, whatever the size of the data.
 """
 
@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from casync_compat.errors import ChunkMissing, FileError
 from casync_compat.fs.blob import BlobInput
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.scanner import Scanner
-from casync_compat.ids import ChunkId, Digest
+from casync_compat.ids import ChunkId, Digest, Hasher
 from casync_compat.index import Index
+from casync_compat.spool import Appender, Spool, SpoolError
 from casync_compat.store.base import Put
-from casync_compat.streams.sinks import ChunkingSink, Sink
-from catar.encoder import Encoder
+from casync_compat.streams.archive import ArchiveOutput, Archiver
+from casync_compat.streams.sinks import ChunkingSink
 from catar.records import Node
 
 __all__ = ["BlobSeed", "FilePart", "SeedSource", "TreeSeed"]
@@ -142,6 +142,75 @@ class BlobSeed:
         """Nothing is held."""
 
 
+class _Scratch:
+    """An archive's bytes that nobody wants: only files are looked at."""
+
+    written = 0
+
+    def __init__(self) -> None:
+        self._room = memoryview(bytearray(1 << 16))
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        pass
+
+    def room(self) -> memoryview:
+        return self._room
+
+    def advance(self, count: int, /) -> None:
+        pass
+
+
+class _Noting(Archiver):
+    """Archives a seed and notes where its files lie.
+
+    There is a row for each regular file: where its payload starts in the stream, its size, how many skeleton bytes (all
+    that is no payload) precede it, and where its path ends among the names.
+
+    :ivar links: row of each file by its hard link digest
+    """
+
+    def __init__(
+        self, scanner: Scanner, output: ArchiveOutput, links: Digest | None, skeleton: Spool, names: Spool
+    ) -> None:
+        super().__init__(scanner, output, scanner.feature_flags)
+        self.starts = array("Q")
+        self.sizes = array("Q")
+        self.before = array("Q")
+        self.paths = array("Q", (0,))
+        self.links: dict[bytes, int] = {}
+        self._scanner = scanner
+        self._digest = links
+        self._hasher: Hasher | None = None
+        self._skeleton = Appender(skeleton)
+        self._names = Appender(names)
+
+    def on_records(self, node: Node | None, records: bytes) -> None:
+        self._skeleton.append(records)
+        if node is None or not node.is_regular:
+            return
+        self.starts.append(node.payload_offset)
+        self.sizes.append(node.size)
+        self.before.append(self._skeleton.size)
+        self._names.append(self._scanner.path)
+        self.paths.append(self._names.size)
+        if self._digest is not None:
+            self._hasher = self._digest.new()
+            self._hasher.update(records[node.offset - node.start :])
+
+    def on_payload(self, data: memoryview) -> None:
+        if self._hasher is not None:
+            self._hasher.update(data)
+
+    def on_payload_end(self) -> None:
+        if self._hasher is not None:
+            self.links[self._hasher.digest()] = len(self.starts) - 1
+
+    def flush(self) -> None:
+        """Have everything in the spools."""
+        self._skeleton.flush()
+        self._names.flush()
+
+
 class TreeSeed:
     """A directory as a seed for archives.
 
@@ -164,10 +233,9 @@ class TreeSeed:
         jobs: int | None = None,
     ) -> None:
         self.path = path
-        self._skeleton: BinaryIO = tempfile.TemporaryFile(prefix="pycasync-seed-")  # noqa: SIM115 (closed by close)
-        self._names: BinaryIO = tempfile.TemporaryFile(prefix="pycasync-seed-")  # noqa: SIM115 (closed by close)
-        # One row a regular file: where its payload starts in the stream, its size, how many skeleton bytes precede it,
-        # and where its path ends among the names.
+        self._skeleton = Spool("a seed")
+        self._names = Spool("a seed")
+        # See `_Noting`.
         self._starts = array("Q")
         self._sizes = array("Q")
         self._before = array("Q")
@@ -177,7 +245,7 @@ class TreeSeed:
         try:
             with Scanner(path, feature_flags, shift=shift) as scanner:
                 if index is None:
-                    self._record(scanner, None, links)
+                    self._record(scanner, _Scratch(), links)
                 else:
                     with ChunkingSink(
                         _Nowhere(), index.sizes, feature_flags, stream_digest=False, jobs=jobs
@@ -194,42 +262,16 @@ class TreeSeed:
         self._skeleton.close()
         self._names.close()
 
-    def _record(self, scanner: Scanner, sink: Sink | None, links: Digest | None) -> None:
-        encoder = Encoder(scanner.feature_flags)
-        skeleton = 0
-        paths_end = 0
-        scratch = memoryview(bytearray(1 << 16))
-        for step in scanner:
-            head = encoder.begin(step) if type(step) is Node else encoder.end_directory()
-            self._skeleton.write(head)
-            skeleton += len(head)
-            if sink is not None:
-                sink.write(head)
-            if type(step) is not Node or not step.is_regular:
-                continue
-            self._starts.append(step.payload_offset)
-            self._sizes.append(step.size)
-            self._before.append(skeleton)
-            self._names.write(scanner.path)
-            paths_end += len(scanner.path)
-            self._paths.append(paths_end)
-            hasher = links.new() if links is not None else None
-            if hasher is not None:
-                hasher.update(head[step.offset - step.start :])
-            while count := scanner.payload_into(room := scratch if sink is None else sink.room()):
-                if hasher is not None:
-                    hasher.update(room[:count])
-                if sink is not None:
-                    sink.advance(count)
-                encoder.advance(count)
-            if hasher is not None:
-                self._links[hasher.digest()] = len(self._starts) - 1
-        self._skeleton.flush()
-        self._names.flush()
+    def _record(self, scanner: Scanner, output: ArchiveOutput, links: Digest | None) -> None:
+        archiver = _Noting(scanner, output, links, self._skeleton, self._names)
+        archiver.run()
+        archiver.flush()
+        self._starts, self._sizes, self._before = archiver.starts, archiver.sizes, archiver.before
+        self._paths, self._links = archiver.paths, archiver.links
 
     def _path(self, row: int) -> bytes:
         begin, end = self._paths[row], self._paths[row + 1]
-        return os.path.join(self.path, os.pread(self._names.fileno(), end - begin, begin))
+        return os.path.join(self.path, self._names.read_at(begin, end - begin))
 
     def link_target(self, digest: bytes) -> bytes | None:
         """Path of a file in the seed whose hard link digest is this."""
@@ -276,7 +318,10 @@ class TreeSeed:
             if row >= 0:
                 out.append(_read_file(self._path(row), there, size))
             else:
-                out.append(os.pread(self._skeleton.fileno(), size, there))
+                try:
+                    out.append(self._skeleton.read_at(there, size))
+                except SpoolError:
+                    return None
         return b"".join(out)
 
 

@@ -18,6 +18,7 @@ from casync_compat.fs.apply.tree import Follower, TreeStep, TreeWriter, apply_tr
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
+from casync_compat.spool import SpoolError
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.layered import Layered
 from casync_compat.streams.extraction import ExtractCounter, ExtractOptions, ExtractResult, Warn, no_warning
@@ -50,7 +51,12 @@ def _tree_seeds(
         return
 
     def read(path: bytes) -> None:
-        seeds.add(TreeSeed(path, index, features, shift=options.apply.shift, links=links, jobs=options.jobs))
+        try:
+            seed = TreeSeed(path, index, features, shift=options.apply.shift, links=links, jobs=options.jobs)
+        except SpoolError as error:  # it saves work; that there is no room to note it down costs only that
+            warn(f"{show_path(path)} is not used as a seed: {error}")
+        else:
+            seeds.add(seed)
 
     for path in options.seeds:
         if not os.path.isdir(path):

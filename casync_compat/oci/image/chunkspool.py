@@ -1,4 +1,4 @@
-"""Chunks of an image that is being converted, kept in a temporary file until they go into packs.
+"""Chunks of an image that is being converted, kept in a spool until they go into packs.
 
 `ChunkingSink` hands over chunks from several threads in any order, while packs hold them in the order in which layers
 use them. So they are compressed as they come, into a spool; the finished indexes then say the order. The spool also
@@ -9,18 +9,15 @@ Chunks that the base image has are kept as they are, without the work of compres
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.compression import Compression, compress, decompress
-from casync_compat.errors import ChunkMissing, FileError
+from casync_compat.errors import ChunkMissing
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.oci.copying import write_at
-from casync_compat.oci.image.layertar import make_spool
+from casync_compat.spool import Spool
 from casync_compat.store.base import ChunkSink, Put
 
 if TYPE_CHECKING:
@@ -49,14 +46,11 @@ class ChunkSpool(Closing):
         self._also = also
         self._lock = threading.Lock()
         self._places: dict[bytes, tuple[int, int, int, bool]] = {}  # offset, size there, raw size, compressed
-        self._end = 0
-        self._fd = make_spool("chunks")
+        self._spool = Spool("chunks")
 
     def close(self) -> None:
         """Take the file away."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._spool.close()
 
     def put(self, id: ChunkId, data: ReadableBuffer) -> Put:
         with self._lock:
@@ -68,18 +62,9 @@ class ChunkSpool(Closing):
         raw = memoryview(data).nbytes
         new = not self._known(id)
         stored = memoryview(compress(self._compression, data) if new else data).cast("B")
-        with self._lock:
-            offset = self._end
-            self._end += stored.nbytes
-        self._write(stored, offset)
+        offset = self._spool.append(stored)
         self._places[bytes(id)] = (offset, stored.nbytes, raw, new)
         return Put(new, stored.nbytes if new else 0)
-
-    def _write(self, data: memoryview, offset: int) -> None:
-        try:
-            write_at(self._fd, data, offset)
-        except OSError as error:
-            raise FileError(tempfile.gettempdir(), "write a temporary file", error) from error
 
     def sync(self) -> None:
         """Nothing to be done for a temporary file; the other store is made durable."""
@@ -98,12 +83,8 @@ class ChunkSpool(Closing):
         if found is None:
             raise ChunkMissing(id, self.name)
         offset, size, _, compressed = found
-        try:
-            data = os.pread(self._fd, size, offset)
-        except OSError as error:
-            raise FileError(tempfile.gettempdir(), "read a temporary file", error) from error
-        if len(data) != size:
-            raise FileError(tempfile.gettempdir(), "read a temporary file", "it ends too early")
+        data = self._spool.read_at(offset, size)
+        assert len(data) == size, "a file without a name has become shorter"
         return data, compressed
 
     def sizes(self, id: ChunkId) -> tuple[int, int] | None:

@@ -4,82 +4,53 @@
     ...     plan_layer(tar.view)
 
 Either way every byte was hashed before anybody is given the tar, so what follows works on the layer that the image
-config names and on no other. The spool is a file without a name in the directory for temporary files; nothing is
-unpacked.
+config names and on no other. Nothing is unpacked.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
-from casync_compat.errors import FileError
+from casync_compat.fs.readers import FillingAccess, RangeView
 from casync_compat.oci.places.docker_archive import DockerArchive
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec.blobs import BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.decompress import decompressed
-from casync_compat.oci.views import FileView
+from casync_compat.spool import Spool
 from casync_compat.streams.transfer import Sequencer
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-__all__ = ["LAYER_LIMIT", "LayerTar", "RangeView", "make_spool", "open_layer_tar", "write_spool"]
+__all__ = ["LAYER_LIMIT", "LayerTar", "open_layer_tar"]
 
 LAYER_LIMIT = 64 << 30
 """Bytes that a layer may have when decompressed, if nobody says otherwise: a gzip bomb must end somewhere."""
 
 
-def make_spool(what: str) -> int:
-    """A file descriptor of a temporary file without a name. :raises FileError: it cannot be made"""
-    try:
-        with tempfile.TemporaryFile(prefix="pycasync-") as file:
-            return os.dup(file.fileno())
-    except OSError as error:
-        raise FileError(tempfile.gettempdir(), f"make a temporary file for {what}", error) from error
-
-
-class RangeView:
-    """A range of an open file as a `catar.archive.RandomAccess`.
-
-    :param fd: stays the caller's
-    """
-
-    def __init__(self, fd: int, offset: int, size: int, name: bytes) -> None:
-        self._view = FileView(fd, offset + size, name)
-        self._offset = offset
-        self.size = size
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """The bytes from `offset` on, `size` of them or as many as there are."""
-        return self._view.read_at(self._offset + offset, min(size, self.size - offset))
-
-    def read_into(self, offset: int, buffer: WriteableBuffer) -> int:
-        """Fill a buffer, or its beginning, with the bytes from `offset` on. Returns how many; 0 at the end."""
-        view = memoryview(buffer).cast("B")[: max(self.size - offset, 0)]
-        return self._view.read_into(self._offset + offset, view) if len(view) else 0
-
-
 class LayerTar(Closing):
     """A layer's tar.
 
+    :param held: the spool that it lies in, or the descriptor of the file; closed with it
     :ivar view: the tar, to be read in any order until `close`
     """
 
-    def __init__(self, fd: int, offset: int, size: int, name: str) -> None:
-        self._fd = fd
-        self.size = size
-        self.view = RangeView(fd, offset, size, name.encode())
+    def __init__(self, view: FillingAccess, held: Spool | int) -> None:
+        self.view = view
+        self._held = held
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return self.view.size
 
     def close(self) -> None:
-        """Close the file, and take away the spool."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        """Close the file, or take away the spool."""
+        held, self._held = self._held, -1
+        if isinstance(held, Spool):
+            held.close()
+        elif held >= 0:
+            os.close(held)
 
 
 def open_layer_tar(
@@ -96,7 +67,8 @@ def open_layer_tar(
             raise _too_large(where, limit)
         found = source.open_range(layer)
         if found is not None:
-            tar = LayerTar(*found, layer.size, where)
+            fd, offset = found
+            tar = LayerTar(RangeView(fd, offset, layer.size, where.encode()), fd)
             try:
                 with source.open(layer) as stream:
                     while stream.read(1 << 20):
@@ -105,11 +77,12 @@ def open_layer_tar(
                 tar.close()
                 raise
             return tar
-    fd = make_spool(where)
+    spool = Spool(where)
     try:
-        return LayerTar(fd, 0, _fill(fd, source, layer, diff_id, where, limit), where)
+        _fill(spool, source, layer, diff_id, where, limit)
+        return LayerTar(spool, spool)
     except BaseException:
-        os.close(fd)
+        spool.close()
         raise
 
 
@@ -119,33 +92,22 @@ def _too_large(where: str, limit: int) -> ImageError:
     )
 
 
-def _fill(fd: int, source: BlobSource, layer: Descriptor, diff_id: BlobDigest, where: str, limit: int) -> int:
-    """Write the tar to the spool and return its size."""
+def _fill(
+    spool: Spool, source: BlobSource, layer: Descriptor, diff_id: BlobDigest, where: str, limit: int
+) -> None:
+    """Write the tar to the spool."""
     hasher = diff_id.new()
-    size = 0
     hashing = Sequencer()  # beside decompression and writing
     try:
         with source.open(layer) as stream:
             for piece in decompressed(stream, where):
-                size += len(piece)
-                if size > limit:
+                if spool.size + len(piece) > limit:
                     raise _too_large(where, limit)
                 hashing.submit(hasher.update, piece)
-                write_spool(fd, piece)
+                spool.append(piece)
         hashing.wait()
     finally:
         hashing.close()
     found = BlobDigest(diff_id.algorithm, hasher.hexdigest())
     if found != diff_id:
         raise ImageError(where, f"the layer has the diff id {found}, but the image config says {diff_id}")
-    return size
-
-
-def write_spool(fd: int, data: bytes) -> None:
-    """Append all of `data` to a file of `make_spool`. :raises FileError: when that fails"""
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(fd, view) :]
-    except OSError as error:
-        raise FileError(tempfile.gettempdir(), "write a temporary file", error) from error

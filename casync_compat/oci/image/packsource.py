@@ -9,22 +9,18 @@ Where a chunk lies is what the pack index says; that it is the chunk is checked 
 
 from __future__ import annotations
 
-import os
-import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from casync_compat.closing import Closing
 from casync_compat.compression import CompressionError, decompress
-from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError
+from casync_compat.errors import ChunkCorrupt, ChunkMissing
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.oci.copying import write_at
-from casync_compat.oci.image.layertar import make_spool
 from casync_compat.oci.spec.blobs import BlobSource
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt
 from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex
+from casync_compat.spool import Spool
 from casync_compat.store.base import checked
 from casync_compat.streams.transfer import OrderedPool
 
@@ -94,17 +90,15 @@ class PackSource(Closing):
         self._source = source
         self._packs = packs
         self._near = bool(getattr(source, "near", False))
-        self._lock = threading.Lock()
         self._cached: dict[bytes, tuple[int, int]] = {}
-        self._cache_fd = -1
-        self._cache_end = 0
+        self._spool: Spool | None = None
 
     def close(self) -> None:
         """Let go of what was fetched ahead."""
-        fd, self._cache_fd = self._cache_fd, -1
+        spool, self._spool = self._spool, None
         self._cached = {}
-        if fd >= 0:
-            os.close(fd)
+        if spool is not None:
+            spool.close()
 
     def has(self, id: ChunkId) -> bool:
         return self.index.find(id) is not None
@@ -140,12 +134,9 @@ class PackSource(Closing):
 
     def _frame(self, id: ChunkId, place: ChunkPlace) -> bytes:
         cached = self._cached.get(id)
-        if cached is None:
+        if cached is None or self._spool is None:
             return self._source.read_range(self._packs[place.pack], place.offset, place.stored)
-        try:
-            return os.pread(self._cache_fd, cached[1], cached[0])
-        except OSError as error:
-            raise FileError(tempfile.gettempdir(), "read a temporary file", error) from error
+        return self._spool.read_at(*cached)
 
     # ---- many at once
 
@@ -162,7 +153,7 @@ class PackSource(Closing):
         return plan_fetches(self.wanted(ids), [size for _, size in self.index.packs])
 
     def prefetch(self, ids: Iterable[ChunkId], on_bytes: Callable[[int], None] | None = None) -> None:
-        """Fetch chunks that will be asked for, into a temporary file; nothing for a source where that gains nothing.
+        """Fetch chunks that will be asked for, into a spool; nothing for a source where that gains nothing.
 
         :param on_bytes: called with the size of each piece fetched
         :raises BlobError: a pack is missing or corrupt
@@ -172,23 +163,20 @@ class PackSource(Closing):
         fetches = self.fetches(ids)
         if len(fetches) == 1 and fetches[0].end - fetches[0].start <= _GAP:
             return
-        if fetches and self._cache_fd < 0:
-            self._cache_fd = make_spool("packs")
+        if not fetches:
+            return
+        spool = self._spool = self._spool or Spool("packs")
         with OrderedPool[None](_PARALLEL, 2 * _PARALLEL) as pool:
             for fetch in fetches:
-                pool.submit(self._fetch, fetch, on_bytes)
+                pool.submit(self._fetch, fetch, spool, on_bytes)
             for _ in pool.drain():
                 pass
 
-    def _fetch(self, fetch: Fetch, on_bytes: Callable[[int], None] | None) -> None:
+    def _fetch(self, fetch: Fetch, spool: Spool, on_bytes: Callable[[int], None] | None) -> None:
         """Runs on a worker."""
-        size = fetch.end - fetch.start
-        with self._lock:
-            base = self._cache_end
-            self._cache_end += size
-        at = base
+        at = base = spool.reserve(fetch.end - fetch.start)
         for piece in self._pieces(fetch):
-            _write(self._cache_fd, piece, at)
+            spool.write_at(at, piece)
             at += len(piece)
             if on_bytes is not None:
                 on_bytes(len(piece))
@@ -203,10 +191,6 @@ class PackSource(Closing):
         with self._source.open(pack) as stream:
             while piece := stream.read(_PIECE):
                 yield piece
-
-    def missing_packs(self) -> list[Descriptor]:
-        """Packs that are not where they should be."""
-        return [pack for pack in self._packs if not self._source.has(pack)]
 
     def get_all(self, ids: Iterable[ChunkId], digest: Digest, use: Callable[[ChunkId, bytes], None]) -> int:
         """Fetch chunks request by request and hand each to `use`, on a worker; nothing is kept.
@@ -241,10 +225,3 @@ class PackSource(Closing):
             del held[:drop]
             begin += drop
         raise BlobCorrupt(str(self._packs[fetch.pack].digest), self.name, "it ends before its last chunk")
-
-
-def _write(fd: int, data: bytes, offset: int) -> None:
-    try:
-        write_at(fd, data, offset)
-    except OSError as error:
-        raise FileError(tempfile.gettempdir(), "write a temporary file", error) from error

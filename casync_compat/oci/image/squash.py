@@ -9,17 +9,17 @@ same tree always gives the same tar; but nothing leads back from it to the layer
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from casync_compat.oci.image.layertar import LAYER_LIMIT, LayerTar, make_spool, write_spool
+from casync_compat.oci.image.layertar import LAYER_LIMIT, LayerTar
 from casync_compat.oci.rootfs.merge import MergeLimits, Merger
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.reader import members
+from casync_compat.spool import Spool
 from catar.archive import RandomAccess
 
 __all__ = ["squash"]
@@ -54,18 +54,16 @@ def squash(
         merger.apply(members(layer, f"{where}, layer {number}"))
     tree = merger.finish()
     hasher = hashlib.sha256()
-    fd = make_spool("the merged layers")
-    size = 0
+    spool = Spool("the merged layers")
     try:
         for piece in _tar(tree, layers):
-            size += len(piece)
-            if size > limit:
+            if spool.size + len(piece) > limit:
                 raise ImageError(where, f"the merged layers are larger than {limit} bytes")
             hasher.update(piece)
-            write_spool(fd, piece)
-        return LayerTar(fd, 0, size, where), BlobDigest("sha256", hasher.hexdigest())
+            spool.append(piece)
+        return LayerTar(spool, spool), BlobDigest("sha256", hasher.hexdigest())
     except BaseException:
-        os.close(fd)
+        spool.close()
         raise
 
 

@@ -13,6 +13,7 @@ Not here: compressed archives (which cannot be read at an offset), and archives 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import posixpath
 import stat
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.atomic import AtomicFile
+from casync_compat.fs.readers import FileView
 from casync_compat.oci.places.blobfile import FileStream
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
@@ -31,7 +33,6 @@ from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, canonical_
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest, parse_document
 from casync_compat.oci.tar.reader import HARD_LINK, members
-from casync_compat.oci.views import FileView
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -238,12 +239,10 @@ class DockerArchive(Closing):
             (len(found) if isinstance(found, bytes) else found.size) == descriptor.size
         )
 
-    def open(self, descriptor: Descriptor) -> FileStream:
+    def open(self, descriptor: Descriptor) -> FileStream | io.BytesIO:
         found = self._find(descriptor)
         if isinstance(found, bytes):
-            fd = os.memfd_create("blob", os.MFD_CLOEXEC)
-            os.write(fd, found)
-            return FileStream(fd, descriptor, self.name)
+            return io.BytesIO(found)  # made here, and named by its digest: nothing to check
         return FileStream(os.dup(self._fd), descriptor, self.name, found.offset)
 
     def open_range(self, descriptor: Descriptor) -> tuple[int, int] | None:

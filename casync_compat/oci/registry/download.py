@@ -1,17 +1,15 @@
 """Blobs read from a registry: as a stream that goes on where it broke off, or in ranges.
 
-A server that ignores ranges gives the whole blob for each. That is kept, checked, in an unlinked temporary file, and
+A server that ignores ranges gives the whole blob for each. That is kept, checked, in a temporary file, and
 further ranges of it come from there: never the whole blob once for every chunk.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import threading
 from collections import OrderedDict
-from typing import IO, Self
+from typing import Self
 
 from casync_compat.errors import RemoteError
 from casync_compat.net.exchange import ATTEMPTS
@@ -21,6 +19,7 @@ from casync_compat.oci.registry.endpoint import Access
 from casync_compat.oci.spec.blobs import Check
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing
+from casync_compat.spool import Spool
 
 __all__ = ["Downloads", "RegistryStream"]
 
@@ -179,40 +178,37 @@ class Downloads:
 
 
 class _Whole:
-    """A blob in a temporary file without a name; `filled` once it is there, checked."""
+    """A blob in a temporary file; `filled` once it is there, checked."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.filled = False
-        self.size = 0
-        self._file: IO[bytes] | None = None
+        self._spool: Spool | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return self._spool.size if self._spool is not None else 0
 
     def fill(self, stream: RegistryStream) -> None:
-        file = tempfile.TemporaryFile(prefix="pycasync-")  # noqa: SIM115
+        spool = Spool("a blob")
         try:
-            size = 0
             while data := stream.read(_PIECE):
-                file.write(data)
-                size += len(data)
-            file.flush()
+                spool.append(data)
         except BaseException:
-            file.close()
+            spool.close()
             raise
-        self._file, self.size, self.filled = file, size, True
+        self._spool, self.filled = spool, True
 
     def read(self, offset: int, size: int) -> bytes:
-        assert self._file is not None
-        data = b""
-        while len(data) < size:
-            piece = os.pread(self._file.fileno(), size - len(data), offset + len(data))
-            if not piece:
-                raise AssertionError("a checked file has become shorter")
-            data += piece
+        assert self._spool is not None
+        data = self._spool.read_at(offset, size)
+        assert len(data) == size, "a checked file has become shorter"
         return data
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._spool is not None:
+            self._spool.close()
 
 
 class RegistryStream:

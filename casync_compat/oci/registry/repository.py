@@ -19,7 +19,7 @@ from casync_compat.oci.registry.download import Downloads, RegistryStream
 from casync_compat.oci.registry.endpoint import Access
 from casync_compat.oci.registry.manifests import ManifestStore
 from casync_compat.oci.registry.upload import Uploads
-from casync_compat.oci.registry.uploadcontent import Spool, UploadContent, content_of, spooled
+from casync_compat.oci.registry.uploadcontent import UploadContent, UploadSpool, content_of
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, ImageError
@@ -109,16 +109,16 @@ class Repository(ManifestStore, Closing):
         """
         if self.has(descriptor) if look else descriptor.digest in self._there:
             return False
-        with Spool(descriptor.digest.algorithm) as spool:
+        with UploadSpool(descriptor.digest.algorithm) as spool:
             for piece in data:
                 spool.write(piece)
                 if spool.size > descriptor.size:
                     break
             self._check_spool(descriptor, spool)
-            self._upload(spooled(descriptor, spool))
+            self._upload(spool.content(descriptor))
         return True
 
-    def _check_spool(self, descriptor: Descriptor, spool: Spool) -> None:
+    def _check_spool(self, descriptor: Descriptor, spool: UploadSpool) -> None:
         if spool.size != descriptor.size:
             what = "more" if spool.size > descriptor.size else str(spool.size)
             raise BlobCorrupt(
@@ -146,10 +146,10 @@ class Repository(ManifestStore, Closing):
             # Local bytes can be read again from any place, should the sending be interrupted.
             self._upload(content_of(source, descriptor), session)
             return True
-        with Spool() as spool, source.open(descriptor) as stream:
+        with UploadSpool() as spool, source.open(descriptor) as stream:
             while piece := stream.read(1 << 18):
                 spool.write(piece)
-            self._upload(spooled(descriptor, spool), session)
+            self._upload(spool.content(descriptor), session)
         return True
 
     def _is_sibling(self, other: Repository) -> bool:
@@ -171,7 +171,7 @@ class Staging(Closing):
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._stack = ExitStack()
-        self._spool = self._stack.enter_context(Spool())
+        self._spool = self._stack.enter_context(UploadSpool())
 
     def write(self, data: ReadableBuffer, /) -> None:
         self._spool.write(data)
@@ -183,7 +183,7 @@ class Staging(Closing):
     def commit(self, media_type: str, annotations: Mapping[str, str] | None = None) -> Descriptor:
         descriptor = Descriptor(media_type, self._spool.digest, self._spool.size, annotations or {})
         if not self._repository.has(descriptor):
-            self._repository._upload(spooled(descriptor, self._spool))
+            self._repository._upload(self._spool.content(descriptor))
         return descriptor
 
     def close(self) -> None:

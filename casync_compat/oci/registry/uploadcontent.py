@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from casync_compat.closing import Closing
 from casync_compat.net.http import Body
 from casync_compat.oci.spec.blobs import BlobSource, Check
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.spool import Spool
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["Spool", "UploadContent", "content_of", "spooled"]
+__all__ = ["UploadContent", "UploadSpool", "content_of"]
 
 _PIECE = 1 << 18
 _SPOOL_MEMORY = 1 << 20
@@ -74,58 +74,38 @@ class _Part:
         return self._content.pieces(self._start, self._end)
 
 
-class Spool:
-    """Bytes collected until their digest is known: in memory, and from 1 MiB on in a temporary file without a name.
+class UploadSpool(Closing):
+    """Bytes collected until their digest is known: in memory, and from 1 MiB on in a temporary file.
 
     :param algorithm: of that digest
     """
 
     def __init__(self, algorithm: str = "sha256") -> None:
         self._algorithm = algorithm
-        self._memory = bytearray()
-        self._file: IO[bytes] | None = None
         self._hash = hashlib.new(algorithm)
-        self.size = 0
+        self._spool = Spool("an upload", _SPOOL_MEMORY)
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._spool.size
 
     def write(self, data: ReadableBuffer, /) -> None:
-        view = memoryview(data).cast("B")
-        self._hash.update(view)
-        self.size += view.nbytes
-        if self._file is None:
-            self._memory += view
-            if len(self._memory) > _SPOOL_MEMORY:
-                self._file = tempfile.TemporaryFile(prefix="pycasync-", buffering=0)  # noqa: SIM115
-                view, self._memory = memoryview(self._memory), bytearray()
-        if self._file is not None:
-            while view.nbytes:
-                view = view[self._file.write(view) :]
+        self._hash.update(data)
+        self._spool.append(data)
 
     @property
     def digest(self) -> BlobDigest:
         """Digest of what was written."""
         return BlobDigest(self._algorithm, self._hash.hexdigest())
 
-    def read_at(self, offset: int, size: int) -> memoryview:
-        """Bytes written before."""
-        if self._file is None:
-            return memoryview(self._memory)[offset : offset + size]
-        return memoryview(os.pread(self._file.fileno(), size, offset))
+    def content(self, descriptor: Descriptor) -> UploadContent:
+        """What was written, whose digest the caller has compared."""
+        return UploadContent(descriptor, self._spool.read_at, "", trusted=True)
 
     def close(self) -> None:
         """Drop it all."""
-        if self._file is not None:
-            self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def spooled(descriptor: Descriptor, spool: Spool) -> UploadContent:
-    """What was spooled, whose digest the caller has compared."""
-    return UploadContent(descriptor, spool.read_at, "", trusted=True)
+        self._spool.close()
 
 
 def content_of(source: BlobSource, descriptor: Descriptor) -> UploadContent:

@@ -30,8 +30,8 @@ from contextlib import contextmanager, suppress
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
+from casync_compat.fs.reflink import write_at
 from casync_compat.ids import Digest
-from casync_compat.oci.copying import write_at
 from casync_compat.oci.rootfs import shared
 from casync_compat.oci.rootfs.filecache import FileCache, Row
 from casync_compat.oci.rootfs.mergedtree import Inode

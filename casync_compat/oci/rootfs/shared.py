@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from casync_compat.oci.copying import CANNOT, clone, copy_range, data_ranges
+from casync_compat.fs.reflink import CANNOT, clone, copy_range, data_ranges
 from casync_compat.oci.rootfs.filecache import Stamp
 
 __all__ = ["Kept", "can_clone", "can_link", "copy", "link", "read", "stamp_of", "status_of"]

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 from casync_compat.errors import UsageError
+from casync_compat.fs.readers import FillingAccess
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.reader import TarLimits, TarReader
@@ -56,11 +57,6 @@ _RECORDED = int(
     | F.FCAPS
 )
 """The same whatever a layer has: the flags are in every entry, so other ones would change every chunk of headers."""
-
-
-@runtime_checkable
-class _ReadsInto(Protocol):
-    def read_into(self, offset: int, buffer: memoryview, /) -> int: ...
 
 
 def layer_flags(*, nanoseconds: bool = False, digest_bits: int = int(F.SHA512_256)) -> int:
@@ -210,7 +206,7 @@ class LayerPlan:
         self._where = where
         self._tree = tree
         self._encoder = Encoder(feature_flags)
-        self._read_into = tar.read_into if isinstance(tar, _ReadsInto) else None
+        self._read_into = tar.read_into if isinstance(tar, FillingAccess) else None
         self._progress: Callable[[int], None] = lambda _: None
         self.feature_flags = feature_flags
         self.entries = counts.entries
