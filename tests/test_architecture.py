@@ -262,6 +262,29 @@ def _code(path: Path) -> str:
     return ast.unparse(tree)
 
 
+def test_one_temporary_file() -> None:
+    """Bytes are set aside by `spool` alone, so that where, and what a full disk means, is said once."""
+    found = {
+        module
+        for package, module in ALL
+        if re.search(
+            r"\b(Spooled|Named)?TemporaryFile\b|\bmemfd_create\b|\bO_TMPFILE\b",
+            _code(modules(package)[module]),
+        )
+    }
+    assert found == {"casync_compat.spool"}
+
+
+def test_one_archive_loop() -> None:
+    """Whoever ends directories drives an encoder through a tree: that is `streams.archive`, for whatever source.
+
+    `oci.tar.plan` is another loop: it encodes headers before any payload is read, and notes in a recipe which bytes of
+    a tar each payload is.
+    """
+    found = {module for package, module in ALL if ".end_directory(" in _code(modules(package)[module])}
+    assert found == {"casync_compat.streams.archive", "casync_compat.oci.tar.plan"}
+
+
 @MODULES
 def test_no_star_imports(module: str) -> None:
     """Every name says where it is from, and no module is a drawer for odds and ends."""

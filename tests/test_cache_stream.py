@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from casync_compat.cache.sink import SkippingSink
 from casync_compat.cache.stream import SplicedStream
 from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.errors import ChunkCorrupt, ChunkMissing
 from casync_compat.ids import Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.memory import MemoryStore
+from casync_compat.streams.chunking import ChunkingSink
 from catar.flags import select
 
 FLAGS = select(default=0)
@@ -40,11 +40,11 @@ def spliced(
     store = MemoryStore()
     before = index_of(old, sizes, store)
     whole = b""
-    with SkippingSink(store, sizes, FLAGS, jobs) as sink:
+    with ChunkingSink(store, sizes, FLAGS, stream_digest=False, jobs=jobs) as sink:
         stream = SplicedStream(sink, before, store)
         for part in parts:
             if isinstance(part, bytes):
-                stream.write_fresh(part)
+                stream.write(part)
                 whole += part
             else:
                 stream.splice(part[0], part[1] - part[0])
@@ -133,9 +133,9 @@ def test_old_chunks_are_checked() -> None:
             del store.chunks[chunk.id]
         else:
             store.chunks[chunk.id] = bytes(chunk.size)
-        with SkippingSink(store, sizes, FLAGS, 1) as sink:
+        with ChunkingSink(store, sizes, FLAGS, stream_digest=False, jobs=1) as sink:
             stream = SplicedStream(sink, before, store)
-            stream.write_fresh(b"x")
+            stream.write(b"x")
             stream.splice(chunk.start + 1, 5000)
             with pytest.raises((ChunkMissing, ChunkCorrupt)):
                 stream.settle()

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from casync_compat.chunker import Chunker, ChunkSizes
-from casync_compat.streams.sinks import CutFinder
+from casync_compat.streams.chunking import CutFinder
 
 DATA = random.Random(1).randbytes(1_500_000) + bytes(1_500_000) + random.Random(2).randbytes(3_000_000)
 
@@ -25,7 +25,7 @@ def test_cuts(jobs: int, sizes: str) -> None:
             for end in range(slab, len(DATA) + slab, slab):
                 end = min(end, len(DATA))
                 view = memoryview(DATA)[begin:]
-                cuts = finder.cuts(view, seen - begin if seen else 0, end - begin)
+                cuts = finder.cuts(view, 0, seen - begin if seen else 0, end - begin)
                 found += [begin + cut for cut in cuts]
                 begin, seen = (found[-1] if found else 0), end
             if not found or found[-1] != len(DATA):

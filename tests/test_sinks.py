@@ -19,8 +19,9 @@ from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder, digest_bits
 from casync_compat.store.base import Put
 from casync_compat.store.memory import MemoryStore
-from casync_compat.streams import sinks
-from casync_compat.streams.sinks import ChunkCounts, ChunkingSink, DigestSink, FileSink, Sink
+from casync_compat.streams import chunking
+from casync_compat.streams.chunking import ChunkCounts, ChunkingSink
+from casync_compat.streams.sinks import DigestSink, FileSink, Sink
 from catar import flags
 
 FLAGS = flags.DEFAULT
@@ -489,7 +490,7 @@ def put_all(store: MemoryStore) -> None:
 
 def test_the_store_is_synced_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks are made durable while others are still to come, and the last call is after the last chunk."""
-    monkeypatch.setattr(sinks, "_SYNC_EVERY", MIB)
+    monkeypatch.setattr(chunking, "_SYNC_EVERY", MIB)
     store = SyncedStore()
     put_all(store)
     assert 1 < len(store.synced) <= 6
@@ -506,6 +507,6 @@ def test_little_is_synced_once() -> None:
 
 def test_a_sync_on_the_way_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its error comes out, although a later one would succeed: what was lost stays lost."""
-    monkeypatch.setattr(sinks, "_SYNC_EVERY", MIB)
+    monkeypatch.setattr(chunking, "_SYNC_EVERY", MIB)
     with pytest.raises(FileError, match="the disk is gone"):
         put_all(SyncedStore(fails=1))

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from casync_compat.cache.file import CacheFile, CacheKey, CacheWriter, Description
-from casync_compat.cache.sink import SkippingSink
 from casync_compat.cache.snapshot import Snapshot, names_now
 from casync_compat.cache.splicer import Splicer
 from casync_compat.cache.stream import SplicedStream
@@ -28,7 +27,7 @@ from casync_compat.ids import ChunkId
 from casync_compat.index import Index
 from casync_compat.progress import Reporter
 from casync_compat.store.base import ChunkSink, ChunkSource
-from casync_compat.streams.sinks import ChunkCounts
+from casync_compat.streams.chunking import ChunkCounts, ChunkingSink
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 
 __all__ = ["CachedRun", "Job", "KeepingStore", "archive_with_cache"]
@@ -138,20 +137,12 @@ def _archive(
     snapshot, index = old or (None, Index(flags, job.sizes, b""))
     with (
         CacheWriter(path, key) as writer,
-        SkippingSink(job.store, job.sizes, flags, job.jobs) as sink,
+        ChunkingSink(job.store, job.sizes, flags, stream_digest=False, jobs=job.jobs) as sink,
         ReusingScanner(job.source, flags, shift=job.shift, skip=job.skip, before=snapshot) as scanner,
     ):
         stream = SplicedStream(sink, index, job.store)
-        splicer = Splicer(scanner, stream, writer, snapshot)
-
-        def on_step() -> None:
-            if reporter.due:
-                state = reporter.state
-                state.done, state.entries, state.path = stream.written, splicer.entries, scanner.path
-                state.chunks, state.new_chunks = sink.counts.total, sink.counts.new
-                reporter.report()
-
-        splicer.run(on_step)
+        splicer = Splicer(scanner, stream, writer, snapshot, reporter, sink.counts)
+        splicer.run()
         now = time.time_ns()
         sink.finish()
         index = sink.index

@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
 
 from casync_compat.cache.file import CacheWriter
 from casync_compat.cache.snapshot import Snapshot
 from casync_compat.cache.stream import SplicedStream
-from casync_compat.errors import FileError
 from casync_compat.fs.scan.reusing import Reused, ReusingScanner
-from casync_compat.fs.scan.runs import FileRun
-from catar.encoder import Encoder
-from catar.errors import CatarError
+from casync_compat.progress import Reporter
+from casync_compat.streams.archive import Archiver
+from casync_compat.streams.chunking import ChunkCounts
 from catar.records import Node
 
 __all__ = ["Splicer"]
 
 
-class Splicer:
-    """Archives one tree.
+class Splicer(Archiver):
+    """Archives one tree, of which parts are as they were.
 
+    :param counts: of the chunks that the stream makes
     :param before: what the scanner knows of the old archive; None for nothing
-    :ivar entries: nodes archived so far
     """
 
     def __init__(
-        self, scanner: ReusingScanner, stream: SplicedStream, writer: CacheWriter, before: Snapshot | None
+        self,
+        scanner: ReusingScanner,
+        stream: SplicedStream,
+        writer: CacheWriter,
+        before: Snapshot | None,
+        reporter: Reporter,
+        counts: ChunkCounts,
     ) -> None:
-        self.entries = 0
+        super().__init__(scanner, stream, scanner.feature_flags, reporter, counts)
         self._scanner = scanner
         self._stream = stream
         self._writer = writer
         self._before = before
-        self._encoder = Encoder(scanner.feature_flags)
         self._begins: list[int] = []  # of the directories under way
 
     @property
@@ -44,63 +47,30 @@ class Splicer:
             return now
         return {kind: {**known, **now[kind]} for kind, known in self._before.names.items()}
 
-    def run(self, on_step: Callable[[], None]) -> None:
-        """Archive everything. :param on_step: called now and then"""
-        scanner, stream, encoder = self._scanner, self._stream, self._encoder
-        scanner.runs_into(stream.room)
-        for step in scanner.steps():
-            if type(step) is FileRun:
-                stream.advance(self._fill(step))
-                self.entries += len(step)
-            elif type(step) is Reused:
-                self._reuse(step)
-            elif type(step) is Node:
-                self._add(step)
-            else:
-                self._end_directory()
-            on_step()
-        assert encoder.complete
-        stream.settle()
+    def run(self) -> int:
+        """Archive everything; after it the whole stream is in the sink. Returns the number of nodes."""
+        self._scanner.runs_into(self._stream.room)
+        entries = super().run()
+        self._stream.settle()
+        return entries
 
-    def _fill(self, run: FileRun) -> int:
-        try:
-            return self._encoder.fill(run.room, 0, run.names, run.rows, run.owners)
-        except CatarError as error:
-            raise FileError(self._scanner.full_path, "archive", str(error)) from error
-
-    def _reuse(self, step: Reused) -> None:
-        self._encoder.splice(step.name, step.length)
-        self._stream.splice(step.begin, step.length)
-        self.entries += 1
-        if step.directory is not None:
-            assert self._before is not None
-            self.entries += self._before.entries_in(step.directory)
-            self._writer.copy(self._before.records_of(step.directory))
-
-    def _add(self, node: Node) -> None:
-        scanner, stream, encoder = self._scanner, self._stream, self._encoder
-        try:
-            records = encoder.begin(node)
-        except CatarError as error:
-            raise FileError(scanner.full_path, "archive", str(error)) from error
-        stream.write_fresh(records)
-        self.entries += 1
-        if node.is_dir:
+    def on_records(self, node: Node | None, records: bytes) -> None:
+        if node is not None and node.is_dir:
             self._begins.append(node.start)
-        if node.size:
-            ready = scanner.take_ready()
-            if ready is not None:
-                stream.write(ready)
-                encoder.advance(len(ready))
-                return
-            while count := scanner.payload_into(stream.room()):
-                stream.advance(count)
-                encoder.advance(count)
 
-    def _end_directory(self) -> None:
-        encoder = self._encoder
+    def on_directory_end(self) -> None:
+        encoder = self.encoder
         begin = self._begins.pop()
         starts = array("Q", (start - begin for start in encoder.child_starts))
         starts.append(encoder.offset - begin)
-        self._stream.write_fresh(encoder.end_directory())
         self._writer.add_directory(self._scanner.leave(), starts)
+
+    def on_other(self, node: Node) -> None:
+        assert isinstance(node, Reused)
+        self.encoder.splice(node.name, node.length)
+        self._stream.splice(node.begin, node.length)
+        self.entries += 1
+        if node.directory is not None:
+            assert self._before is not None
+            self.entries += self._before.entries_in(node.directory)
+            self._writer.copy(self._before.records_of(node.directory))

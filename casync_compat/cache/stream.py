@@ -8,30 +8,29 @@ ends where one ended before: usually the first or the second does.
 
 from __future__ import annotations
 
-from casync_compat.cache.sink import SkippingSink
 from casync_compat.index import Index
 from casync_compat.store.base import ChunkSource
 from casync_compat.streams.assemble import ChunkFetcher
+from casync_compat.streams.chunking import ChunkingSink
 
 __all__ = ["SplicedStream"]
 
 
 class SplicedStream:
-    """Fills a sink.
+    """Fills a sink, as one that knows the old stream (a `streams.archive.ArchiveOutput`).
 
     :param old: index of the old stream
     :param store: has its chunks
     :ivar hits: chunks that were not looked at
     """
 
-    def __init__(self, sink: SkippingSink, old: Index, store: ChunkSource) -> None:
+    def __init__(self, sink: ChunkingSink, old: Index, store: ChunkSource) -> None:
         self._sink = sink
         self._old = old
         self._ends = old.ends
         self._fetcher = ChunkFetcher(old, store)
         self._pending: tuple[int, int] | None = None
         self.hits = 0
-        self.write = sink.write
         self.advance = sink.advance
 
     @property
@@ -45,7 +44,7 @@ class SplicedStream:
         self.settle()
         return self._sink.room()
 
-    def write_fresh(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append fresh bytes."""
         self.settle()
         self._sink.write(data)

@@ -92,7 +92,7 @@ class _CuttingSink(Closing):
             self._slabs.write(zeros[:count])
             count -= len(zeros)
 
-    def _consume(self, slab: Slab, seen: int, end: int, last: bool) -> int:
+    def _consume(self, slab: Slab, begin: int, seen: int, end: int, last: bool) -> int:
         for cutter in self._cutters:
             slab.users.append(cutter.thread.submit(cutter.take, slab.view[seen:end], last))
         return end

@@ -24,7 +24,7 @@ from catar.records import DirectoryEnd, Node
 if TYPE_CHECKING:
     from casync_compat.ids import ChunkId
     from casync_compat.index import Index
-    from casync_compat.streams.sinks import ChunkCounts
+    from casync_compat.streams.chunking import ChunkCounts
 
 __all__ = ["ArchiveNodes", "ArchiveOutput", "Archiver", "MakeResult", "report"]
 

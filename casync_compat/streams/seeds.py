@@ -27,7 +27,7 @@ from casync_compat.index import Index
 from casync_compat.spool import Appender, Spool, SpoolError
 from casync_compat.store.base import Put
 from casync_compat.streams.archive import ArchiveOutput, Archiver
-from casync_compat.streams.sinks import ChunkingSink
+from casync_compat.streams.chunking import ChunkingSink
 from catar.records import Node
 
 __all__ = ["BlobSeed", "FilePart", "SeedSource", "TreeSeed"]

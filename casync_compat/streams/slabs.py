@@ -1,8 +1,8 @@
 """Large buffers that a stream is collected in, so that bytes are read into place and never copied one by one.
 
 A `SlabWriter` hands out free room in the current slab; whoever produces bytes reads straight into it. Full slabs go to
-`consume`, which says from where on the bytes are still needed: those begin the next slab. A slab is used again once
-everything that `consume` started on it is done, so memory is bounded and pages are touched once.
+`consume`, which says from where on the bytes are still needed (an unfinished chunk, say): those begin the next slab. A
+slab is used again once everything that `consume` started on it is done: memory is bounded, pages are touched once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Slab:
         self.users.clear()
 
 
-def _closed(slab: Slab, seen: int, end: int, last: bool) -> int:
+def _closed(slab: Slab, begin: int, seen: int, end: int, last: bool) -> int:
     raise AssertionError("written to after it was closed")
 
 
@@ -42,12 +42,12 @@ class SlabWriter:
 
     :param size: of a slab, in bytes
     :param count: most slabs in use
-    :param consume: called with a slab, the number of bytes in it that an earlier call saw already, the number it holds
-        now, and whether the stream ends there; returns the offset of the first byte still needed. It appends to
-        `Slab.users` what goes on working on the slab
+    :param consume: called with a slab, the offset of the first byte in it that is still needed, the number of bytes
+        that an earlier call saw already, the number it holds now, and whether the stream ends there; returns the offset
+        of the first byte still needed after it. It appends to `Slab.users` what goes on working on the slab
     """
 
-    def __init__(self, size: int, count: int, consume: Callable[[Slab, int, int, bool], int]) -> None:
+    def __init__(self, size: int, count: int, consume: Callable[[Slab, int, int, int, bool], int]) -> None:
         self.size = size
         self.written = 0
         """Bytes of the stream so far."""
@@ -56,8 +56,7 @@ class SlabWriter:
         self._slab = Slab(size)
         self._made = 1
         self._used: deque[Slab] = deque()
-        self._at = 0
-        self._carried = 0
+        self._begin = self._seen = self._at = 0
 
     def room(self) -> memoryview:
         """Free room of at least one byte; fill it from its start, then call `advance`."""
@@ -94,29 +93,44 @@ class SlabWriter:
     def take_back(self, count: int) -> None:
         """Forget the last `count` bytes written, no more than `flush` returned; they stay part of the stream."""
         self._at -= count
-        self._carried = min(self._carried, self._at)
+        self._seen = min(self._seen, self._at)
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were still needed, or not yet looked at, when they were last consumed or written."""
+        return self._at - self._begin
+
+    def consume(self) -> None:
+        """Have everything so far consumed, in place: `pending` is then what is still needed."""
+        if self._seen < self._at:
+            self._look(False)
 
     def finish(self) -> None:
         """Consume what is left."""
-        self._consume(self._slab, self._carried, self._at, True)
+        self._look(True)
 
     def close(self) -> None:
         """Let go of the buffers and of whoever consumes them; nothing can be written any more."""
         self._consume = _closed
         self._slab = Slab(0)
         self._used.clear()
-        self.size = self._at = 0
+        self.size = self._begin = self._seen = self._at = 0
+
+    def _look(self, last: bool) -> None:
+        self._begin = self._consume(self._slab, self._begin, self._seen, self._at, last)
+        self._seen = self._at
 
     def _turn(self) -> None:
-        needed = self._consume(self._slab, self._carried, self._at, False)
-        rest = self._slab.view[needed : self._at]
+        self._look(False)
+        rest = self._slab.view[self._begin : self._at]
         if len(rest) == self.size:
             raise AssertionError("a slab was not consumed")
         fresh = self._fresh()
         fresh.view[: len(rest)] = rest
         self._used.append(self._slab)
         self._slab = fresh
-        self._at = self._carried = len(rest)
+        self._begin = 0
+        self._seen = self._at = len(rest)
 
     def _fresh(self) -> Slab:
         if self._made < self._count:

@@ -20,7 +20,7 @@ from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSink, ChunkSource
 from casync_compat.streams.archive import Archiver, MakeResult, report
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream
-from casync_compat.streams.sinks import ChunkingSink
+from casync_compat.streams.chunking import ChunkingSink
 from casync_compat.streams.trees import Tree, load_index
 from catar.flags import FeatureFlags
 from catar.records import DirectoryEnd, Node

@@ -28,7 +28,8 @@ from casync_compat.index import digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSink
 from casync_compat.streams.archive import Archiver, MakeResult, report
-from casync_compat.streams.sinks import ChunkCounts, ChunkingSink, DigestSink, FileSink, Sink
+from casync_compat.streams.chunking import ChunkCounts, ChunkingSink
+from casync_compat.streams.sinks import DigestSink, FileSink, Sink
 from catar.flags import DEFAULT, select
 
 __all__ = [

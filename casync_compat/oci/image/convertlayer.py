@@ -19,7 +19,7 @@ from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.plan import Unrepresentable, plan_layer, verify
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, IndexReader
-from casync_compat.streams.sinks import ChunkingSink
+from casync_compat.streams.chunking import ChunkingSink
 from catar.flags import select
 
 __all__ = ["LayerOptions", "LayerResult", "convert_layer"]
