@@ -8,31 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from casync_compat.chunker.params import parse_size
-from casync_compat.cli.oci._options import chunk_store, display, platform_of
+from casync_compat.cli.oci._common import chunk_store, display, platform_of
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.places.opened import Places
 from casync_compat.oci.rootfs.merge import MergeLimits
 from casync_compat.oci.spec.reference import Reference
 
-__all__ = ["add_tree", "image_tree", "warn"]
-
-
-def add_tree(parser: argparse.ArgumentParser) -> None:
-    """What the verbs take that write trees."""
-    parser.add_argument(
-        "--rootless",
-        action="store_true",
-        help="without owners, devices and privileged attributes, as always for everybody but root",
-    )
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="compare each layer's tar with its diff id before anything is written",
-    )
-    parser.add_argument(
-        "--max-size", metavar="SIZE", default="1T", help="refuse images with more bytes in files (default 1T)"
-    )
-    parser.add_argument("--jobs", metavar="N", type=int, help="threads to use (default: one a processor)")
+__all__ = ["image_tree", "warn"]
 
 
 def warn(text: str) -> None:

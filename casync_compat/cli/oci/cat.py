@@ -5,15 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli.oci._options import (
-    add_image,
-    add_platform,
-    add_registry,
-    add_store,
-    opened,
-    references,
-    tell_traffic,
-)
+from casync_compat.cli.oci._common import opened, references, tell_traffic
+from casync_compat.cli.oci._options import add_image, add_reading
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.oci.image.files import ImageFiles
@@ -28,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
     add_image(parser, "image", "the image, converted or plain")
     parser.add_argument("path", metavar="PATH", help="the file in it")
-    add_platform(parser, everything=False)
-    add_store(parser, "chunk store to look for chunks in first")
-    add_registry(parser)
+    add_reading(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,19 +8,9 @@ import sys
 
 from casync_compat.cli._location import local_path
 from casync_compat.cli._progress import human_size
-from casync_compat.cli.oci._options import (
-    add_image,
-    add_json,
-    add_platform,
-    add_progress,
-    add_registry,
-    add_store,
-    opened,
-    progress_line,
-    references,
-    tell_traffic,
-)
-from casync_compat.cli.oci._tree import add_tree, image_tree, warn
+from casync_compat.cli.oci._common import opened, progress_line, references, tell_traffic
+from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_tree
+from casync_compat.cli.oci._tree import image_tree, warn
 from casync_compat.oci.checkout import CheckoutOptions, CheckoutResult, Link, checkout
 
 EXAMPLES = (
@@ -49,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how files are shared (default auto: the first of the others that works)",
     )
     add_tree(parser)
-    add_platform(parser, everything=False)
-    add_store(parser, "chunk store to look for chunks in first")
-    add_registry(parser)
+    add_reading(parser)
     add_json(parser)
     add_progress(parser)
 

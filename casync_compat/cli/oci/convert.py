@@ -11,13 +11,7 @@ from typing import Any
 from casync_compat.chunker.params import ChunkSizes, parse_size
 from casync_compat.cli._location import local_path
 from casync_compat.cli._progress import human_size
-from casync_compat.cli.oci._options import (
-    add_image,
-    add_json,
-    add_platform,
-    add_progress,
-    add_registry,
-    add_store,
+from casync_compat.cli.oci._common import (
     chunk_store,
     opened,
     platform_of,
@@ -26,6 +20,7 @@ from casync_compat.cli.oci._options import (
     tag_for,
     tell_traffic,
 )
+from casync_compat.cli.oci._options import add_image, add_jobs, add_layer_limit, add_rewriting
 from casync_compat.compression import Compression
 from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
@@ -73,15 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="store only chunks that this image lacks; default: what the target names",
     )
     parser.add_argument("--no-base", action="store_true", help="store all chunks")
-    parser.add_argument(
-        "--max-layer-size", metavar="SIZE", default="64G", help="refuse layers larger than this (default 64G)"
-    )
-    parser.add_argument("--jobs", metavar="N", type=int, help="threads to use (default: one a processor)")
-    add_platform(parser)
-    add_store(parser, "fill this chunk store too, and write an index for each layer beside it")
-    add_registry(parser)
-    add_json(parser)
-    add_progress(parser)
+    add_layer_limit(parser)
+    add_jobs(parser)
+    add_rewriting(parser, "fill this chunk store too, and write an index for each layer beside it")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,13 +8,7 @@ import os
 from dataclasses import replace
 
 from casync_compat.chunker.params import parse_size
-from casync_compat.cli.oci._options import (
-    add_image,
-    add_json,
-    add_platform,
-    add_progress,
-    add_registry,
-    add_store,
+from casync_compat.cli.oci._common import (
     chunk_store,
     opened,
     platform_of,
@@ -23,6 +17,7 @@ from casync_compat.cli.oci._options import (
     tag_for,
     tell_traffic,
 )
+from casync_compat.cli.oci._options import add_image, add_layer_limit, add_rewriting
 from casync_compat.errors import UsageError
 from casync_compat.oci.export import ExportOptions, LayerCompression, export, export_archive
 
@@ -45,14 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rebuild", action="store_true", help="make layers again even where the original blobs are there"
     )
-    parser.add_argument(
-        "--max-layer-size", metavar="SIZE", default="64G", help="refuse layers larger than this (default 64G)"
-    )
-    add_platform(parser)
-    add_store(parser, "a chunk store to take chunks from before packs are asked")
-    add_registry(parser)
-    add_json(parser)
-    add_progress(parser)
+    add_layer_limit(parser)
+    add_rewriting(parser, "a chunk store to take chunks from before packs are asked")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator
 
 from casync_compat.cli._progress import human_size
-from casync_compat.cli.oci._options import add_image, add_json, add_registry, display, opened, references
+from casync_compat.cli.oci._common import display, opened, references
+from casync_compat.cli.oci._options import add_image, add_json, add_registry
 from casync_compat.oci.inspect import ImageInfo, LayerInfo, TagInfo, inspect_image
 
 EXAMPLES = (

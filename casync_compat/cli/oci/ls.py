@@ -6,16 +6,8 @@ import argparse
 import os
 
 from casync_compat.cli._common import write_lines
-from casync_compat.cli.oci._options import (
-    add_image,
-    add_json,
-    add_platform,
-    add_registry,
-    add_store,
-    opened,
-    references,
-    tell_traffic,
-)
+from casync_compat.cli.oci._common import opened, references, tell_traffic
+from casync_compat.cli.oci._options import add_image, add_json, add_reading
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.errors import UsageError
 from casync_compat.oci.image.files import ImageFiles
@@ -35,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--long", action="store_true", help="with modes, owners, sizes and times")
     parser.add_argument("-R", "--recursive", action="store_true", help="what is in directories, too")
-    add_platform(parser, everything=False)
-    add_store(parser, "chunk store to look for chunks in, for layers that are tars of chunks")
-    add_registry(parser)
+    add_reading(parser, "chunk store to look for chunks in, for layers that are tars of chunks")
     add_json(parser)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli.oci._options import add_copying, run_copy
+from casync_compat.cli.oci._copying import run_copy
+from casync_compat.cli.oci._options import add_copying
 
 EXAMPLES = (
     ("pycasync oci pull docker://host/app:2 oci:images:app", "the same bytes, the same digests"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli.oci._options import add_copying, run_copy
+from casync_compat.cli.oci._copying import run_copy
+from casync_compat.cli.oci._options import add_copying
 
 EXAMPLES = (
     ("pycasync oci push oci:images:app docker://host/app:2", "the same bytes, only what is missing"),

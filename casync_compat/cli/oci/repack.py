@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from casync_compat.cli._progress import human_size
-from casync_compat.cli.oci._options import add_image, add_registry, opened, references, tag_for, tell_traffic
+from casync_compat.cli.oci._common import opened, references, tag_for, tell_traffic
+from casync_compat.cli.oci._options import add_image, add_registry
 from casync_compat.oci.repack import Repacked, repack
 
 EXAMPLES = (

@@ -6,17 +6,8 @@ import argparse
 import json
 import sys
 
-from casync_compat.cli.oci._options import (
-    add_image,
-    add_json,
-    add_registry,
-    add_store,
-    chunk_store,
-    display,
-    opened,
-    references,
-    tell_traffic,
-)
+from casync_compat.cli.oci._common import chunk_store, display, opened, references, tell_traffic
+from casync_compat.cli.oci._options import add_image, add_jobs, add_json, add_registry, add_store
 from casync_compat.errors import CasyncError
 from casync_compat.oci.verify import verify_image
 
@@ -27,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
     add_image(parser, "image", "the image")
     add_store(parser, "has the chunks of packs that are not there")
-    parser.add_argument("--jobs", metavar="N", type=int, help="threads to use (default: two)")
+    add_jobs(parser, "two")
     add_registry(parser)
     add_json(parser)
 

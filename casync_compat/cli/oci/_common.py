@@ -1,0 +1,98 @@
+"""What several verbs of `pycasync oci` read from their options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from casync_compat.cli._location import open_store
+from casync_compat.cli._progress import ProgressLine, human_size
+from casync_compat.errors import UsageError
+from casync_compat.oci.places.opened import DEFAULT_TAG, Places
+from casync_compat.oci.spec.descriptor import Platform
+from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.reference import Reference, parse_reference
+from casync_compat.store.local import LocalStore
+
+__all__ = [
+    "chunk_store",
+    "display",
+    "opened",
+    "platform_of",
+    "progress_line",
+    "references",
+    "tag_for",
+    "tell_traffic",
+]
+
+
+def platform_of(options: argparse.Namespace) -> Platform | None:
+    """What `--platform` says. :raises UsageError: it is no platform, or contradicts --all"""
+    if options.platform is None:
+        return None
+    if getattr(options, "all", False):
+        raise UsageError("--platform and --all contradict each other")
+    try:
+        return Platform.parse(options.platform)
+    except ImageError as error:
+        raise UsageError(f"--{error}") from error
+
+
+@contextmanager
+def opened(options: argparse.Namespace) -> Iterator[Places]:
+    """What opens places, with the options for registries."""
+    username = password = None
+    if options.creds is not None:
+        username, _, password = options.creds.partition(":")
+
+    def warn(text: str) -> None:
+        print(f"pycasync: warning: {display(text)}", file=sys.stderr)
+
+    with Places(
+        environ=os.environ, insecure=options.insecure, username=username, password=password, warn=warn
+    ) as places:
+        yield places
+
+
+def display(text: str) -> str:
+    """Text that came from outside, without control characters."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def references(*texts: str) -> list[Reference]:
+    """Names of images taken apart, all before anything is opened."""
+    return [parse_reference(text) for text in texts]
+
+
+def tag_for(target: Reference, source: Reference) -> str:
+    """The tag to write: the target's, or else the source's, or else `latest`.
+
+    :raises UsageError: the target names a digest
+    """
+    if target.digest is not None:
+        raise UsageError(f"{target}: what is written gets its digest by what it is; name a tag instead")
+    if target.tag is not None:
+        return target.tag
+    if source.tag is not None and source.transport == target.transport:
+        return source.tag
+    return DEFAULT_TAG
+
+
+def chunk_store(options: argparse.Namespace) -> LocalStore | None:
+    """The store that `--store` names."""
+    return open_store(options.store) if options.store is not None else None
+
+
+def progress_line(options: argparse.Namespace, what: str) -> ProgressLine:
+    """The progress line, unless it is not wanted."""
+    return ProgressLine(what, wanted=not (options.no_progress or options.verbose))
+
+
+def tell_traffic(places: Places) -> None:
+    """Say on standard error how much registries were asked for, if they were."""
+    requests, up, down = places.traffic
+    if requests:
+        print(f"{requests} requests, {human_size(up)} sent, {human_size(down)} received", file=sys.stderr)

@@ -1,0 +1,65 @@
+"""Push and pull, which are one thing seen from two sides."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from casync_compat.cli._location import open_store
+from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._common import opened, progress_line, references, tag_for, tell_traffic
+from casync_compat.oci.copy import copy_image
+from casync_compat.oci.spec.descriptor import Descriptor
+from casync_compat.progress import Progress
+
+__all__ = ["run_copy"]
+
+
+def run_copy(options: argparse.Namespace, what: str) -> int:
+    """Copy an image as it is. Returns the exit status."""
+    source, target = references(options.source, options.target)
+    tag = tag_for(target, source)
+    store = open_store(options.store) if getattr(options, "store", None) is not None else None
+    done = 0
+
+    with opened(options) as places, progress_line(options, what) as line:
+
+        def on_blob(blob: Descriptor, moved: bool) -> None:
+            nonlocal done
+            done += blob.size
+            if line.callback is not None:
+                line.callback(Progress(done))
+
+        copied = copy_image(
+            places.readable(source),
+            source.target,
+            places.writable(target),
+            tag,
+            thin=options.thin,
+            store=store,
+            on_blob=on_blob,
+        )
+        line.clear()
+        traffic = places.traffic
+        if not options.json:
+            print(copied.descriptor.digest)
+            said = f"{copied.moved} of {copied.blobs} blobs copied, {human_size(copied.moved_bytes)}"
+            if store is not None:
+                said += f"; {copied.chunks} chunks fetched, {human_size(copied.chunk_bytes)}"
+            print(said, file=sys.stderr)
+            tell_traffic(places)
+    if options.json:
+        values = {
+            "digest": str(copied.descriptor.digest),
+            "blobs": copied.blobs,
+            "moved": copied.moved,
+            "movedBytes": copied.moved_bytes,
+            "chunks": copied.chunks,
+            "chunkBytes": copied.chunk_bytes,
+            "requests": traffic[0],
+            "bytesSent": traffic[1],
+            "bytesReceived": traffic[2],
+        }
+        print(json.dumps(values))
+    return 0
