@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-__all__ = ["CHUNK_ID_SIZE", "ChunkId", "Digest", "Hasher"]
+__all__ = ["CHUNK_ID_SIZE", "ChunkId", "Digest", "DigestUnavailable", "Hasher"]
 
 CHUNK_ID_SIZE = 32
 """Bytes in a raw chunk id, whatever the digest (casync: ``CA_CHUNK_ID_SIZE``)."""
@@ -61,6 +61,10 @@ class ChunkId(bytes):
         return f"ChunkId.from_hex({self.hex()!r})"
 
 
+class DigestUnavailable(CasyncError):
+    """This Python was built without the hash function."""
+
+
 class Hasher(Protocol):
     """What is used of a ``hashlib`` object; ``blake3.blake3`` has it too."""
 
@@ -71,7 +75,7 @@ class Hasher(Protocol):
 
 
 class Digest(enum.Enum):
-    """A hash function; the value is the name that ``--digest=`` takes."""
+    """A hash function; the value is its name."""
 
     SHA512_256 = "sha512-256"
     SHA256 = "sha256"
@@ -149,9 +153,7 @@ def _openssl(name: str) -> Hasher:
     try:
         return hashlib.new(name)
     except ValueError as e:
-        raise CasyncError(
-            f"this Python's OpenSSL does not offer {name}; use another --digest= or a Python with OpenSSL 1.1.1"
-        ) from e
+        raise DigestUnavailable(f"this Python's OpenSSL does not offer {name}") from e
 
 
 def _blake3() -> Hasher:

@@ -139,6 +139,7 @@ def _reader_has_gone(error: Exception) -> bool:
 
 def _fail(error: Exception, level: str) -> None:
     """Say what went wrong, in one line; at log level debug with the traceback before it."""
+    from casync_compat.cli._hints import hint_for
     from casync_compat.errors import CasyncError
     from catar.errors import CatarError
 
@@ -149,7 +150,7 @@ def _fail(error: Exception, level: str) -> None:
     if _reader_has_gone(error):
         return
     if isinstance(error, (CasyncError, CatarError)):
-        text = str(error)
+        text = f"{error}{hint_for(error)}"
     elif isinstance(error, OSError):
         text = f"{error.filename or 'input or output'}: {error.strerror or error}"
     elif isinstance(error, MemoryError):

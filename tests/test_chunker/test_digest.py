@@ -87,7 +87,7 @@ def test_other_names_are_refused_with_the_list(name: str) -> None:
 
 def test_a_missing_hash_function_is_one_clear_error() -> None:
     """A Python whose OpenSSL lacks a function says so, instead of an "unsupported hash type" from below."""
-    with pytest.raises(CasyncError, match="OpenSSL does not offer sha512_257; use another"):
+    with pytest.raises(CasyncError, match=r"OpenSSL does not offer sha512_257$"):
         digest._openssl("sha512_257")
 
 
