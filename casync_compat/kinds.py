@@ -1,4 +1,4 @@
-"""What a file or stream is: archive, index or blob; told by suffix or by `--what`.
+"""What a file or stream is: archive, index or blob; told by suffix or by name.
 
 The suffix counts in the last path component only, and only behind a non-empty stem (casync `src/casync-tool.c`).
 """
@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import enum
 
-from casync_compat.errors import UsageError
-
 __all__ = ["Kind"]
 
 
 class Kind(enum.Enum):
-    """Kinds of input and output; the values are the names that `--what` takes."""
+    """Kinds of input and output; the values are their names, as casync has them."""
 
     ARCHIVE = "archive"
     ARCHIVE_INDEX = "archive-index"
@@ -39,15 +37,6 @@ class Kind(enum.Enum):
             if name.endswith(suffix) and len(name) > len(suffix):
                 return kind
         return None
-
-    @classmethod
-    def parse(cls, text: str) -> Kind:
-        """The argument of `--what`. :raises UsageError: when there is no such kind"""
-        try:
-            return cls(text)
-        except ValueError:
-            names = ", ".join(kind.value for kind in cls)
-            raise UsageError(f"unknown kind {text!r} for --what; use one of: {names}") from None
 
 
 _SUFFIXES = {b".catar": Kind.ARCHIVE, b".caidx": Kind.ARCHIVE_INDEX, b".caibx": Kind.BLOB_INDEX}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from casync_compat.errors import UsageError
 from casync_compat.kinds import Kind
 
 
@@ -34,20 +33,6 @@ from casync_compat.kinds import Kind
 def test_suffix(path: bytes, kind: Kind | None) -> None:
     """The suffix of the last component counts, behind a stem that is not empty, in lower case."""
     assert Kind.of_suffix(path) is kind
-
-
-@pytest.mark.parametrize("kind", list(Kind))
-def test_names(kind: Kind) -> None:
-    """`--what` takes the names that the kinds have."""
-    assert Kind.parse(kind.value) is kind
-
-
-@pytest.mark.parametrize("text", ["", "Archive", "archive ", "index", "catar"])
-def test_other_names_are_refused(text: str) -> None:
-    """The message lists the names there are."""
-    with pytest.raises(UsageError) as caught:
-        Kind.parse(text)
-    assert all(kind.value in str(caught.value) for kind in Kind)
 
 
 def test_what_kinds_are() -> None:

@@ -19,15 +19,17 @@ from casync_compat.ids import Digest
 from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource
-from casync_compat.streams.trees import Tree
+from casync_compat.streams.trees import Tree, kind_of
 from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
 
 __all__ = [
     "archive_errors",
     "feature_flags",
     "id_shift",
+    "input_kind",
     "is_stream",
     "jobs_for",
+    "named_kind",
     "open_tree",
     "replay_mask",
     "shifts",
@@ -113,19 +115,36 @@ def shifts(options: argparse.Namespace) -> bool:
     return shift.enabled and shift.shift != 0
 
 
+def named_kind(options: argparse.Namespace) -> Kind | None:
+    """The kind that `--what` names. :raises UsageError: when there is none of that name"""
+    if options.what is None:
+        return None
+    try:
+        return Kind(options.what)
+    except ValueError:
+        names = ", ".join(kind.value for kind in Kind)
+        raise UsageError(f"unknown kind {options.what!r} for --what; use one of: {names}") from None
+
+
+def input_kind(options: argparse.Namespace, argument: str | None) -> Kind | None:
+    """What kind an input argument is: by `--what`, by being a directory, or by suffix; None when nothing tells.
+
+    Without an argument it is the directory one is in.
+    """
+    named = named_kind(options)
+    if named is not None or argument == "-":
+        return named
+    return Kind.DIRECTORY if argument is None else kind_of(input_path(argument))
+
+
 def tree_kind(options: argparse.Namespace, argument: str | None) -> Kind:
-    """What kind of tree an input argument names: by `--what`, by being a directory, or by suffix."""
-    if options.what is not None:
-        return Kind.parse(options.what)
+    """What kind of tree an input argument is. :raises CasyncError: it is none, or nothing tells"""
+    kind = input_kind(options, argument)
+    if options.what is not None and kind is not None:
+        return kind
     if argument == "-":
         raise UsageError("what standard input is must be said: --what=archive or --what=archive-index")
-    if argument is None:
-        return Kind.DIRECTORY
-    path = input_path(argument)
-    if os.path.isdir(path):
-        return Kind.DIRECTORY
-    kind = Kind.of_suffix(path)
-    if not os.path.exists(path):
+    if argument is not None and not os.path.exists(path := input_path(argument)):
         raise FileError(path, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     if kind is None or not kind.is_tree:
         raise UsageError(f"{argument}: not a directory, .catar or .caidx file; say what it is with --what")

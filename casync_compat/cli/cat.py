@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._common import archive_errors, open_tree, source_for
+from casync_compat.cli._common import archive_errors, input_kind, open_tree, source_for
 from casync_compat.cli._location import input_path
 from casync_compat.cli._options import READING, add_options, add_positional
 from casync_compat.cli._parser import Parser
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     source, inside = options.input, options.inside
     assert source is not None
-    kind = Kind.parse(options.what) if options.what else Kind.of_suffix(os.fsencode(source))
+    kind = input_kind(options, source)
     if kind is Kind.BLOB_INDEX:
         if inside:
             raise UsageError("a blob has no paths inside")

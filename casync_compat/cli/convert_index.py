@@ -6,7 +6,7 @@ import argparse
 import os
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.cli._common import archive_errors, source_for
+from casync_compat.cli._common import archive_errors, input_kind, source_for
 from casync_compat.cli._location import default_store, index_output, input_path, open_chunk_store
 from casync_compat.cli._options import READING, add_options, add_positional
 from casync_compat.cli._parser import Parser
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     source, output = options.index, options.output
     assert source is not None
     assert output is not None
-    kind = Kind.parse(options.what) if options.what else Kind.of_suffix(os.fsencode(source))
+    kind = input_kind(options, source)
     if kind is None or kind is not Kind.of_suffix(os.fsencode(output)):
         raise UsageError("both must be named alike: two .caidx or two .caibx files")
     store = open_chunk_store(options.store or default_store(output), Compression.parse(options.compression))

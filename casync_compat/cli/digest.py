@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import stat
 
 from casync_compat.cli._common import (
     archive_errors,
     feature_flags,
     id_shift,
+    input_kind,
     is_stream,
     open_tree,
     source_for,
@@ -32,23 +32,6 @@ EXAMPLES = (
     ("pycasync digest /etc", "what `make` would print"),
     ("pycasync digest etc.caidx ssh", "of a part: the same as of the directory it was made from"),
 )
-
-
-def _kind(options: argparse.Namespace, source: str | None) -> Kind:
-    if options.what is not None:
-        return Kind.parse(options.what)
-    if source is None:
-        return Kind.DIRECTORY
-    if source == "-":
-        return Kind.BLOB
-    path = input_path(source)
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        mode = 0  # opening it will say what is wrong
-    if stat.S_ISDIR(mode):
-        return Kind.DIRECTORY
-    return Kind.of_suffix(path) or Kind.BLOB
 
 
 def add_arguments(parser: Parser) -> None:
@@ -73,7 +56,7 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     source, inside = options.input, options.inside
-    kind = _kind(options, source)
+    kind = input_kind(options, source) or Kind.BLOB
     if inside and kind not in (Kind.ARCHIVE, Kind.ARCHIVE_INDEX):
         raise UsageError("a path inside is only looked up in archives")
     with archive_errors(source), ProgressLine("digesting", wanted=not options.no_progress) as line:

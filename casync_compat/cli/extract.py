@@ -9,12 +9,13 @@ import sys
 from casync_compat.cli._common import (
     archive_errors,
     id_shift,
+    input_kind,
     is_stream,
     jobs_for,
     replay_mask,
     source_for,
 )
-from casync_compat.cli._location import input_path, local_path, name_of
+from casync_compat.cli._location import input_path, local_path
 from casync_compat.cli._options import READING, STORE_HELP, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine
@@ -36,11 +37,8 @@ _INPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)
 
 
 def _input_kind(options: argparse.Namespace, source: str | None, output: str | None) -> Kind:
-    if options.what is not None:
-        kind: Kind | None = Kind.parse(options.what)
-    elif source is not None and source != "-":
-        kind = Kind.of_suffix(name_of(source))
-    else:
+    kind = input_kind(options, source)
+    if options.what is None and is_stream(source):
         is_tree = output is None or (output != "-" and os.path.isdir(local_path(output)))
         kind = Kind.ARCHIVE if is_tree else Kind.BLOB_INDEX
     if kind not in _INPUTS:

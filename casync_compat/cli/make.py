@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.cli._common import feature_flags, id_shift, is_stream, jobs_for
+from casync_compat.cli._common import feature_flags, id_shift, is_stream, jobs_for, named_kind
 from casync_compat.cli._location import (
     default_store,
     in_registry,
@@ -43,8 +43,7 @@ _OUTPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)
 
 
 def _output_kind(options: argparse.Namespace, output: str | None, source: str | None) -> Kind:
-    if options.what is not None:
-        kind = Kind.parse(options.what)
+    if (kind := named_kind(options)) is not None:
         if kind not in _OUTPUTS:
             raise UsageError(
                 f"--what={kind.value} cannot be made; choose archive, archive-index or blob-index"

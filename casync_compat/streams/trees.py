@@ -8,6 +8,7 @@ It hides where bytes come from; what is done with the nodes is for the verbs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -24,12 +25,20 @@ from catar.decoder import Decoder
 from catar.flags import DEFAULT
 from catar.walker import ByteSource, TreeStream, Walker
 
-__all__ = ["MAX_INDEX_SIZE", "Tree", "load_index"]
+__all__ = ["MAX_INDEX_SIZE", "Tree", "kind_of", "load_index"]
 
 MAX_INDEX_SIZE = 1 << 30
 """Largest index file that is read, in bytes: 26 million chunks."""
 
 _PIECE = 256 << 10
+
+
+def kind_of(path: bytes) -> Kind | None:
+    """What kind of input is at a path: a directory whatever its name, else what its suffix stands for, if anything.
+
+    Nothing is read; a file that does not exist is told by its suffix, too.
+    """
+    return Kind.DIRECTORY if os.path.isdir(path) else Kind.of_suffix(path)
 
 
 def load_index(path: bytes | None) -> Index:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from casync_compat.cli import _verbs
-from casync_compat.cli._common import feature_flags, id_shift, replay_mask, tree_kind
+from casync_compat.cli._common import feature_flags, id_shift, named_kind, replay_mask, tree_kind
 from casync_compat.errors import CasyncError, FileError, UsageError
 from casync_compat.fs.owners import IdShift
 from casync_compat.kinds import Kind
@@ -134,6 +134,20 @@ def test_id_shifts_that_are_none(words: str) -> None:
     """Ids that are invalid, too large or no numbers are refused, naming the option."""
     with pytest.raises(UsageError, match=words.split("=")[0]):
         id_shift(options(words))
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_names_of_kinds(kind: Kind) -> None:
+    """`--what` takes the names that the kinds have."""
+    assert named_kind(options(f"--what={kind.value}")) is kind
+
+
+@pytest.mark.parametrize("text", ["", "Archive", "archive ", "index", "catar"])
+def test_other_names_are_refused(text: str) -> None:
+    """The message lists the names there are."""
+    with pytest.raises(UsageError) as caught:
+        named_kind(argparse.Namespace(what=text))
+    assert all(kind.value in str(caught.value) for kind in Kind)
 
 
 @pytest.mark.parametrize(
