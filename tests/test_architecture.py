@@ -126,13 +126,17 @@ def rank_of(module: str) -> int | None:
     return 1 if modules(package)[module].name == "__init__.py" and not imports(module) else None
 
 
+VERBS = ("casync_compat.verbs", "casync_compat.oci")
+
+
 def room(module: str) -> str:
-    """The package within `casync_compat` that a module lies in: its name for `fs` and `fs.scan`, else empty."""
-    name = module.partition(".")[2]
-    head = name.partition(".")[0]
-    return (
-        head if any(other.startswith(f"casync_compat.{head}.") for other in modules("casync_compat")) else ""
+    """The folder that a module of `casync_compat` lies in, where neighbours may use one another; else empty."""
+    folder = (
+        module
+        if modules("casync_compat").get(module, Path()).name == "__init__.py"
+        else module.rpartition(".")[0]
     )
+    return "" if folder in ("", "catar", "casync_compat", *VERBS) else folder
 
 
 ALL = [(package, module) for package in PACKAGES for module in modules(package)]
