@@ -24,6 +24,8 @@ from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
 from casync_compat.progress import Progress
+from casync_compat.store.layered import Layered
+from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
 from casync_compat.verbs.extract import extract_archive
@@ -379,6 +381,132 @@ def test_each_node_is_named(place: Place, kind: Kind) -> None:
 
 
 # ---- failures
+
+
+def _archive_in_target(place: Place, kind: Kind, inside: str) -> Path:
+    """An archive of `hello` that lies below the target, at out/INSIDE."""
+    source = place.at / "source"
+    source.mkdir()
+    (source / "hello").write_text("hello")
+    made = place.make(kind, source)
+    at = place.at / "out" / inside
+    at.parent.mkdir(parents=True)
+    return made.rename(at)
+
+
+@KINDS
+@pytest.mark.parametrize("inside", ["x", "old/deep/x"])
+@pytest.mark.parametrize(
+    "way", ["itself", "symlink", "hard link", "relative", "through a symlink", "symlink within"]
+)
+def test_what_is_read_is_not_deleted(
+    place: Place, kind: Kind, inside: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive below the target survives, by whatever name it was given; the rest is updated, with one warning."""
+    at = _archive_in_target(place, kind, inside)
+    (place.at / "out" / "unwanted").mkdir()
+    (at.parent / "beside").touch()
+    given = at
+    if way == "symlink":
+        given = place.at / "link"
+        given.symlink_to(at)
+    elif way == "hard link":
+        given = place.at / "link"
+        os.link(at, given)
+    elif way == "relative":
+        monkeypatch.chdir(at.parent)
+        given = Path(at.name)
+    elif way == "through a symlink":
+        (place.at / "there").symlink_to(at.parent)
+        given = place.at / "there" / at.name
+    elif way == "symlink within":
+        given = at.parent / "link"
+        elsewhere = place.at / "elsewhere"
+        at.rename(elsewhere)
+        given.symlink_to(elsewhere)
+    data = given.read_bytes()
+    done = place.extract(kind, given)
+    out = place.at / "out"
+    assert given.read_bytes() == data
+    assert (out / "hello").read_text() == "hello"
+    if way == "hard link" and inside != "x":
+        assert place.warnings == []  # only a name of it was below the target
+    else:
+        (warning,) = place.warnings
+        assert warning.startswith("in use, and not deleted: ")
+        assert os.path.lexists(at.parent / given.name if way == "symlink within" else at)
+    assert not (out / "unwanted").exists()
+    assert not (at.parent / "beside").exists()
+    assert done.deleted >= 2
+
+
+def test_stores_and_seeds_are_not_deleted(place: Place) -> None:
+    """Stores below the target keep their chunks, and seeds their files."""
+    at = _archive_in_target(place, Kind.ARCHIVE, "x")
+    out = place.at / "out"
+    tree = out / "tree"
+    tree.mkdir()
+    (tree / "big").write_bytes(LARGE)
+    store = LocalStore(os.fsencode(out / "a" / "default.castr"))
+    (out / "a").mkdir()
+    index = place.at / "x.caidx"
+    make_archive_index(os.fsencode(index), os.fsencode(tree), store)
+    chunks = len(below(out / "a"))
+    extra = LocalStore(os.fsencode(out / "extra"))
+    shutil.copytree(out / "a" / "default.castr", out / "extra")
+    extract_archive(
+        Kind.ARCHIVE_INDEX,
+        os.fsencode(index),
+        os.fsencode(out),
+        Layered(store, extra),
+        options=ExtractOptions(seeds=(os.fsencode(tree),)),
+        warn=place.warnings.append,
+    )
+    assert (out / "big").read_bytes() == LARGE
+    assert len(below(out / "a")) == len(below(out / "extra")) + 1 == chunks
+    assert (tree / "big").read_bytes() == LARGE
+    assert not at.exists()
+    assert len(place.warnings) == 1
+
+
+def test_a_seed_that_is_updated(place: Place) -> None:
+    """The target as its own seed is not spared anything."""
+    tree = place.tree("small")
+    path = place.make(Kind.ARCHIVE_INDEX, tree)
+    out = place.at / "out"
+    out.mkdir()
+    (out / "unwanted").touch()
+    place.extract(Kind.ARCHIVE_INDEX, path, options=ExtractOptions(seeds=(os.fsencode(out),)))
+    assert not (out / "unwanted").exists()
+    assert place.warnings == []
+
+
+@KINDS
+@pytest.mark.parametrize("delete", [True, False])
+@pytest.mark.parametrize("entry", ["file", "directory", "parent"])
+def test_what_is_read_is_not_replaced(place: Place, kind: Kind, delete: bool, entry: str) -> None:
+    """An archive that has an entry where it lies itself is refused before the first change."""
+    source = place.at / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "a").write_text("comes first")
+    if entry == "file":
+        (source / "sub" / "x").write_text("me")
+    elif entry == "directory":
+        (source / "sub" / "x").mkdir()
+    else:
+        (source / "sub").rmdir()
+        (source / "sub").write_text("a file")
+    made = place.make(kind, source)
+    at = place.at / "out" / "sub" / "x"
+    at.parent.mkdir(parents=True)
+    made.rename(at)
+    (place.at / "out" / "unwanted").touch()
+    data = at.read_bytes()
+    with pytest.raises(FileError, match="in use") as caught:
+        place.extract(kind, at, options=ExtractOptions(apply=ApplyOptions(delete=delete)))
+    assert caught.value.path == os.fsencode(at)
+    assert at.read_bytes() == data
+    assert sorted(os.listdir(place.at / "out")) == ["sub", "unwanted"]
 
 
 def test_a_missing_chunk_of_a_tree(place: Place) -> None:

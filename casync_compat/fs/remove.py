@@ -19,7 +19,7 @@ from casync_compat.errors import FileError
 from casync_compat.fs import inode_flags
 from catar.flags import FeatureFlags
 
-__all__ = ["OPEN_DIR", "TempNames", "clear_immutable", "exchange", "remove", "replace"]
+__all__ = ["OPEN_DIR", "TempNames", "clear_immutable", "exchange", "mount_points", "remove", "replace"]
 
 OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_ANY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
@@ -104,7 +104,7 @@ def _refused(error: OSError, directory_fd: int, name: bytes, path: bytes, op: st
     return FileError(path, op, error)
 
 
-def _mount_points() -> list[bytes]:
+def mount_points() -> list[bytes]:
     """Where file systems are mounted, for this process."""
     try:
         with open("/proc/self/mountinfo", "rb") as info:
@@ -125,7 +125,7 @@ def refuse_mounts_below(directory_fd: int, name: bytes, path: bytes) -> None:
         top = os.path.join(os.readlink(b"/proc/self/fd/%d" % directory_fd), name)
     except OSError:
         return
-    for mount in _mount_points():
+    for mount in mount_points():
         if mount.startswith(top + b"/"):
             raise FileError(path + mount[len(top) :], "delete", _MOUNTED)
 

@@ -17,7 +17,17 @@ from casync_compat.ids import ChunkId, Digest
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["BatchSource", "ChunkSink", "ChunkSource", "Keeping", "Prunable", "Put", "Store", "checked"]
+__all__ = [
+    "BatchSource",
+    "ChunkSink",
+    "ChunkSource",
+    "Keeping",
+    "OnDisk",
+    "Prunable",
+    "Put",
+    "Store",
+    "checked",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +140,17 @@ class Prunable(Protocol):
         """
 
 
-class Store(Keeping, Prunable, Protocol):
-    """All that a store can be: what the verbs take, and what a place of chunks is opened as."""
+@runtime_checkable
+class OnDisk(Protocol):
+    """Something that may lie in directories of this machine."""
 
     @property
     def own_paths(self) -> tuple[bytes, ...]:
-        """Directories of this machine that the chunks lie in, so that a scan can leave them out."""
+        """Those directories, so that a scan can leave them out, and an update in place spare them."""
+
+
+class Store(Keeping, Prunable, OnDisk, Protocol):
+    """All that a store can be: what the verbs take, and what a place of chunks is opened as."""
 
     def close(self) -> None:
         """Let go of what is held open. The store stays usable."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from casync_compat.errors import ChunkCorrupt, ChunkMissing
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.store.base import ChunkSource
+from casync_compat.store.base import ChunkSource, OnDisk
 
 __all__ = ["Layered"]
 
@@ -40,6 +40,11 @@ class Layered:
             finally:
                 del damage  # or the error and this frame, buffers and all, keep each other alive
         raise ChunkMissing(id, self.name)
+
+    @property
+    def own_paths(self) -> tuple[bytes, ...]:
+        """Directories of this machine that any layer lies in."""
+        return tuple(path for layer in self.layers if isinstance(layer, OnDisk) for path in layer.own_paths)
 
     def has(self, id: ChunkId) -> bool:
         return any(layer.has(id) for layer in self.layers)

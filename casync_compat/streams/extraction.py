@@ -56,6 +56,8 @@ class ExtractResult:
     :ivar size: bytes of the archive or blob that were read
     :ivar chunks: chunks used; those `from_seeds` are among them
     :ivar shared: bytes that share blocks with a seed
+    :ivar deleted: entries that the archive does not have and that were deleted, each with all below it
+    :ivar deleted_first: the first three of them, from the target
     """
 
     entries: int
@@ -64,6 +66,8 @@ class ExtractResult:
     from_seeds: int = 0
     seed_bytes: int = 0
     shared: int = 0
+    deleted: int = 0
+    deleted_first: tuple[bytes, ...] = ()
 
 
 class ExtractCounter:

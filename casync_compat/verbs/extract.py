@@ -11,21 +11,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
+from casync_compat.fs.apply.sparing import names_below
 from casync_compat.fs.apply.tree import Follower, TreeStep, TreeWriter, apply_tree
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.spool import SpoolError
-from casync_compat.store.base import ChunkSource
+from casync_compat.store.base import ChunkSource, OnDisk
 from casync_compat.store.layered import Layered
 from casync_compat.streams.extraction import ExtractCounter, ExtractOptions, ExtractResult, Warn, no_warning
 from casync_compat.streams.seeds import SeedSource, TreeSeed
 from casync_compat.streams.sharing import BlockSharing, HardLinks
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 from casync_compat.streams.trees import Tree, load_index
+from catar.errors import NotFound
 from catar.records import Node
 from catar.runs import Run, count_nodes, run_paths
 
@@ -117,6 +120,44 @@ def _paths(step: TreeStep, path: bytes) -> Iterator[bytes]:
         yield path
 
 
+def _in_use(
+    source: bytes | None, output: bytes, store: ChunkSource | None, options: ExtractOptions
+) -> list[bytes]:
+    """What is read while a tree is written. A seed that has the target in it is there to be updated."""
+    used = [] if source is None else [source]
+    used += store.own_paths if isinstance(store, OnDisk) else ()
+    top = os.path.join(os.path.realpath(output), b"")
+    seeds = (seed for seed in options.seeds if not top.startswith(os.path.join(os.path.realpath(seed), b"")))
+    return [*used, *seeds, *options.apply.in_use]
+
+
+def _refuse_to_replace(
+    tree: Tree, inside: bytes, output: bytes, name: bytes | None, in_use: list[bytes]
+) -> None:
+    """Stop before the first change when the archive has an entry of the name of something in use.
+
+    Of a stream that cannot be known beforehand; then the run stops when it comes to the entry.
+    """
+    if tree.size is None:
+        return
+    for path in names_below(output, in_use):
+        parts = path.split(b"/")
+        if name is not None:
+            if parts[0] != name:
+                continue
+            parts[0] = inside
+        for count in range(1, len(parts) + 1):
+            try:
+                node = tree.archive().node(b"/".join(parts[:count]))
+            except NotFound:
+                break
+            if count == len(parts) or not node.is_dir:
+                where = os.path.join(output, path)
+                raise FileError(
+                    where, "extract over", "it is in use, and the archive has an entry of that name"
+                )
+
+
 def extract_archive(
     kind: Kind,
     source: bytes | None,
@@ -163,13 +204,16 @@ def extract_archive(
             if index is None:
                 _tree_seeds(None, features, output, options, seeds, warn)
 
+        name = inside.strip(b"/").rpartition(b"/")[2] or None
+        in_use = _in_use(source, output, store, options)
+        _refuse_to_replace(tree, inside.strip(b"/"), output, name, in_use)
         stream = tree.stream(inside, on_chunk=counter.on_chunk, piece=_PIECE)
         writer = TreeWriter(
             output,
             None,
-            options.apply,
+            replace(options.apply, in_use=tuple(in_use)),
             warn=warn,
-            name=inside.strip(b"/").rpartition(b"/")[2] or None,
+            name=name,
             on_payload=sharing.on_payload if sharing is not None else None,
             links=HardLinks(seeds, seeds_of_archive) if options.hardlink else None,
             pool=pool,
@@ -177,4 +221,6 @@ def extract_archive(
         )
         apply_tree(stream, writer, follower)
         shared = sharing.shared if sharing is not None else 0
-        return counter.result(tree.size or 0, entries=follower.entries, shared=shared)
+        result = counter.result(tree.size or 0, entries=follower.entries, shared=shared)
+        deleted = writer.deleted
+        return replace(result, deleted=deleted.count, deleted_first=tuple(deleted.first))

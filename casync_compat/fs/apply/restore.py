@@ -57,6 +57,7 @@ class ApplyOptions:
     :ivar punch_holes: leave holes where 4 KiB of payload are zero
     :ivar undo_immutable: clear immutable and append-only flags that are in the way
     :ivar shift: how stored owner ids become ids on disk
+    :ivar in_use: files and directories that are read meanwhile, and therefore neither deleted nor replaced
     """
 
     mask: int = NO_REPLAY_LIMIT
@@ -64,6 +65,7 @@ class ApplyOptions:
     punch_holes: bool = True
     undo_immutable: bool = False
     shift: IdShift = field(default_factory=IdShift)
+    in_use: tuple[bytes, ...] = ()
 
 
 class InodeState(NamedTuple):

@@ -28,6 +28,7 @@ from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.regular import FileWriter, PayloadHook
 from casync_compat.fs.apply.restore import ApplyOptions, Restorer
 from casync_compat.fs.apply.runs import Pool, RunWriter
+from casync_compat.fs.apply.sparing import Deleted, Spared, delete
 from casync_compat.fs.apply.special import SpecialWriter
 from casync_compat.fs.apply.target import Directory, enter, open_target
 from casync_compat.fs.remove import TempNames, remove
@@ -127,6 +128,9 @@ class TreeWriter:
         self._links = links
         self._threads = (pool, depth)
         self._temp = TempNames()
+        self._spared: Spared | None = None
+        self.deleted = Deleted(target)
+        """What the archive does not have, and is gone."""
         self._stack: list[Directory] = []
         self._started = False
         self._restorer: Restorer
@@ -242,6 +246,8 @@ class TreeWriter:
             raise FormatError("the tree ends in the middle of a directory or file", self.target)
         self._close()
         self._restorer.finish()
+        for warning in self._spared.warnings() if self._spared is not None else ():
+            self._warn(warning)
 
     def abort(self) -> None:
         """Remove what is under way and close everything; what is complete stays. Never raises, may be repeated."""
@@ -279,16 +285,23 @@ class TreeWriter:
         except (OSError, ValueError) as error:
             raise self._failure(self.target, error) from error
         self._started = True
+        if not directory.fresh and (self._options.delete or self._options.in_use):
+            self._spared = Spared(self.target, self._options.in_use)
         self._push(directory)
         if self._name is not None:
             self._child(directory, changed(node, name=self._name), path)
 
     def _push(self, directory: Directory) -> None:
         self._stack.append(directory)
-        if self._options.delete and not directory.fresh and directory.node is not None:
+        if directory.fresh or directory.node is None or not self._options.delete:
+            return
+        if self._spared is None or not self._spared.everything:
             directory.names = set()
 
     def _child(self, parent: Directory, node: Node, path: bytes) -> None:
+        if self._spared is not None and not parent.fresh:
+            full = os.path.join(parent.path, node.name)
+            self._spared.check(parent.stat, parent.fd, node.name, node.is_dir, full)
         kind = node.mode & 0o170000
         if kind == _REG:
             self._files.start(parent, node, path)
@@ -348,13 +361,13 @@ class TreeWriter:
 
     def _delete_others(self, directory: Directory, names: set[bytes]) -> None:
         """Remove what is in a directory but not in the archive."""
+        assert self._spared is not None, "what is not fresh has something spared"
         self._placer.doing("read directory")
-        undo = self._options.undo_immutable
-        for entry in os.listdir(directory.fd):
-            name = os.fsencode(entry)
-            if name not in names:
-                path = os.path.join(directory.path, name)
-                remove(directory.fd, name, path, undo_immutable=undo, temp=self._temp)
+        delete(directory.fd, directory.path, names, self._spared, self._remove)
+
+    def _remove(self, directory_fd: int, name: bytes, path: bytes) -> None:
+        remove(directory_fd, name, path, undo_immutable=self._options.undo_immutable, temp=self._temp)
+        self.deleted.add(path)
 
 
 def apply_tree(stream: TreeStream, writer: TreeWriter, follower: Follower | None = None) -> None:

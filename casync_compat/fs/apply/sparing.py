@@ -1,0 +1,178 @@
+"""What an update in place leaves alone although the archive does not have it: what the run itself uses, and mounts.
+
+    >>> spared = Spared(b"/target", [b"/target/backup/etc.caidx", b"/target/backup/default.castr"])
+    >>> delete(directory_fd, b"/target", {b"etc"}, spared, remove)
+    >>> spared.warnings()
+
+Files are told by device and inode, whatever names lead to them. Nothing is removed here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeAlias
+
+from casync_compat.errors import FileError, show_path
+from casync_compat.fs.remove import OPEN_DIR, mount_points
+
+__all__ = ["Deleted", "Spared", "delete", "names_below"]
+
+_Key: TypeAlias = tuple[int, int]
+
+_SHOWN = 3
+
+
+class Deleted:
+    """Counts what was deleted.
+
+    :ivar count: entries, each with all that was below it
+    :ivar first: paths of the first three of them, from the target
+    """
+
+    def __init__(self, target: bytes) -> None:
+        self.count = 0
+        self.first: list[bytes] = []
+        self._target = target
+
+    def add(self, path: bytes) -> None:
+        """An entry was deleted."""
+        self.count += 1
+        if len(self.first) < _SHOWN:
+            self.first.append(os.path.relpath(path, self._target))
+
+
+def _key(path: bytes) -> _Key | None:
+    try:
+        st = os.stat(path)
+    except OSError:
+        return None
+    return st.st_dev, st.st_ino
+
+
+def _link_key(path: bytes | str, directory_fd: int | None = None) -> _Key | None:
+    try:
+        st = os.stat(path, dir_fd=directory_fd, follow_symlinks=False)
+    except OSError:
+        return None
+    return st.st_dev, st.st_ino
+
+
+def _parents(path: bytes) -> Iterable[bytes]:
+    while path != (path := os.path.dirname(path)):
+        yield path
+
+
+def _spellings(path: bytes) -> tuple[bytes, bytes]:
+    """A path as it was said, and as it is without symlinks."""
+    return os.path.abspath(path), os.path.realpath(path)
+
+
+def names_below(target: bytes, paths: Iterable[bytes]) -> list[bytes]:
+    """Where, from the target, any of the paths lie, or the symlinks that were said to lead there."""
+    top = os.path.realpath(target)
+    candidates = []
+    for path in paths:
+        said, real = _spellings(path)
+        candidates += [os.path.join(os.path.realpath(os.path.dirname(said)), os.path.basename(said)), real]
+    below = {each for each in candidates if each.startswith(os.path.join(top, b"")) and os.path.lexists(each)}
+    return sorted(os.path.relpath(each, top) for each in below)
+
+
+class Spared:
+    """What is left alone in one target.
+
+    :param target: the directory that is updated
+    :param in_use: files and directories that this run uses; those that are not there are ignored
+    """
+
+    def __init__(self, target: bytes, in_use: Iterable[bytes]) -> None:
+        self._used: set[_Key] = set()
+        self._mounts: set[_Key] = set()
+        self._above_used: set[_Key] = set()
+        self._above: set[_Key] = set()
+        self._found: dict[str, list[bytes]] = {"used": [], "mount": []}
+        top = os.path.realpath(target)
+        for path in in_use:
+            for each in _spellings(path):
+                self._used |= {key for key in (_key(each), _link_key(each)) if key is not None}
+                self._above_used |= {key for parent in _parents(each) if (key := _key(parent)) is not None}
+        for mount in mount_points():
+            if mount.startswith(os.path.join(top, b"")) and (key := _key(mount)) is not None:
+                self._mounts.add(key)
+                self._above |= {key for parent in _parents(mount) if (key := _key(parent)) is not None}
+        self._above |= self._above_used
+        self.everything = any(_key(each) in self._used for each in (top, *_parents(top)))
+        """Whether the target is, or lies in, something that is in use, so that nothing in it is to be deleted."""
+
+    def keeps(self, directory_fd: int, name: bytes, path: bytes) -> bool:
+        """Whether an entry is left alone, which is noted then."""
+        key = _link_key(name, directory_fd)
+        if key in self._used:
+            self._found["used"].append(path)
+            return True
+        if key in self._mounts:
+            self._found["mount"].append(path)
+            return True
+        return False
+
+    def is_above(self, directory_fd: int, name: bytes) -> bool:
+        """Whether an entry is a directory that has to stay for what is in it."""
+        return _link_key(name, directory_fd) in self._above
+
+    def check(
+        self, parent: os.stat_result, directory_fd: int, name: bytes, is_dir: bool, path: bytes
+    ) -> None:
+        """Refuse to write an entry in place of something that is in use.
+
+        :param parent: of the directory that it is written into
+        :param is_dir: whether it is a directory itself
+        :raises FileError: it would
+        """
+        if (parent.st_dev, parent.st_ino) not in self._above_used:
+            return
+        key = _link_key(name, directory_fd)
+        if key in self._used:
+            raise FileError(path, "replace", "it is in use: the archive is read from it")
+        if key in self._above_used and not is_dir:
+            raise FileError(path, "replace", "something in it is in use: the archive is read from there")
+
+    def warnings(self) -> list[str]:
+        """What the user should know, a line a kind."""
+        texts = (("used", "in use, and not deleted"), ("mount", "a mount point, and left alone"))
+        return [_named(self._found[kind], text) for kind, text in texts if self._found[kind]]
+
+
+def _named(paths: list[bytes], text: str) -> str:
+    shown = ", ".join(map(show_path, paths[:_SHOWN]))
+    return f"{text}: {shown}" + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
+
+
+def delete(
+    directory_fd: int,
+    path: bytes,
+    names: Collection[bytes],
+    spared: Spared,
+    remove: Callable[[int, bytes, bytes], None],
+) -> None:
+    """Have all removed that is in a directory and has none of the names, but for what is spared.
+
+    :param path: of the directory, for messages
+    :param remove: removes an entry of an open directory, which has a path for messages
+    :raises OSError: a directory cannot be read, and whatever `remove` raises
+    """
+    for entry in os.listdir(directory_fd):
+        name = os.fsencode(entry)
+        if name in names:
+            continue
+        inner = os.path.join(path, name)
+        if spared.keeps(directory_fd, name, inner):
+            continue
+        if not spared.is_above(directory_fd, name):
+            remove(directory_fd, name, inner)
+            continue
+        fd = os.open(name, OPEN_DIR, dir_fd=directory_fd)
+        try:
+            delete(fd, inner, (), spared, remove)
+        finally:
+            os.close(fd)
