@@ -138,7 +138,11 @@ OPTIONS: tuple[Option, ...] = (
     _bool("--reflink", "share blocks with seeds where the file system can", True),
     _bool("--hardlink", "hard-link files that are the same in a seed", False),
     _bool("--punch-holes", "write zeros as holes", True),
-    _bool("--delete", "remove what is not in the archive", True),
+    Option(
+        ("--delete",),
+        "remove what is not in the archive (default yes, where an output is given that is not /)",
+        {"type": parse_boolean, "default": None, "metavar": "yes|no"},
+    ),
     _bool("--undo-immutable", "clear the immutable flag of what is in the way", False),
     _bool("--recursive", "list what is in directories too", True),
     _flag("--json", help="print JSON"),

@@ -19,7 +19,7 @@ from casync_compat.cli._location import input_path, local_path
 from casync_compat.cli._options import READING, STORE_HELP, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine
-from casync_compat.errors import UsageError
+from casync_compat.errors import UsageError, show_path
 from casync_compat.fs.apply.tree import ApplyOptions
 from casync_compat.kinds import Kind
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
@@ -51,7 +51,7 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
     return ExtractOptions(
         apply=ApplyOptions(
             mask=replay_mask(options),
-            delete=options.delete,
+            delete=options.delete is not False,
             punch_holes=options.punch_holes,
             undo_immutable=options.undo_immutable,
             shift=id_shift(options),
@@ -116,10 +116,13 @@ def run(options: argparse.Namespace) -> int:
                 raise UsageError(
                     "a tree cannot be extracted to standard output; use `pycasync cat` for one file"
                 )
+            target = local_path(output or ".")
+            if options.delete is None and not inside:
+                _check_meant(target, output is not None)
             result = extract_archive(
                 kind,
                 path,
-                local_path(output or "."),
+                target,
                 source_for(options, source) if kind.is_index else None,
                 inside=os.fsencode(inside or ""),
                 options=chosen,
@@ -127,9 +130,41 @@ def run(options: argparse.Namespace) -> int:
                 on_node=on_node if options.verbose else None,
                 progress=line.callback,
             )
+    if result.deleted:
+        print(f"pycasync: {_deleted(result)}", file=sys.stderr)
     if options.verbose:
         _report(result)
     return 0
+
+
+def _check_meant(target: bytes, said: bool) -> None:
+    """Refuse to delete where nobody can have meant it.
+
+    :param said: whether the target was given
+    :raises UsageError: saying how to mean it
+    """
+    how = "--delete=yes removes what is not in the archive, --delete=no keeps it"
+    if os.path.realpath(target) == b"/":
+        raise UsageError(f"extracting over / would delete whatever is not in the archive; {how}")
+    if said:
+        return
+    try:
+        with os.scandir(target) as entries:
+            empty = next(entries, None) is None
+    except OSError:
+        return
+    if not empty:
+        raise UsageError(
+            f"no output was given, and the current directory is not empty; give it as . or say: {how}"
+        )
+
+
+def _deleted(result: ExtractResult) -> str:
+    """What was deleted, in one line."""
+    entries = "1 entry" if result.deleted == 1 else f"{result.deleted} entries"
+    more = ", ..." if result.deleted > len(result.deleted_first) else ""
+    names = ", ".join(map(show_path, result.deleted_first))
+    return f"deleted {entries} that the archive does not have: {names}{more}"
 
 
 def _report(result: ExtractResult) -> None:

@@ -111,11 +111,12 @@ def test_options(words: str, name: str, value: object) -> None:
 def test_defaults() -> None:
     """Without options everything is as casync has it."""
     options = parse("extract")
-    yes = ("exclude_nodump", "exclude_file", "reflink", "punch_holes", "delete", "seed_output", "recursive")
+    yes = ("exclude_nodump", "exclude_file", "reflink", "punch_holes", "seed_output", "recursive")
     no = ("exclude_submounts", "hardlink", "undo_immutable", "dry_run", "verbose", "json")
     assert [name for name in yes if getattr(options, name) is not True] == []
     assert [name for name in no if getattr(options, name) is not False] == []
     assert (options.store, options.extra_store, options.seed, options.what) == (None, [], [], None)
+    assert options.delete is None  # yes, where it is clear that it is meant
     assert (options.with_, options.without, options.id_shifts) == ([], [], [])
 
 

@@ -198,12 +198,81 @@ def test_extract_a_part(ok: Run, tree: Path, archive: Path, index: Path) -> None
 
 
 @pytest.mark.parametrize("delete", [True, False])
-def test_extract_over_a_directory(ok: Run, tree: Path, archive: Path, delete: bool) -> None:
-    """What is not in the archive goes, unless --delete=no."""
+def test_extract_over_a_directory(run: Run, archive: Path, delete: bool) -> None:
+    """What is not in the archive goes, and is announced, unless --delete=no."""
     os.mkdir("out")
     Path("out/old").touch()
-    ok("extract", archive, "out", f"--delete={'yes' if delete else 'no'}")
+    done = run("extract", archive, "out", f"--delete={'yes' if delete else 'no'}")
+    assert done.status == 0
     assert Path("out/old").exists() != delete
+    says = b"pycasync: deleted 1 entry that the archive does not have: old\n"
+    assert done.err == (says if delete else b"")
+
+
+def test_extract_says_what_it_deleted(run: Run, archive: Path) -> None:
+    """How many entries went, directories with all that was in them as one, and the first three names."""
+    for name in ("a", "b/inner", "c", "d", "sub/e"):
+        (Path("out") / name).mkdir(parents=True)
+    done = run("extract", archive, "out")
+    assert done.status == 0
+    found = re.fullmatch(
+        rb"pycasync: deleted 5 entries that the archive does not have: (.*), \.\.\.\n", done.err
+    )
+    assert found is not None
+    names = found[1].split(b", ")
+    assert len(names) == 3
+    assert set(names) <= {b"a", b"b", b"c", b"d", b"sub/e"}
+
+
+@pytest.mark.parametrize("suffix", ["catar", "caidx"])
+def test_extract_from_within(run: Run, ok: Run, tree: Path, suffix: str) -> None:
+    """What is read from survives, with a warning, although it lies in the target and is not in the archive."""
+    os.mkdir("deep")
+    source = f"deep/x.{suffix}"
+    ok("make", source, tree)
+    before = snapshot(Path("deep"))
+    Path("deep/other").touch()
+    done = run("extract", source, ".")
+    assert done.status == 0
+    assert b"warning: in use, and not deleted: " in done.err
+    assert snapshot(Path("deep")).keys() == before.keys()
+    assert (Path() / "sub").is_dir()
+    assert not tree.exists()
+
+
+@pytest.mark.parametrize("suffix", ["catar", "caidx"])
+def test_extract_without_output_over_something(run: Run, ok: Run, tree: Path, suffix: str) -> None:
+    """Nobody means to empty the directory that they happen to stand in, unless they say so."""
+    ok("make", f"x.{suffix}", tree)
+    before = snapshot(Path())
+    done = run("extract", f"x.{suffix}")
+    assert done.status == 1
+    assert b"no output was given, and the current directory is not empty" in done.err
+    assert b"--delete=yes" in done.err
+    assert snapshot(Path()) == before
+    assert run("extract", f"x.{suffix}", "--delete=no").status == 0
+    assert tree.is_dir()
+    assert run("extract", f"x.{suffix}", "--delete=yes").status == 0
+    assert not tree.exists()
+
+
+def test_extract_without_output(ok: Run, archive: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty directory has nothing to lose."""
+    os.mkdir("empty")
+    expected = snapshot(tree)
+    monkeypatch.chdir("empty")
+    ok("extract", Path("..") / archive)
+    assert snapshot(Path()) == expected
+
+
+@pytest.mark.parametrize("name", ["/", "/usr/..", "root"])
+def test_extract_over_everything(run: Run, archive: Path, name: str) -> None:
+    """The root of the system is not emptied of what an archive does not have, whatever it is called."""
+    os.symlink("/", "root")
+    Path("broken.catar").write_bytes(b"nothing that could be extracted, if this should ever fail")
+    done = run("extract", "broken.catar", name)
+    assert done.status == 1
+    assert b"extracting over / would delete whatever is not in the archive" in done.err
 
 
 @pytest.mark.parametrize(
