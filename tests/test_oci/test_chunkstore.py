@@ -8,14 +8,17 @@ from collections.abc import Callable
 import pytest
 from test_oci.fake_registry import FakeRegistry, digest
 from test_store.contract import LIMIT, D, PrunableContract, StoreRig, text
+from test_store.contract_files import FilesContract
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.compression import Compression, compress
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FormatError, UsageError
 from casync_compat.ids import ChunkId
 from casync_compat.index import IndexBuilder
+from casync_compat.oci.registry.artifacts import CHUNKS
 from casync_compat.oci.registry.chunkstore import (
     RegistryChunkStore,
+    RegistryFiles,
     fetch_index,
     is_registry_locator,
     open_chunk_store,
@@ -23,6 +26,7 @@ from casync_compat.oci.registry.chunkstore import (
     publish_index,
 )
 from casync_compat.oci.spec.errors import BlobMissing, ImageError
+from casync_compat.store.files import Files
 from catar.flags import DEFAULT
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -95,6 +99,16 @@ class TestAwkward(RegistryContract):
 
     def faults(self) -> dict[str, object]:
         return {"page": 7, "relative": True, "redirect": True, "head_digest": False, "whole_length": False}
+
+
+class TestFiles(FilesContract):
+    """The contract of places of files, over the artifacts of a repository."""
+
+    names = (b"a", b"abc", b"ab.y", b"b-d", b"_0123")
+
+    @pytest.fixture
+    def files(self) -> Files:
+        return RegistryFiles(FakeRegistry().open(), CHUNKS)
 
 
 def test_form_of_a_chunk() -> None:

@@ -14,7 +14,7 @@ import pytest
 from casync_compat.errors import UsageError
 from casync_compat.store.files import Can, FileChanged, FileDamaged, Files
 
-NAMES = [b"a", b"ab/c.x", b"ab/c", b"ab.y", b"b/c/d", b"0123/45"]
+NAMES: tuple[bytes, ...] = (b"a", b"ab/c.x", b"ab/c", b"ab.y", b"b/c/d", b"0123/45")
 LIMIT = 1 << 20
 
 

@@ -11,6 +11,8 @@ Pure: bytes in, bytes out.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from casync_compat.index import Index
 from casync_compat.oci.spec.descriptor import Descriptor, parse_json
@@ -18,11 +20,14 @@ from casync_compat.oci.spec.errors import ImageError
 
 __all__ = [
     "BLOB_TYPE",
+    "CHUNKS",
     "CHUNK_TYPE",
     "EMPTY_CONFIG",
     "EMPTY_CONFIG_DATA",
+    "INDEXES",
     "INDEX_TYPE",
     "MANIFEST_TYPE",
+    "Artifact",
     "artifact_blob",
     "chunk_manifest",
     "index_manifest",
@@ -62,6 +67,31 @@ def index_manifest(name: str, blob: Descriptor, index: Index) -> bytes:
             "vnd.desync.index.chunks": str(len(index)),
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A kind of artifact.
+
+    :ivar type: its media type
+    :ivar manifest: the manifest of a file, of its name, its blob and its content
+    """
+
+    type: str
+    manifest: Callable[[str, Descriptor, bytes], bytes]
+
+
+def _chunk(name: str, blob: Descriptor, data: bytes) -> bytes:
+    return chunk_manifest(name, blob)
+
+
+def _index(name: str, blob: Descriptor, data: bytes) -> bytes:
+    return index_manifest(name, blob, Index.parse(data, name.encode()))
+
+
+CHUNKS = Artifact(CHUNK_TYPE, _chunk)
+INDEXES = Artifact(INDEX_TYPE, _index)
+"""What is no index is refused with `FormatError`."""
 
 
 def _manifest(artifact_type: str, blob: Descriptor, annotations: dict[str, str]) -> bytes:

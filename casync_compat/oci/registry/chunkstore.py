@@ -16,33 +16,32 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from casync_compat.compression import Compression, CompressionError, compress, decompress
-from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError
-from casync_compat.ids import ChunkId, Digest
-from casync_compat.index import Index
+from casync_compat.compression import Compression
+from casync_compat.errors import UsageError
 from casync_compat.oci.registry.artifacts import (
     BLOB_TYPE,
-    CHUNK_TYPE,
+    CHUNKS,
     EMPTY_CONFIG,
     EMPTY_CONFIG_DATA,
     INDEX_TYPE,
+    INDEXES,
     MANIFEST_TYPE,
+    Artifact,
     artifact_blob,
-    chunk_manifest,
-    index_manifest,
 )
 from casync_compat.oci.registry.client import RegistryClient, Repository
-from casync_compat.oci.spec.blobs import check_blob
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
 from casync_compat.oci.spec.reference import Reference, parse_reference
-from casync_compat.store.base import Put, checked
+from casync_compat.store.chunks import ChunkStore
+from casync_compat.store.files import Can, FileDamaged, Files, FileStatus, Listed, Version
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = [
     "RegistryChunkStore",
+    "RegistryFiles",
     "fetch_index",
     "is_registry_locator",
     "open_chunk_store",
@@ -53,11 +52,119 @@ __all__ = [
 _LOCATOR = re.compile(r"oci\+(https?)://((?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)/([^?#]+)")
 _PREFIXES = ("oci+https://", "oci+http://")
 _INDEX_LIMIT = 1 << 30
-_TAG = re.compile(r"[0-9a-f]{64}")
+_TAG = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
-class RegistryChunkStore:
-    """A ChunkSource, ChunkSink and Prunable in a repository.
+class RegistryFiles(Files):
+    """The artifacts of one kind in a repository as files: a file's name is its tag.
+
+    Listing gives all tags, those of other artifacts too; sizes would cost a request each.
+
+    :ivar name: the repository as a user would name it
+    :param artifact: which kind
+    """
+
+    can = Can.LIST | Can.WRITE
+    name: str = ""
+
+    def __init__(self, repository: Repository, artifact: Artifact, name: str | None = None) -> None:
+        self.name = name or repository.name
+        self._repository = repository
+        self._artifact = artifact
+        self._config_lock = threading.Lock()
+        self._config_stored = False
+
+    def close(self) -> None:
+        """Let go of connections, if the repository has its own."""
+        self._repository.close()
+
+    def _find(self, name: bytes) -> tuple[Descriptor, Descriptor] | None:
+        """The manifest and the blob of a file; None if there is none, or another artifact under its tag.
+
+        :raises FileDamaged: the artifact is malformed
+        """
+        if not _TAG.fullmatch(name):
+            return None
+        tag = name.decode("ascii")
+        try:
+            manifest = self._repository.resolve_or_none(tag)
+            if manifest is None or manifest.media_type != MANIFEST_TYPE:
+                return None
+            data = self._repository.read_manifest(manifest)
+            blob = artifact_blob(data, self._artifact.type, f"{self.name}:{tag}")
+        except BlobMissing:
+            return None
+        except (BlobCorrupt, ImageError) as error:
+            raise FileDamaged(name, self.name, error.why) from error
+        return None if blob is None else (manifest, blob)
+
+    def read(self, name: bytes, limit: int) -> bytes | None:
+        found = self._find(name)
+        if found is None:
+            return None
+        blob = found[1]
+        if blob.size > limit:
+            raise FileDamaged(
+                name, self.name, f"its blob has {blob.size} bytes, more than the {limit} it may have"
+            )
+        try:
+            return self._repository.read(blob, limit)
+        except BlobMissing:
+            return None  # a manifest without its blob: as good as none, so that other places are asked
+        except (BlobCorrupt, ImageError) as error:
+            raise FileDamaged(name, self.name, error.why) from error
+
+    def read_range(self, name: bytes, offset: int, size: int) -> bytes | None:
+        """A part of a file; the whole of it is read, since a part cannot be checked."""
+        found = self._find(name)
+        content = None if found is None else self.read(name, found[1].size)
+        return None if content is None else content[offset : offset + size]
+
+    def stat(self, name: bytes) -> FileStatus | None:
+        found = self._find(name)
+        return None if found is None else FileStatus(found[1].size, version=str(found[0].digest))
+
+    def write(
+        self, name: bytes, data: ReadableBuffer, *, if_absent: bool = False, if_version: Version | None = None
+    ) -> Version:
+        if if_absent or if_version is not None:
+            raise UsageError(f"{self.name}: a registry cannot write on a condition")
+        tag, content = name.decode("ascii"), bytes(data)
+        blob = Descriptor.of(BLOB_TYPE, content)
+        manifest = self._artifact.manifest(tag, blob, content)
+        descriptor = Descriptor.of(MANIFEST_TYPE, manifest)
+        with self._config_lock:
+            if not self._config_stored:
+                self._repository.put(EMPTY_CONFIG, [EMPTY_CONFIG_DATA])
+                self._config_stored = True
+        self._repository.put(blob, [content], look=False)
+        self._repository.put_tagged(tag, descriptor, manifest)
+        return str(descriptor.digest)
+
+    def list(
+        self, prefix: bytes = b"", *, under: re.Pattern[bytes] | None = None, details: bool = True
+    ) -> Iterator[Listed]:
+        if under is not None and not under.fullmatch(b""):
+            return
+        for name in sorted({tag.encode() for tag in self._repository.iter_tags()}):
+            if name.startswith(prefix):
+                yield Listed(name)
+
+    def remove(self, name: bytes) -> int:
+        try:
+            found = self._find(name)
+        except FileDamaged:
+            return 0  # not as desync makes them, so perhaps not one of these at all
+        if found is None or not self._repository.delete_manifest(found[0]):
+            return 0
+        return found[1].size
+
+    def sync(self, *, others: bool = False) -> None:
+        """Does nothing: what a registry has accepted is its responsibility."""
+
+
+class RegistryChunkStore(ChunkStore):
+    """A ChunkStore in a repository.
 
     :ivar name: `oci+https://HOST/REPOSITORY`
     :param compression: how new chunks are written; compressed ones and plain ones are both read
@@ -74,114 +181,8 @@ class RegistryChunkStore:
     ) -> None:
         if not re.fullmatch(r"\.[A-Za-z0-9._-]{1,60}", suffix):
             raise UsageError(f"{suffix!r} cannot be the suffix of compressed chunks in a registry")
-        self.name = name or repository.name
-        self.compression = compression
-        self._repository = repository
-        self._suffix = suffix
-        # What is written is what is usually there: ask for that form first.
-        self._forms = ("", suffix) if compression is Compression.NONE else (suffix, "")
-        self._config_lock = threading.Lock()
-        self._config_stored = False
-
-    def close(self) -> None:
-        """Let go of connections, if the repository has its own."""
-        self._repository.close()
-
-    def get(self, id: ChunkId, digest: Digest, limit: int) -> bytes:
-        for form in self._forms:
-            try:
-                blob = self._find(id, form)
-                if blob is None:
-                    continue
-                stored = self._read(id, blob, limit if not form else limit + limit // 8 + (64 << 10))
-                return checked(id, digest, decompress(stored, limit) if form else stored, self.name)
-            except BlobMissing:
-                continue  # a manifest without its blob: as good as none, so that other stores are asked
-            except CompressionError as error:
-                raise ChunkCorrupt(id, self.name, str(error)) from error
-            except (BlobCorrupt, ImageError) as error:
-                raise ChunkCorrupt(id, self.name, error.why) from error
-        raise ChunkMissing(id, self.name)
-
-    def _read(self, id: ChunkId, blob: Descriptor, most: int) -> bytes:
-        if blob.size > most:
-            raise ChunkCorrupt(
-                id, self.name, f"its blob has {blob.size} bytes, more than the {most} it may have"
-            )
-        return self._repository.read(blob, most)
-
-    def _find(self, id: ChunkId, form: str) -> Descriptor | None:
-        """The blob with the chunk in this form; None if there is none, or another artifact under its tag."""
-        manifest = self._repository.resolve_or_none(f"{id}{form}")
-        if manifest is None or manifest.media_type != MANIFEST_TYPE:
-            return None
-        data = self._repository.read_manifest(manifest)
-        return artifact_blob(data, CHUNK_TYPE, f"{self.name}: chunk {id}")
-
-    def has(self, id: ChunkId) -> bool:
-        try:
-            return any(self._find(id, form) is not None for form in self._forms)
-        except ImageError:
-            return False
-
-    def put(self, id: ChunkId, data: ReadableBuffer) -> Put:
-        if memoryview(data).nbytes == 0:
-            raise UsageError("a chunk has at least one byte")
-        form = self._forms[0]
-        if self._holds(id, form):
-            return Put(False, 0)
-        content = compress(self.compression, data) if form else bytes(data)
-        self._store_config()
-        blob = Descriptor.of(BLOB_TYPE, content)
-        self._repository.put(blob, [content], look=False)
-        tag = f"{id}{form}"
-        manifest = chunk_manifest(tag, blob)
-        self._repository.put_tagged(tag, Descriptor.of(MANIFEST_TYPE, manifest), manifest)
-        return Put(True, len(content))
-
-    def _holds(self, id: ChunkId, form: str) -> bool:
-        try:
-            return self._find(id, form) is not None
-        except ImageError:
-            return False  # malformed: replaced by a good one
-
-    def _store_config(self) -> None:
-        with self._config_lock:
-            if not self._config_stored:
-                self._repository.put(EMPTY_CONFIG, [EMPTY_CONFIG_DATA])
-                self._config_stored = True
-
-    def sync(self) -> None:
-        """Does nothing: what a registry has accepted is its responsibility."""
-
-    def ids(self) -> Iterator[ChunkId]:
-        found = set()
-        for tag in self._repository.iter_tags():
-            text = tag.removesuffix(self._suffix)
-            if _TAG.fullmatch(text):
-                found.add(bytes.fromhex(text))
-        return map(ChunkId, sorted(found))
-
-    def remove(self, id: ChunkId) -> int:
-        freed = 0
-        for form in self._forms:
-            try:
-                blob = self._find(id, form)
-            except ImageError:
-                continue  # not as desync makes them, so perhaps not a chunk at all
-            if blob is not None:
-                manifest = self._repository.resolve_or_none(f"{id}{form}")
-                if manifest is not None and self._repository.delete_manifest(manifest):
-                    freed += blob.size
-        return freed
-
-    def directories(self) -> int:
-        """None: tags lie in none."""
-        return 0
-
-    def clean(self, before: int) -> int:
-        """Nothing: what was uploaded in part is the registry's to forget."""
-        return 0
+        files = RegistryFiles(repository, CHUNKS, name)
+        super().__init__(files, compression=compression, suffix=suffix.encode(), flat=True)
 
 
 def is_registry_locator(locator: str) -> bool:
@@ -243,13 +244,7 @@ def publish_index(repository: Repository, name: str, data: bytes) -> None:
 
     :raises FormatError: it is no index
     """
-    index = Index.parse(data, name.encode())
-    blob = Descriptor.of(BLOB_TYPE, data)
-    check_blob(blob, data, name)
-    repository.put(EMPTY_CONFIG, [EMPTY_CONFIG_DATA])
-    repository.put(blob, [data])
-    manifest = index_manifest(name, blob, index)
-    repository.put_tagged(name, Descriptor.of(MANIFEST_TYPE, manifest), manifest)
+    RegistryFiles(repository, INDEXES).write(name.encode(), data)
 
 
 def _parse(locator: str) -> tuple[str, str, str]:
