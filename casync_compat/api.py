@@ -27,7 +27,7 @@ from casync_compat.errors import UsageError, naming, show_path
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
-from casync_compat.store.base import ChunkSource
+from casync_compat.store.base import ChunkSource, Store
 from casync_compat.store.local import LocalStore
 from casync_compat.streams.archive import MakeResult
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
@@ -61,7 +61,7 @@ def make(
     source: PathType,
     *,
     kind: Kind | None = None,
-    store: LocalStore | None = None,
+    store: Store | None = None,
     feature_flags: int | None = None,
     sizes: ChunkSizes | None = None,
     compression: Compression = Compression.ZSTD,
@@ -88,10 +88,10 @@ def make(
             return make_archive(out, src, made, progress=progress)
     if not what.is_index:
         raise UsageError(f"{show_path(out)}: a {what.value} cannot be made")
-    chunks = store or _store_beside(out, compression)
+    chunks: Store = store or _store_beside(out, compression)
     if what is Kind.ARCHIVE_INDEX:
         with naming(out):
-            made = replace(made, skip=(chunks.path,))
+            made = replace(made, skip=chunks.own_paths)
             return make_archive_index(out, src, chunks, made, progress=progress)
     return make_blob_index(out, src, chunks, made, progress=progress)
 

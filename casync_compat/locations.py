@@ -24,16 +24,13 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
 from casync_compat.index import Index
-from casync_compat.store.base import ChunkSource
+from casync_compat.store.base import ChunkSource, Store
 from casync_compat.store.layered import Layered
 from casync_compat.store.local import LocalStore
 from casync_compat.streams.trees import load_index
 
 if TYPE_CHECKING:
-    from casync_compat.oci.registry.chunkstore import RegistryChunkStore
     from casync_compat.oci.registry.client import RegistryClient
-
-    AnyStore: TypeAlias = LocalStore | RegistryChunkStore
 
 __all__ = [
     "PathType",
@@ -192,7 +189,7 @@ def open_local_store(where: PathType, settings: Settings) -> LocalStore:
 
 
 @overload
-def open_store(where: PathType, settings: Settings) -> AnyStore: ...
+def open_store(where: PathType, settings: Settings) -> Store: ...
 @overload
 def open_store(where: S, settings: Settings) -> S: ...
 def open_store(where: PathType | ChunkSource, settings: Settings) -> ChunkSource:

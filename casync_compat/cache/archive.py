@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from casync_compat.cache.file import CacheFile, CacheKey, CacheWriter, Description
 from casync_compat.cache.snapshot import Snapshot, names_now
@@ -26,27 +25,16 @@ from casync_compat.fs.scan.reusing import ReusingScanner
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index
 from casync_compat.progress import Reporter
-from casync_compat.store.base import ChunkSink, ChunkSource
+from casync_compat.store.base import Keeping
 from casync_compat.streams.chunking import ChunkCounts, ChunkingSink
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 
-__all__ = ["CachedRun", "Job", "KeepingStore", "archive_with_cache"]
+__all__ = ["CachedRun", "Job", "archive_with_cache"]
 
 _MARGIN = 1_000_000_000
 """Nanoseconds by which a chunk must be older than a sync that is to have covered it."""
 _IDS = 500
 """Chunks that a worker looks up in one go."""
-
-
-@runtime_checkable
-class KeepingStore(ChunkSink, ChunkSource, Protocol):
-    """A store to write to and to read from, which can tell what it has."""
-
-    def keep(self, id: ChunkId, durable_before: int = 0) -> bool:
-        """Whether the store has the chunk; if so, after `sync` it is as durable as one that was just put.
-
-        :param durable_before: nanoseconds since 1970; what was there before that moment is durable already
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +60,7 @@ class Job:
     """
 
     source: bytes
-    store: KeepingStore
+    store: Keeping
     feature_flags: int
     sizes: ChunkSizes
     shift: IdShift
@@ -125,7 +113,7 @@ def _all_kept(index: Index, job: Job, durable_before: int) -> bool:
         return all(pool.drain())
 
 
-def _keeps(store: KeepingStore, ids: list[ChunkId], durable_before: int) -> bool:
+def _keeps(store: Keeping, ids: list[ChunkId], durable_before: int) -> bool:
     """Runs on a worker."""
     return all(store.keep(id_, durable_before) for id_ in ids)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from casync_compat import locations
 from casync_compat.compression import Compression
 from casync_compat.locations import PathType, Settings, in_registry, local_path, name_of
-from casync_compat.store.base import ChunkSource
+from casync_compat.store.base import ChunkSource, Store
 from casync_compat.store.local import LocalStore
 
 __all__ = [
@@ -45,7 +45,7 @@ def open_store(locator: str, compression: Compression = Compression.ZSTD) -> Loc
     return locations.open_local_store(locator, replace(SETTINGS, compression=compression))
 
 
-def open_chunk_store(locator: str, compression: Compression = Compression.ZSTD) -> locations.AnyStore:
+def open_chunk_store(locator: str, compression: Compression = Compression.ZSTD) -> Store:
     """A store to write to, wherever it is."""
     return locations.open_store(locator, replace(SETTINGS, compression=compression))
 

@@ -26,7 +26,6 @@ from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
-from casync_compat.store.local import LocalStore
 from casync_compat.streams.archive import MakeResult
 from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index, make_blob_index
 from catar.flags import flag_names
@@ -125,8 +124,7 @@ def _make(
         out = None if named is None else local_path(named)
         return make_archive(out, tree, how, progress=progress)
     store = open_chunk_store(options.store or default_store(named), Compression.parse(options.compression))
-    skip = [store.path] if isinstance(store, LocalStore) else []
-    how = replace(how, jobs=jobs_for(options, output), skip=skip)
+    how = replace(how, jobs=jobs_for(options, output), skip=store.own_paths)
     with index_output(named) as out:
         if kind is Kind.ARCHIVE_INDEX:
             return make_archive_index(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from casync_compat.cache.archive import Job, KeepingStore, archive_with_cache
+from casync_compat.cache.archive import Job, archive_with_cache
 from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
@@ -26,7 +26,7 @@ from casync_compat.fs.standard import StandardOutput
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
-from casync_compat.store.base import ChunkSink
+from casync_compat.store.base import ChunkSink, Keeping
 from casync_compat.streams.archive import Archiver, MakeResult, report
 from casync_compat.streams.chunking import ChunkCounts, ChunkingSink
 from casync_compat.streams.sinks import DigestSink, FileSink, Sink
@@ -168,7 +168,7 @@ def make_archive_index(
                 os.mkdir(path)
         skipped = _identity([output, *options.skip, cache]) + _file_identity(out)
         if cache is not None:
-            if not isinstance(store, KeepingStore):
+            if not isinstance(store, Keeping):
                 raise UsageError("this kind of store cannot be used with a cache")
             job = Job(source, store, flags, sizes, options.shift, skipped, options.jobs)
             run = archive_with_cache(cache, job, reporter, warn or _no_warning)
