@@ -176,8 +176,12 @@ def _acl(node: Node) -> dict[str, Any]:
     default = node.acl_default
     if default is not None:
         out["default"] = inherited = dict[str, Any]()
-        for key in ("user_obj", "group_obj", "other", "mask"):
-            value = getattr(default, key)
+        for key, value in (
+            ("user_obj", default.user_obj),
+            ("group_obj", default.group_obj),
+            ("other", default.other),
+            ("mask", default.mask),
+        ):
             if value is not None:
                 inherited[key] = _permissions(value)
         inherited["users"] = _acl_entries(node.acl_default_users)

@@ -83,7 +83,7 @@ def _look(sink: WritablePlace, before: Descriptor | None) -> Found | None:
 
 def _manifests(sink: WritablePlace, found: Found | None) -> frozenset[BlobDigest]:
     """The manifests that the tag's index names: a registry that took it has them, and their blobs."""
-    if found is None or found.index is None or getattr(sink, "near", False):
+    if found is None or found.index is None or sink.near:
         return frozenset()
     return frozenset(entry.digest for entry in found.index.manifests)
 
@@ -148,7 +148,7 @@ def _publish(
 
     :param made: what is known of each, and its manifest
     """
-    unchanged = now.root.digest if now is not None and not getattr(sink, "near", False) else None
+    unchanged = now.root.digest if now is not None and not sink.near else None
     if options.thin and len(made) == 1:
         image, raw = made[0]
         if image.descriptor.digest != unchanged:

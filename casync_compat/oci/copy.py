@@ -21,7 +21,7 @@ from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageIndex
-from casync_compat.store.base import ChunkSink
+from casync_compat.store.base import Store
 from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["Copied", "copy_image", "fetch_chunks"]
@@ -55,7 +55,7 @@ def copy_image(
     tag: str,
     *,
     thin: bool = False,
-    store: ChunkSink | None = None,
+    store: Store | None = None,
     on_blob: Callable[[Descriptor, bool], None] | None = None,
 ) -> Copied:
     """Copy an image, or an index with all that it names.
@@ -69,7 +69,7 @@ def copy_image(
     root, made = _root(found, thin or store is not None)
     before = sink.resolve_or_none(tag)
     there = Graph({}, {})
-    if before is not None and not getattr(sink, "near", False):
+    if before is not None and not sink.near:
         there = walk(sink, before)
         sink.assume(there.blobs.values())
     graph = Graph({}, {})
@@ -148,7 +148,7 @@ def _move(
     return moved
 
 
-def _chunks(source: Place, found: Found, store: ChunkSink) -> tuple[int, int]:
+def _chunks(source: Place, found: Found, store: Store) -> tuple[int, int]:
     chunks = size = 0
     for choice in found.wrappers:
         with WrappedImage.open(source, choice.descriptor, found.where) as image:
@@ -158,16 +158,15 @@ def _chunks(source: Place, found: Found, store: ChunkSink) -> tuple[int, int]:
     return chunks, size
 
 
-def fetch_chunks(image: WrappedImage, store: ChunkSink) -> tuple[int, int]:
+def fetch_chunks(image: WrappedImage, store: Store) -> tuple[int, int]:
     """Put those chunks of an image into a store that it does not have.
 
     :returns: chunks stored, and bytes fetched for them
     :raises StoreError: a chunk is missing or corrupt
     """
-    has: Callable[[ChunkId], bool] = getattr(store, "has", lambda _: False)
     wanted = list(
         dict.fromkeys(
-            id_ for number in range(len(image)) for id_ in image.index(number).ids() if not has(id_)
+            id_ for number in range(len(image)) for id_ in image.index(number).ids() if not store.has(id_)
         )
     )
     for id_ in wanted:

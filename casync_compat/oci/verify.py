@@ -113,7 +113,7 @@ def verify_image(
     step = on_step or (lambda _: None)
     with ExitStack() as stack:
         near = place
-        if not getattr(place, "near", False):
+        if not place.near:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pycasync-"))
             local = stack.enter_context(Layout(os.fsencode(directory)))
             near = _NearCopy(place, local)

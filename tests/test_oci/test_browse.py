@@ -35,6 +35,7 @@ class CountingPlace:
     layout: Layout
     asked: list[tuple[str, int]] = field(default_factory=list)
     manifests: dict[str, bytes] = field(default_factory=dict)
+    near: bool = False
 
     @property
     def name(self) -> str:

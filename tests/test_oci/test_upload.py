@@ -50,6 +50,7 @@ class LocalSource:
     data: bytes = DATA
     name: str = "oci:somewhere"
     reads: list[tuple[int, int]] = field(default_factory=list)
+    near: bool = True
 
     def has(self, descriptor: Descriptor) -> bool:
         return True

@@ -89,7 +89,7 @@ class PackSource(Closing):
         self.index = index
         self._source = source
         self._packs = packs
-        self._near = bool(getattr(source, "near", False))
+        self._near = source.near
         self._cached: dict[bytes, tuple[int, int]] = {}
         self._spool: Spool | None = None
 

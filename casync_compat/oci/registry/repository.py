@@ -34,8 +34,11 @@ class Repository(ManifestStore, Closing):
     """A BlobSink, and Tags, in a registry. May be used from several threads at once.
 
     :ivar name: `docker://HOST/REPOSITORY`
+    :ivar near: False, since each request goes a long way
     :param on_close: called when it is closed, say to close the client that was made for it
     """
+
+    near = False
 
     def __init__(self, access: Access, on_close: Callable[[], None] | None = None) -> None:
         super().__init__(access)

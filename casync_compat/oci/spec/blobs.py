@@ -66,6 +66,10 @@ class BlobSource(Protocol):
     def name(self) -> str:
         """The place as a user would name it, for messages."""
 
+    @property
+    def near(self) -> bool:
+        """Whether reading costs next to nothing: a file of this machine, not a server."""
+
     def has(self, descriptor: Descriptor) -> bool:
         """Whether the blob is there with this size.
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.fields import (
@@ -36,6 +37,15 @@ from casync_compat.oci.tar.member import HARD_LINK, UNKNOWN, Member, clean_path,
 from catar.archive import RandomAccess
 
 __all__ = ["HARD_LINK", "UNKNOWN", "Member", "TarLimits", "TarReader", "clean_path", "members"]
+
+
+@runtime_checkable
+class _ReadsSome(RandomAccess, Protocol):
+    """A tar that has some of its bytes at hand, and fetches others."""
+
+    def read_some(self, offset: int, least: int, most: int) -> bytes:
+        """As `read_at` for `least` bytes, and more, up to `most`, as far as they cost nothing."""
+
 
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s")
 _ZEROS = bytes(BLOCK)
@@ -90,7 +100,7 @@ class TarReader:
         self._where = where
         self._limits = limits or TarLimits()
         self._size = view.size
-        self._read_some: Callable[[int, int, int], bytes] = getattr(view, "read_some", self._read_window)
+        self._read_some = view.read_some if isinstance(view, _ReadsSome) else self._read_window
         self._numbers: dict[bytes, int] = {}
         self._window = b""
         self._window_at = 0
