@@ -143,6 +143,47 @@ ALL = [(package, module) for package in PACKAGES for module in modules(package)]
 MODULES = pytest.mark.parametrize("module", [module for _, module in ALL])
 
 
+LOOKED_UP: dict[str, set[str]] = {
+    # Names of a package, loaded when they are used.
+    "casync_compat": {"getattr(import_module(f'{__name__}.{home}'), name)"},
+    "catar": {"getattr(import_module(f'{__name__}.{home}'), name)"},
+    # A table of metadata, with the name of the field each stands in.
+    "catar.metadata": {"getattr(node, field)"},
+    # C libraries and interpreters differ in what they have.
+    "casync_compat.fs.remove": {"hasattr(libc, 'renameat2')"},
+    "casync_compat.store.local": {"hasattr(libc, 'syncfs')"},
+    "casync_compat.cli": {"getattr(sys, name)"},
+}
+"""Where something is looked up by name because nothing declares it, and why that is right."""
+
+
+@MODULES
+def test_nothing_typed_is_looked_up_by_name(module: str) -> None:
+    """What an object has is declared, in its class or in a protocol: neither `getattr` nor `hasattr` finds it out."""
+    tree = ast.parse(modules(module.partition(".")[0])[module].read_text())
+    found = {
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("getattr", "hasattr")
+        # What argparse gives has no type, and a verb has only the options that it has declared.
+        and not (module.startswith("casync_compat.cli") and ast.unparse(node.args[0]) == "options")
+    }
+    assert found <= LOOKED_UP.get(module, set())
+
+
+@MODULES
+def test_stores_are_told_apart_in_locations_only(module: str) -> None:
+    """Nothing asks a store what class it is of; what stores differ in is part of their protocols."""
+    if module == "casync_compat.locations" or module.startswith("casync_compat.store"):
+        return
+    tree = ast.parse(modules(module.partition(".")[0])[module].read_text())
+    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    asked = re.compile(r"(isinstance|issubclass)\(.*(Local|Memory|Registry)\w*Store")
+    assert list(filter(asked.match, calls)) == []
+
+
 def test_tables() -> None:
     """The README has the three tables that are read here, with rising ranks."""
     assert len(tables()) == 3
