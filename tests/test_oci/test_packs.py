@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
@@ -15,15 +16,22 @@ from test_oci.images import blob_file, flip, layout_at, noise
 from casync_compat.compression import Compression, decompress
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, StoreError
 from casync_compat.ids import ChunkId, Digest
+from casync_compat.net.http import TransportError
 from casync_compat.oci.image import packwriter
 from casync_compat.oci.image.chunkspool import ChunkSpool
 from casync_compat.oci.image.packsource import PackSource, plan_fetches
+from casync_compat.oci.image.packview import PackView
 from casync_compat.oci.image.packwriter import BasePacks, Packed, pack_size, write_packs
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec import media
-from casync_compat.oci.spec.errors import BlobCorrupt
-from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, parse_pack_table
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing
+from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, PackRow, pack_table, parse_pack_table
+from casync_compat.spool import Spool
 from casync_compat.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 DIGEST = Digest.SHA512_256
 CHUNKS = [noise(3000 + n, n) for n in range(40)]
@@ -296,3 +304,80 @@ def test_missing(layout: Layout) -> None:
         source.get(IDS[9], DIGEST, 5000)
     with pytest.raises(ChunkCorrupt, match="the limit is 100"):
         source.get(IDS[0], DIGEST, 100)
+
+
+# ---- towards a registry
+
+
+class Written:
+    """Counts bytes that go to temporary files, by what they are."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: dict[str, int] = {}
+        real = Spool.write_at
+
+        def write_at(spool: Spool, offset: int, data: ReadableBuffer) -> None:
+            self.sizes[spool._what] = self.sizes.get(spool._what, 0) + memoryview(data).nbytes
+            real(spool, offset, data)
+
+        monkeypatch.setattr(Spool, "write_at", write_at)
+
+
+LARGE = [noise(700_000 + n, n) for n in range(6)]
+LARGE_IDS = [DIGEST.of(chunk) for chunk in LARGE]
+
+
+def fill(spool: ChunkSpool) -> None:
+    for id_, chunk in zip(LARGE_IDS, LARGE, strict=True):
+        spool.put(id_, chunk)
+
+
+def test_new_chunks_are_set_aside_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A pack goes to a registry out of the chunk spool: no second temporary file holds it, and it is the same pack."""
+    fake = FakeRegistry()
+    with ChunkSpool(Compression.ZSTD, lambda _: False) as spool:
+        written = Written(monkeypatch)
+        fill(spool)
+        chunks = sum((spool.sizes(id_) or (0, 0))[0] for id_ in LARGE_IDS)
+        packed = write_packs(LARGE_IDS, spool, fake.open(), digest=DIGEST)
+        with layout_at(tmp_path / "near") as layout:
+            assert write_packs(LARGE_IDS, spool, layout, digest=DIGEST).packs == packed.packs
+    assert written.sizes == {"chunks": chunks}
+    assert chunks > 4_000_000
+    (pack,) = packed.packs
+    data = fake.store().blobs[str(pack.digest)]
+    assert len(data) == pack.size
+    assert [row.id for row in parse_pack_table(data, pack.size, "a pack")] == LARGE_IDS
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_pack_goes_on_where_its_upload_broke_off(parts: bool) -> None:
+    """Interrupted in the middle, the rest is read out of the spool again."""
+    fake = FakeRegistry(upload_faults=[500, TransportError("connection reset"), 503])
+    repository = fake.open()
+    if parts:
+        repository._uploads._whole_limit = 0
+        repository._uploads._chunk = 1_000_003
+    with ChunkSpool(Compression.ZSTD, lambda _: False) as spool:
+        fill(spool)
+        packed = write_packs(LARGE_IDS, spool, repository, digest=DIGEST)
+    source = PackSource(repository, packed.packs, packed.index)
+    assert [source.get(id_, DIGEST, 1 << 20) for id_ in LARGE_IDS] == LARGE
+    assert fake.sessions == {}
+
+
+@given(st.lists(st.binary(max_size=9), max_size=6), st.integers(0, 60), st.integers(0, 60))
+def test_a_view_is_the_pack(chunks: list[bytes], offset: int, size: int) -> None:
+    """Read at any offset or as a stream, a view gives what writing the chunks and their table one by one would."""
+    rows = [PackRow(DIGEST.of(b"%d" % number), len(chunk), 1) for number, chunk in enumerate(chunks)]
+    by_id = {row.id: chunk for row, chunk in zip(rows, chunks, strict=True)}
+    view = PackView(rows, lambda row: by_id[row.id], "a test")
+    whole = b"".join(chunks) + pack_table(rows)
+    assert view.size == len(whole)
+    assert view.read_at(offset, size) == whole[offset : offset + size]
+    descriptor = view.descriptor(media.PACK_ZSTD)
+    assert (descriptor.digest, descriptor.size) == (BlobDigest.of(whole), len(whole))
+    with view.open(descriptor) as stream:
+        assert b"".join(iter(lambda: stream.read(7), b"")) == whole
+    with pytest.raises(BlobMissing):
+        view.open(Descriptor.of(media.PACK_ZSTD, whole + b"!"))

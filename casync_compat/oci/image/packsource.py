@@ -120,16 +120,18 @@ class PackSource(Closing):
             raise ChunkCorrupt(id, self.name, f"it has {len(raw)} bytes, but the pack index says {place.raw}")
         return checked(id, digest, raw, self.name)
 
-    def frame(self, id: ChunkId, digest: Digest) -> bytes:
+    def frame(self, id: ChunkId, digest: Digest | None) -> bytes:
         """A chunk as it lies in its pack, checked all the same.
 
+        :param digest: None for a chunk that is read once more
         :raises StoreError: it is missing or corrupt
         """
         place = self.index.find(id)
         if place is None:
             raise ChunkMissing(id, self.name)
         frame = self._frame(id, place)
-        self._open(id, frame, place, digest)
+        if digest is not None:
+            self._open(id, frame, place, digest)
         return frame
 
     def _frame(self, id: ChunkId, place: ChunkPlace) -> bytes:

@@ -6,6 +6,7 @@
 Packs of a base image are listed again instead of written again, so that a new version stores only new chunks (a thin
 pack). A base pack of which less than half is still used is not: its live chunks move to a new one, as they lie. Where
 one pack ends is told by sizes alone, so the same chunks always give the same packs, whatever the number of threads.
+What goes far away is sent right out of the spool.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from casync_compat.errors import ChunkMissing
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.oci.image.chunkspool import ChunkSpool
 from casync_compat.oci.image.packsource import PackSource
+from casync_compat.oci.image.packview import PackView
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import BlobSink, BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
-from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, PackRow, pack_table
+from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, PackRow
 from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["PACK_SIZE", "BasePacks", "Packed", "pack_size", "write_packs"]
@@ -150,16 +152,26 @@ def _write_all(
     media_type: str,
     base: BasePacks | None,
 ) -> list[Descriptor]:
+    checked: set[ChunkId] = set()
+
+    def frame(row: PackRow) -> bytes:
+        if spool.sizes(row.id) is not None or base is None:
+            return spool.frame(row.id)
+        found = base.chunks.frame(row.id, None if row.id in checked else digest)
+        checked.add(row.id)
+        return found
+
     def write(pack: _Pack) -> Descriptor:
         """Runs on a worker."""
-        with sink.stage() as staged:
-            for row in pack.rows:
-                if spool.sizes(row.id) is not None or base is None:
-                    staged.write(spool.frame(row.id))
-                else:
-                    staged.write(base.chunks.frame(row.id, digest))
-            staged.write(pack_table(pack.rows))
-            return staged.commit(media_type)
+        view = PackView(pack.rows, frame, "the new packs")
+        if sink.near:
+            with sink.stage() as staged:
+                for piece in view.frames():
+                    staged.write(piece)
+                return staged.commit(media_type)
+        descriptor = view.descriptor(media_type)
+        sink.borrow(descriptor, view)
+        return descriptor
 
     done: list[Descriptor] = []
     with OrderedPool[Descriptor](_PARALLEL, _PARALLEL) as pool:
