@@ -1,14 +1,16 @@
 """Index files (.caidx over an archive, .caibx over a blob): which chunks, in which order, make up a stream.
 
-Pure: bytes in, `Index` out, and back. The chunk table is kept as one buffer, forty bytes a chunk, and never unpacked
-into a list of objects; `IndexBuilder` grows the same buffer. The declarations are in `casync_compat.schema`.
+Bytes in, `Index` out, and back; only `Index.load` opens a file, the one that it is given. The chunk table is kept as
+one buffer, forty bytes a chunk, and never unpacked into a list of objects; `IndexBuilder` grows the same buffer. The
+declarations are in `casync_compat.schema`.
 
-    >>> index = Index.parse(data)
+    >>> index = Index.load("disk.caibx")
     >>> for chunk in index: print(chunk.id, chunk.size)
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from array import array
 from bisect import bisect_right
@@ -17,15 +19,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from operator import sub
+from typing import BinaryIO
 
 from casync_compat import _layouts
 from casync_compat.chunker.params import ChunkSizes
-from casync_compat.errors import FormatError, UsageError
+from casync_compat.errors import FileError, FormatError, UsageError
 from casync_compat.ids import ChunkId, Digest
 from catar.flags import FeatureFlags, is_normalised
 from catar.structs import Fields
 
-__all__ = ["Index", "IndexBuilder", "IndexChunk", "digest_bits", "digest_of_flags"]
+__all__ = ["MAX_INDEX_SIZE", "Index", "IndexBuilder", "IndexChunk", "digest_bits", "digest_of_flags"]
+
+MAX_INDEX_SIZE = 1 << 30
+"""Largest index file that is read, in bytes: 26 million chunks."""
 
 _HEADER = Fields(*_layouts.INDEX_HEADER)
 _ITEM = Fields(*_layouts.INDEX_ITEM)
@@ -74,7 +80,7 @@ class IndexChunk:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A parsed index.
+    """A parsed index. Its length is the number of its chunks; `index[i]` is one of them, and iterating gives all.
 
     :ivar feature_flags: the flag word of the header
     :ivar sizes: the chunk sizes that the stream was cut with
@@ -84,6 +90,39 @@ class Index:
     feature_flags: int
     sizes: ChunkSizes
     table: bytes
+
+    def __repr__(self) -> str:
+        return (
+            f"<Index: {len(self)} chunks of {self.size} bytes, {self.sizes}, "
+            f"feature flags {self.feature_flags:#x}>"
+        )
+
+    @classmethod
+    def load(cls, file: BinaryIO | str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Index:
+        """Read an index file.
+
+        :param file: its path; or a binary file, of which the rest is read
+        :raises NotFound: there is none
+        :raises FileError: it cannot be read
+        :raises FormatError: it is no index, or has more than `MAX_INDEX_SIZE` bytes
+        """
+        if not isinstance(file, (str, bytes, os.PathLike)):
+            return cls._read(file, None)
+        path = os.fsencode(file)
+        try:
+            with open(path, "rb") as opened:
+                return cls._read(opened, path)
+        except OSError as error:
+            raise FileError(path, "read", error) from error
+
+    @classmethod
+    def _read(cls, file: BinaryIO, path: bytes | None) -> Index:
+        data = file.read(MAX_INDEX_SIZE + 1)
+        if len(data) > MAX_INDEX_SIZE:
+            raise FormatError(
+                f"larger than {MAX_INDEX_SIZE} bytes, the most this kind of file may have", path
+            )
+        return cls.parse(data, path)
 
     @classmethod
     def parse(cls, data: bytes, path: bytes | None = None) -> Index:
@@ -157,9 +196,15 @@ class Index:
     def __len__(self) -> int:
         return len(self.table) // _ITEM.size
 
+    def __contains__(self, item: object) -> bool:
+        """Whether a chunk is among them, given as a row or by its id."""
+        if isinstance(item, bytes):
+            return any(item == id_ for id_ in self.ids())
+        return isinstance(item, IndexChunk) and item in self.chunks()
+
     def __getitem__(self, i: int) -> IndexChunk:
         if not 0 <= i < len(self):
-            raise IndexError(i)
+            raise IndexError(f"the index has {len(self)} chunks, and none of number {i}")
         end, id_ = _read_item(self.table, i * _ITEM.size)
         start = _read_item(self.table, (i - 1) * _ITEM.size)[0] if i else 0
         return IndexChunk(ChunkId(id_), start, end - start)

@@ -106,15 +106,23 @@ class PayloadReader(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
+        self._check_open()
         return True
 
     def seekable(self) -> bool:
+        self._check_open()
         return True
 
     def tell(self) -> int:
+        self._check_open()
         return self._at
 
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._check_open()
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}
         if whence not in base:
             raise ValueError(f"invalid whence {whence}")
@@ -125,6 +133,7 @@ class PayloadReader(io.RawIOBase):
         return at
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
+        self._check_open()
         view = memoryview(buffer).cast("B")
         want = min(len(view), self._size - self._at)
         if want <= 0:

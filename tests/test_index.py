@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 
 from casync_compat import _layouts, schema
 from casync_compat.chunker import ChunkSizes
-from casync_compat.errors import FormatError, UsageError
+from casync_compat.errors import FormatError, NotFound, UsageError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder, digest_bits, digest_of_flags
 from catar import flags
@@ -118,6 +121,41 @@ def test_an_empty_index_has_nothing() -> None:
     assert (len(index), index.size, index.at(0), index.at(1)) == (0, 0, 0, 0)
     with pytest.raises(IndexError):
         index[0]
+
+
+def test_a_file_is_loaded(tmp_path: Path) -> None:
+    """By whichever name, or from a file that is open; what is wrong with it is said of that file."""
+    path = tmp_path / "x.caibx"
+    path.write_bytes(BLOB)
+    for given_ in (path, str(path), os.fsencode(path), io.BytesIO(BLOB)):
+        assert Index.load(given_) == Index.parse(BLOB)
+    with pytest.raises(NotFound) as missing:
+        Index.load(tmp_path / "y.caibx")
+    assert missing.value.path == os.fsencode(tmp_path / "y.caibx")
+    path.write_bytes(BLOB[:-1])
+    with pytest.raises(FormatError) as malformed:
+        Index.load(path)
+    assert malformed.value.path == os.fsencode(path)
+    with pytest.raises(FormatError):
+        Index.load(io.BytesIO(BLOB[:-1]))
+
+
+def test_what_a_prompt_shows_fits_on_a_line() -> None:
+    """However many chunks there are."""
+    index = Index.parse(BLOB)
+    assert len(repr(index)) < 200
+    assert f"{len(index)} chunks" in repr(index)
+
+
+def test_which_chunks_are_in_it() -> None:
+    """`in` takes ids, as bytes of any kind, and rows; nothing else is in an index."""
+    index = Index.parse(BLOB)
+    assert index[3].id in index
+    assert bytes(index[3].id) in index
+    assert index[3] in index
+    assert bytes(32) not in index
+    assert Index.parse(TREE)[0] not in index
+    assert 3 not in index
 
 
 # ---- finding chunks

@@ -16,7 +16,7 @@ from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.readers import FileReader, StreamSource, read_whole
-from casync_compat.index import Index, IndexChunk
+from casync_compat.index import MAX_INDEX_SIZE, Index, IndexChunk
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, IndexReader
@@ -25,10 +25,7 @@ from catar.decoder import Decoder
 from catar.flags import DEFAULT
 from catar.walker import ByteSource, TreeStream, Walker
 
-__all__ = ["MAX_INDEX_SIZE", "Tree", "kind_of", "load_index"]
-
-MAX_INDEX_SIZE = 1 << 30
-"""Largest index file that is read, in bytes: 26 million chunks."""
+__all__ = ["Tree", "kind_of", "load_index"]
 
 _PIECE = 256 << 10
 
@@ -47,7 +44,9 @@ def load_index(path: bytes | None) -> Index:
     :raises FileError: when it cannot be read
     :raises FormatError: when it is no index
     """
-    return Index.parse(read_whole(path, MAX_INDEX_SIZE), path or b"standard input")
+    if path is not None:
+        return Index.load(path)
+    return Index.parse(read_whole(None, MAX_INDEX_SIZE), b"standard input")
 
 
 class Tree(Closing):
