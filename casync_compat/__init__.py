@@ -1,10 +1,17 @@
 """casync in Python: make, extract and read its archives, indexes and chunk stores.
 
-    >>> from casync_compat import api as casync
-    >>> casync.make("etc.caidx", "/etc")
+    >>> import casync_compat as casync
+    >>> made = casync.make("etc.caidx", "etc")
+    >>> made.entries, made.index is not None
+    (4, True)
+    >>> with casync.open_archive("etc.caidx") as tree:
+    ...     "hostname" in tree, tree["hostname"].size
+    (True, 8)
 
-The verbs are functions in `casync_compat.api`; the types they take and give are here. Names load when they are first
-used, so that importing this package costs nothing. The format itself is the package `catar`.
+casync's verbs are functions - `make`, `extract`, `list`, `stat`, `digest`, `mtree`, `info`, `gc`, `convert_index`,
+`cat` - and `open_archive` and `open_blob` read at leisure; `help(casync_compat.api)` says what paths, stores and
+indexes may be. All errors are `CasyncError`. Names load when they are first used, so that importing this package costs
+nothing. The format itself is the package `catar`.
 """
 
 from __future__ import annotations
@@ -13,73 +20,136 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from casync_compat.api import ArchiveTree
+    import builtins
+
+    from casync_compat.api import (
+        cat,
+        convert_index,
+        digest,
+        extract,
+        gc,
+        info,
+        list,
+        make,
+        mtree,
+        open_archive,
+        open_blob,
+        open_store,
+        stat,
+    )
+    from casync_compat.api.opened import ArchiveTree, BlobFile
     from casync_compat.chunker import Chunker, ChunkSizes
     from casync_compat.compression import Compression
     from casync_compat.errors import (
+        AccessDenied,
         CasyncError,
         ChunkCorrupt,
         ChunkMissing,
+        ClosedError,
         FileError,
         FormatError,
+        NotFound,
+        RemoteError,
         StoreError,
         UsageError,
     )
     from casync_compat.fs.apply.restore import ApplyOptions
+    from casync_compat.fs.owners import IdShift
     from casync_compat.ids import ChunkId, Digest
-    from casync_compat.index import Index
+    from casync_compat.index import Index, IndexChunk
     from casync_compat.kinds import Kind
     from casync_compat.progress import Progress
+    from casync_compat.store.base import ChunkSink, ChunkSource, Prunable, Put, Store
     from casync_compat.store.layered import Layered
     from casync_compat.store.local import LocalStore
     from casync_compat.store.memory import MemoryStore
     from casync_compat.streams.archive import MakeResult
     from casync_compat.streams.extraction import ExtractOptions, ExtractResult
+    from casync_compat.verbs.gc import GcResult
+    from casync_compat.verbs.info import IndexInfo
+    from casync_compat.verbs.make import MakeOptions
+    from casync_compat.verbs.stat import NodeStat
 
 __all__ = [
+    "AccessDenied",
     "ApplyOptions",
     "ArchiveTree",
+    "BlobFile",
     "CasyncError",
     "ChunkCorrupt",
     "ChunkId",
     "ChunkMissing",
+    "ChunkSink",
     "ChunkSizes",
+    "ChunkSource",
     "Chunker",
+    "ClosedError",
     "Compression",
     "Digest",
     "ExtractOptions",
     "ExtractResult",
     "FileError",
     "FormatError",
+    "GcResult",
+    "IdShift",
     "Index",
+    "IndexChunk",
+    "IndexInfo",
     "Kind",
     "Layered",
     "LocalStore",
+    "MakeOptions",
     "MakeResult",
     "MemoryStore",
+    "NodeStat",
+    "NotFound",
     "Progress",
+    "Prunable",
+    "Put",
+    "RemoteError",
+    "Store",
     "StoreError",
     "UsageError",
+    "cat",
+    "convert_index",
+    "digest",
+    "extract",
+    "gc",
+    "info",
+    "list",
+    "make",
+    "mtree",
+    "open_archive",
+    "open_blob",
+    "open_store",
+    "stat",
 ]
 
 __version__ = "0.1.0"
 
-_ERRORS = "CasyncError ChunkCorrupt ChunkMissing FileError FormatError StoreError UsageError"
 _HOMES = {
-    "api": "ArchiveTree",
+    "api": "cat convert_index digest extract gc info list make mtree open_archive open_blob open_store stat",
+    "api.opened": "ArchiveTree BlobFile",
     "chunker": "Chunker ChunkSizes",
     "compression": "Compression",
-    "ids": "ChunkId Digest",
-    "errors": _ERRORS,
-    "streams.extraction": "ExtractOptions ExtractResult",
+    "errors": "AccessDenied CasyncError ChunkCorrupt ChunkMissing ClosedError "
+    "FileError FormatError NotFound RemoteError StoreError UsageError",
     "fs.apply.restore": "ApplyOptions",
-    "index": "Index",
+    "fs.owners": "IdShift",
+    "ids": "ChunkId Digest",
+    "index": "Index IndexChunk",
     "kinds": "Kind",
-    "streams.archive": "MakeResult",
     "progress": "Progress",
+    "store.base": "ChunkSink ChunkSource Prunable Put Store",
     "store.layered": "Layered",
     "store.local": "LocalStore",
     "store.memory": "MemoryStore",
+    "streams.archive": "MakeResult",
+    "streams.extraction": "ExtractOptions ExtractResult",
+    "verbs.gc": "GcResult",
+    "verbs.info": "IndexInfo",
+    "verbs.make": "MakeOptions",
+    "verbs.stat": "NodeStat",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -91,5 +161,5 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{home}"), name)
 
 
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+def __dir__() -> builtins.list[str]:
+    return sorted([*__all__, "__version__"])

@@ -2,6 +2,7 @@
 
     CasyncError
     ├── UsageError         asked wrongly: an option value, the wrong kind of input
+    │   └── ClosedError    of something that was closed; also a `ValueError`, as of Python's files
     ├── FormatError        an index, an archive or a chunk file is malformed
     ├── StoreError
     │   ├── ChunkMissing   no store has the chunk
@@ -34,6 +35,7 @@ __all__ = [
     "CasyncError",
     "ChunkCorrupt",
     "ChunkMissing",
+    "ClosedError",
     "FileError",
     "FormatError",
     "NotFound",
@@ -59,6 +61,10 @@ class CasyncError(Exception):
 
 class UsageError(CasyncError):
     """The request itself is wrong, whatever the data."""
+
+
+class ClosedError(UsageError, ValueError):
+    """Something was asked for what it held, after it was closed."""
 
 
 class FormatError(CasyncError):

@@ -17,8 +17,7 @@ import compare
 import pytest
 import trees
 
-import casync_compat
-from casync_compat import api as casync
+import casync_compat as casync
 from casync_compat.chunker import ChunkSizes
 from casync_compat.compression import Compression
 from casync_compat.errors import CasyncError, ChunkMissing, FileError, FormatError, UsageError
@@ -29,6 +28,7 @@ from casync_compat.progress import Progress
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.extraction import ExtractOptions
+from casync_compat.verbs.make import MakeOptions
 from catar import flags
 from catar.records import Node
 
@@ -147,9 +147,8 @@ def test_options_of_make(etc: Path, tmp_path: Path) -> None:
     store = LocalStore(os.fsencode(tmp_path / "s.castr"))
     sizes = ChunkSizes(1024, 4096, 16384)
     word = flags.select([flags.NAMED_SETS["unix"]], digest_bits=0)
-    made = casync.make(
-        tmp_path / "x.caidx", etc, store=store, sizes=sizes, feature_flags=word, stream_digest=False, jobs=1
-    )
+    options = MakeOptions(word, sizes, stream_digest=False, jobs=1)
+    made = casync.make(tmp_path / "x.caidx", etc, store=store, options=options)
     assert made.digest is None
     assert made.index is not None
     assert (made.index.sizes, made.index.feature_flags) == (sizes, word)
@@ -167,7 +166,7 @@ def test_options_of_make(etc: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x.catar", "x.caidx", "x.caibx"])
 def test_a_flag_word_of_zero(etc: Path, tmp_path: Path, name: str) -> None:
     """Recording nothing at all is a choice, and not the default."""
-    casync.make(tmp_path / name, etc / "large" if name == "x.caibx" else etc, feature_flags=0)
+    casync.make(tmp_path / name, etc / "large" if name == "x.caibx" else etc, options=MakeOptions(0))
     if name == "x.caibx":
         assert Index.parse((tmp_path / name).read_bytes()).feature_flags == 0
         return
@@ -261,7 +260,9 @@ def test_open_file_fetches_only_what_is_read(etc: Path, tmp_path: Path) -> None:
     """Reading in the middle of a large file costs the chunks there, and those that lead to the file."""
     store = CountingStore()
     local = LocalStore(os.fsencode(tmp_path / "s.castr"))
-    made = casync.make(tmp_path / "x.caidx", etc, store=local, sizes=ChunkSizes(1024, 4096, 16384))
+    made = casync.make(
+        tmp_path / "x.caidx", etc, store=local, options=MakeOptions(sizes=ChunkSizes(1024, 4096, 16384))
+    )
     assert made.index is not None
     for chunk in made.index:
         store.put(chunk.id, local.get(chunk.id, Digest.SHA512_256, chunk.size))
@@ -385,7 +386,7 @@ def test_a_source_that_is_missing(tmp_path: Path, name: str) -> None:
 def test_flags_that_contradict_one_another(etc: Path, tmp_path: Path, name: str) -> None:
     """A flag word that no reader would take is refused as a `CasyncError`, and nothing appears."""
     with pytest.raises(UsageError):
-        casync.make(tmp_path / name, etc / "large" if name == "x.caibx" else etc, feature_flags=3)
+        casync.make(tmp_path / name, etc / "large" if name == "x.caibx" else etc, options=MakeOptions(3))
     assert not (tmp_path / name).exists()
 
 
@@ -488,10 +489,10 @@ def test_the_shared_trees(tmp_path: Path, name: str) -> None:
 
 def test_every_name_of_the_package_is_there() -> None:
     """What `__all__` promises can be imported, is what its home module has, and shows in `dir`."""
-    for name in casync_compat.__all__:
-        thing = getattr(casync_compat, name)
+    for name in casync.__all__:
+        thing = getattr(casync, name)
         home = importlib.import_module(thing.__module__)
         assert getattr(home, name) is thing
-        assert name in dir(casync_compat)
+        assert name in dir(casync)
     with pytest.raises(AttributeError):
-        casync_compat.no_such_name  # noqa: B018
+        casync.no_such_name  # noqa: B018

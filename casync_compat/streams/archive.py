@@ -11,7 +11,7 @@ does not look for nodes, cut chunks or write files: sources and sinks do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from casync_compat.errors import FileError
@@ -44,7 +44,7 @@ class MakeResult:
     digest: ChunkId | None
     size: int
     entries: int
-    chunks: ChunkCounts | None = None
+    chunks: ChunkCounts | None = field(default=None, hash=False)
     index: Index | None = None
     cached: int | None = None
 

@@ -1,0 +1,139 @@
+"""What callers of the library give - paths, locators, objects that are open already, or nothing - and what it means.
+
+Names without a suffix and without a kind are not guessed, and no environment variable is looked at: that is for the
+command line.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, TypeVar
+
+from casync_compat.compression import Compression
+from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.index import Index
+from casync_compat.kinds import Kind
+from casync_compat.locations import (
+    PathType,
+    Settings,
+    default_store,
+    in_registry,
+    input_path,
+    local_path,
+    name_of,
+    open_store,
+)
+from casync_compat.store.base import ChunkSink, ChunkSource
+from casync_compat.streams.trees import Tree
+
+__all__ = [
+    "NO_FILE",
+    "IndexLocation",
+    "SinkLocation",
+    "SourceLocation",
+    "beside",
+    "is_directory",
+    "kind_of",
+    "open_tree",
+    "settings_for",
+    "sink_of",
+    "source_of",
+    "tree_kind",
+]
+
+SourceLocation: TypeAlias = ChunkSource | PathType
+"""A store to read chunks from: open already, or its path or locator."""
+SinkLocation: TypeAlias = ChunkSink | PathType
+"""A store to write chunks to: open already, or its path or locator."""
+IndexLocation: TypeAlias = Index | PathType
+"""An index: parsed already, or its path or locator."""
+
+NO_FILE = b"the index"
+"""What messages call an index that came as an object."""
+
+
+def settings_for(
+    compression: Compression = Compression.ZSTD,
+    warn: Callable[[str], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """How locations are opened. :param warn: called with each warning; None drops them"""
+    return Settings(environ or {}, compression, warn or _ignore)
+
+
+def _ignore(text: str) -> None:
+    """Nobody wants warnings."""
+
+
+def kind_of(source: PathType, kind: Kind | None) -> Kind:
+    """What a name stands for. :raises UsageError: its suffix does not say, and nobody does"""
+    name = name_of(source)
+    found = kind or Kind.of_suffix(name)
+    if found is None:
+        raise UsageError(
+            f"{show_path(name)}: the name ends in none of .catar, .caidx and .caibx; say its kind"
+        )
+    return found
+
+
+def is_directory(source: PathType) -> bool:
+    """Whether there is a directory of this name."""
+    return not in_registry(source) and os.path.isdir(name_of(source))
+
+
+def tree_kind(source: PathType, kind: Kind | None) -> Kind:
+    """The kind of a tree; one without a suffix may be a directory.
+
+    :raises NotFound: there is nothing of this name
+    :raises UsageError: it is no tree, or does not say
+    """
+    if kind is None and is_directory(source):
+        return Kind.DIRECTORY
+    name = name_of(source)
+    if kind is None and not in_registry(source) and not os.path.lexists(name):
+        raise FileError(name, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    return kind_of(source, kind)
+
+
+def open_tree(
+    source: PathType,
+    kind: Kind,
+    store: SourceLocation | None,
+    *,
+    jobs: int | None = None,
+    contents: bool = True,
+) -> Tree:
+    """A tree of this kind, opened. :param contents: whether payloads will be asked for"""
+    settings = settings_for()
+    chunks = source_of(store, source, settings) if kind is Kind.ARCHIVE_INDEX else None
+    return Tree(kind, input_path(source, settings), chunks, jobs=jobs, contents=contents)
+
+
+def beside(index: IndexLocation, settings: Settings) -> PathType:
+    """Where an index's chunks are when nobody says. :raises UsageError: it is no file"""
+    if isinstance(index, Index):
+        raise UsageError("an index that is no file has no store beside it; say which")
+    return default_store(index, settings)
+
+
+def source_of(store: SourceLocation | None, index: IndexLocation, settings: Settings) -> ChunkSource:
+    """The store to read an index's chunks from, wherever the process changes to meanwhile."""
+    return open_store(_absolute(beside(index, settings) if store is None else store), settings)
+
+
+S = TypeVar("S")
+
+
+def _absolute(place: S | PathType) -> S | PathType:
+    if not isinstance(place, (str, bytes, os.PathLike)) or in_registry(place):
+        return place
+    return os.path.abspath(local_path(place))
+
+
+def sink_of(store: SinkLocation | None, index: PathType, settings: Settings) -> ChunkSink:
+    """The store to write chunks to, beside the index when nobody says."""
+    if store is None or isinstance(store, (str, bytes, os.PathLike)):
+        return open_store(default_store(index, settings) if store is None else store, settings)
+    return store

@@ -1,0 +1,123 @@
+"""The verbs that write what others read: `make` and `extract`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+from casync_compat.api.given import SinkLocation, SourceLocation, kind_of, settings_for, sink_of, source_of
+from casync_compat.api.opened import InsidePath
+from casync_compat.compression import Compression
+from casync_compat.errors import UsageError, naming, show_path
+from casync_compat.kinds import Kind
+from casync_compat.locations import PathType, index_output, input_path, name_of
+from casync_compat.progress import ProgressCallback
+from casync_compat.store.base import OnDisk
+from casync_compat.streams.archive import MakeResult
+from casync_compat.streams.extraction import ExtractOptions, ExtractResult
+from casync_compat.verbs.extract import extract_archive
+from casync_compat.verbs.extract_blob import extract_blob
+from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index, make_blob_index
+
+__all__ = ["extract", "make"]
+
+
+def make(
+    output: PathType,
+    source: PathType,
+    *,
+    kind: Kind | None = None,
+    store: SinkLocation | None = None,
+    options: MakeOptions | None = None,
+    compression: Compression = Compression.ZSTD,
+    warn: Callable[[str], None] | None = None,
+    progress: ProgressCallback | None = None,
+) -> MakeResult:
+    """Make an archive (.catar) or its index (.caidx) of a directory, or a blob's index (.caibx) of a file or device.
+
+    :param kind: None takes it from the suffix of `output`
+    :param store: where chunks go; None for `default.castr` beside the index. A plain archive has none
+    :param options: what is recorded, how it is cut; None for casync's defaults
+    :param compression: of new chunks, unless `store` is one that is open already
+    :param warn: called with each warning; None drops them
+    :param progress: called about ten times a second
+    :returns: digest, size in bytes, counts, and the index
+    :raises NotFound: `source` is missing
+    :raises FileError: something cannot be read or written
+    :raises UsageError: the options contradict one another, or the kind cannot be told
+    :raises CasyncError: whichever it is, nothing appears at `output` then
+
+    >>> made = casync.make("etc.caidx", "etc", options=casync.MakeOptions(sizes=casync.ChunkSizes(1024, 4096, 16384)))
+    >>> made.entries, len(made.index)
+    (4, 1)
+    >>> store = casync.MemoryStore()
+    >>> casync.make("disk.caibx", "disk.img", store=store).size
+    300000
+    """
+    what = kind_of(output, kind)
+    options = options or MakeOptions()
+    settings = settings_for(compression, warn)
+    src = os.fsencode(source)
+    if what is Kind.ARCHIVE:
+        out = os.fsencode(output)
+        with naming(out):
+            return make_archive(out, src, options, progress=progress)
+    if not what.is_index:
+        raise UsageError(f"{show_path(name_of(output))}: a {what.value} cannot be made")
+    chunks = sink_of(store, output, settings)
+    with index_output(output, settings) as path, naming(path):
+        if what is Kind.BLOB_INDEX:
+            return make_blob_index(path, src, chunks, options, progress=progress)
+        if isinstance(chunks, OnDisk):
+            options = replace(options, skip=(*options.skip, *chunks.own_paths))
+        return make_archive_index(path, src, chunks, options, warn=warn, progress=progress)
+
+
+def extract(
+    source: PathType,
+    output: PathType,
+    *,
+    kind: Kind | None = None,
+    store: SourceLocation | None = None,
+    path: InsidePath = b"",
+    options: ExtractOptions | None = None,
+    warn: Callable[[str], None] | None = None,
+    progress: ProgressCallback | None = None,
+) -> ExtractResult:
+    """Extract an archive or its index to a directory, or a blob's index to a file.
+
+    :param output: the directory, which is made, or updated in place when it is there; or the file
+    :param kind: None takes it from the suffix of `source`
+    :param store: where chunks are; None for `default.castr` beside the index
+    :param path: extract only this node of an archive, as `output`/NAME
+    :param options: what is restored and how, and which seeds to take data from
+    :param warn: called with each warning; None drops them
+    :param progress: called about ten times a second
+    :returns: size in bytes, and counts
+    :raises NotFound: `source` is missing, or `path` in it
+    :raises FormatError: `source` or a chunk is malformed
+    :raises StoreError: a chunk cannot be had
+    :raises FileError: something cannot be read or written
+    :raises CasyncError: whichever it is, no file is left half-written; what was complete until then stays
+
+    >>> casync.extract("etc.caidx", "copy", path="ssh/sshd_config").entries
+    1
+    """
+    what = kind_of(source, kind)
+    out, inside = os.fsencode(output), os.fsencode(path)
+    shown = show_path(name_of(source))
+    if what not in (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX):
+        raise UsageError(f"{shown}: a {what.value} cannot be extracted")
+    if what is Kind.BLOB_INDEX and inside.strip(b"/"):
+        raise UsageError(f"{shown}: a blob has no paths inside")
+    settings = settings_for(warn=warn)
+    tell = settings.warn
+    file = input_path(source, settings)
+    chunks = source_of(store, source, settings)
+    with naming(file):
+        if what is Kind.BLOB_INDEX:
+            return extract_blob(file, out, chunks, options=options, warn=tell, progress=progress)
+        return extract_archive(
+            what, file, out, chunks, inside=inside, options=options, warn=tell, progress=progress
+        )
