@@ -99,3 +99,19 @@ RECIPE_FRAME: tuple[str, dict[str, int | bytes]] = (
     {
     },
 )
+CACHE_HEADER: tuple[str, dict[str, int | bytes]] = (
+    "magic:16s checksum:32s directories_size:Q table_size:Q description_size:Q",
+    {
+        "magic": b'pycasync cache 1',
+    },
+)
+CACHE_DIRECTORY: tuple[str, dict[str, int | bytes]] = (
+    "path_size:I entries:I names_size:I complete:I",
+    {
+    },
+)
+CACHE_IDENTITY: tuple[str, dict[str, int | bytes]] = (
+    "device:Q inode:Q special_device:Q size:Q mtime:Q ctime:Q mode:I uid:I gid:I zero:I",
+    {
+    },
+)

@@ -1,4 +1,4 @@
-"""The binary formats of casync_compat, declared: indexes, and the packs, pack indexes and recipes of images.
+"""The binary formats of casync_compat, declared: indexes, caches, and the packs, pack indexes and recipes of images.
 
 As with archives, which `catar.schema` declares, programs do not interpret these declarations: `python -m catar.derive
 casync_compat.schema` reads layouts off them, into `_layouts.py` for Python and `_layouts.h` for C; only `dump` does.
@@ -13,6 +13,9 @@ from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct, V
 from catar.schema import UINT64_MAX, Declared
 
 __all__ = [
+    "CACHE_DIRECTORY",
+    "CACHE_HEADER",
+    "CACHE_IDENTITY",
     "DECLARED",
     "INDEX_HEADER",
     "INDEX_ITEM",
@@ -139,6 +142,35 @@ RECIPE_SPLICE = Struct("length_and_kind" / VarInt)
 RECIPE_OFFSET = Struct("distance" / ZigZag)
 """Of a COPY: from where the one before ends in the catar, to where it begins."""
 
+# Caches of `make`: a header, records of directories, the items of an index, a description as JSON.
+
+CACHE_HEADER = Struct(
+    "magic" / Const(b"pycasync cache 1"),
+    "checksum" / Bytes(32),
+    "directories_size" / Int64ul,
+    "table_size" / Int64ul,
+    "description_size" / Int64ul,
+)
+"""`checksum` is BLAKE2b of all that follows the header, and of the three sizes behind it."""
+CACHE_DIRECTORY = Struct(
+    "path_size" / Int32ul, "entries" / Int32ul, "names_size" / Int32ul, "complete" / Int32ul
+)
+"""The path follows; the name of each entry with a NUL; the identity of each; where each begins in the archive, and
+where the last ends, 64 bits each, counted from where the directory begins."""
+CACHE_IDENTITY = Struct(
+    "device" / Int64ul,
+    "inode" / Int64ul,
+    "special_device" / Int64ul,
+    "size" / Int64ul,
+    "mtime" / Int64ul,
+    "ctime" / Int64ul,
+    "mode" / Int32ul,
+    "uid" / Int32ul,
+    "gid" / Int32ul,
+    "zero" / Int32ul,
+)
+"""In the machine's byte order, in truth, since a cache never leaves its machine. Zeros for what was not there."""
+
 # What the native readers of files are to ask about each (`fs._python`).
 
 WANT = (
@@ -178,6 +210,9 @@ DECLARED = Declared(
         "PACK_TABLE_FOOTER": PACK_TABLE_FOOTER,
         "RECIPE_HEAD": RECIPE_HEAD,
         "RECIPE_FRAME": RECIPE_FRAME,
+        "CACHE_HEADER": CACHE_HEADER,
+        "CACHE_DIRECTORY": CACHE_DIRECTORY,
+        "CACHE_IDENTITY": CACHE_IDENTITY,
     },
     bits={"WANT": WANT},
 )

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from casync_compat import _layouts
 from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import FileError, FormatError
 from casync_compat.fs.atomic import AtomicFile
@@ -31,6 +32,7 @@ from casync_compat.fs.identity import IDENTITY_SIZE
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.reusing import DirectoryContent, KnownDirectory
 from casync_compat.index import Index
+from catar.structs import Fields
 
 __all__ = [
     "CacheFile",
@@ -40,10 +42,15 @@ __all__ = [
     "Description",
 ]
 
-_MAGIC = b"pycasync cache 1"
-_HEADER = struct.Struct("<16s32s3Q")  # magic, checksum of sections and sizes, sizes of the sections
+_HEADER = Fields(*_layouts.CACHE_HEADER)
+_DIRECTORY = Fields(*_layouts.CACHE_DIRECTORY)
 _SIZES = struct.Struct("<3Q")
-_DIRECTORY = struct.Struct("<4I")  # bytes of the path, entries, bytes of their names, whether complete
+_SECTIONS = ("directories_size", "table_size", "description_size")
+
+_pack_header = _HEADER.writer("checksum", *_SECTIONS)
+_read_header = _HEADER.reader("checksum", *_SECTIONS)
+_pack_directory = _DIRECTORY.writer("path_size", "entries", "names_size", "complete")
+_read_directory = _DIRECTORY.reader("path_size", "entries", "names_size", "complete")
 _PIECE = 1 << 20
 
 
@@ -118,7 +125,7 @@ class CacheFile:
         view = memoryview(data)
         at = _HEADER.size
         sections = []
-        for size in _HEADER.unpack_from(view)[2:]:
+        for size in _read_header(view, 0)[1:]:
             sections.append(view[at : at + size])
             at += size
         self._records, self.table, text = sections
@@ -165,7 +172,7 @@ class CacheFile:
         at = number = 0
         while at < len(view):
             offset = at
-            path_size, count, names_size, complete = _DIRECTORY.unpack_from(view, at)
+            path_size, count, names_size, complete = _read_directory(view, at)
             names_at = at + _DIRECTORY.size + path_size
             rows_at = names_at + names_size
             starts_at = rows_at + count * IDENTITY_SIZE
@@ -191,8 +198,8 @@ class CacheFile:
 
 
 def _check(data: mmap.mmap, path: bytes) -> None:
-    magic, checksum, *sizes = _HEADER.unpack_from(data)
-    if magic != _MAGIC:
+    checksum, *sizes = _read_header(data, 0)
+    if not _HEADER.has_constants(data, 0):
         raise FormatError("not a cache that this version wrote", path, 0)
     if _HEADER.size + sum(sizes) != len(data):
         raise FormatError("it is cut short or has bytes after its end", path, len(data))
@@ -201,7 +208,7 @@ def _check(data: mmap.mmap, path: bytes) -> None:
         hasher.update(sections)
         hasher.update(_SIZES.pack(*sizes))
     if hasher.digest() != checksum:
-        raise FormatError("its checksum is wrong", path, len(_MAGIC))
+        raise FormatError("its checksum is wrong", path, _HEADER.at("checksum"))
 
 
 def _hasher() -> hashlib.blake2b:
@@ -247,7 +254,7 @@ class CacheWriter:
         :param starts: where each child begins in the archive and where the last ends, from where the directory begins
         """
         count = len(starts) - 1
-        head = _DIRECTORY.pack(len(content.path), count, len(content.names), content.complete)
+        head = _pack_directory(len(content.path), count, len(content.names), content.complete)
         self._put(head + content.path + content.names + content.identities + starts.tobytes())
 
     def copy(self, records: memoryview) -> None:
@@ -267,7 +274,7 @@ class CacheWriter:
         self._end_section()
         self._flush()
         self._hasher.update(_SIZES.pack(*self._sizes))
-        header = _HEADER.pack(_MAGIC, self._hasher.digest(), *self._sizes)
+        header = _pack_header(self._hasher.digest(), *self._sizes)
         try:
             os.pwrite(self._file.fd, header, 0)
             os.utime(self._file.fd, ns=(synced, synced))

@@ -8,7 +8,7 @@ what a length field claims.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeAlias
 
@@ -53,6 +53,8 @@ class Source:
         self._ahead = b""
         self.offset = 0
         """Of the next byte."""
+        self.observe: Callable[[bytes], None] | None = None
+        """Gets all that is read or passed over from now on, for a checksum."""
 
     def peek(self, count: int) -> bytes:
         """The next bytes, which stay where they are; fewer at the end."""
@@ -69,13 +71,16 @@ class Source:
         self._ahead = self._ahead[count:]
         left = count - len(parts[0])
         while left:
-            data = self._file.read(min(left, _PIECE))
-            if not data:
+            piece = self._file.read(min(left, _PIECE))
+            if not piece:
                 break
-            parts.append(data)
-            left -= len(data)
+            parts.append(piece)
+            left -= len(piece)
         self.offset += count - left
-        return b"".join(parts)
+        data = b"".join(parts)
+        if self.observe is not None:
+            self.observe(data)
+        return data
 
     def take(self, count: int, what: str, start: int | None = None) -> bytes:
         """The next bytes, all of them.
@@ -92,6 +97,11 @@ class Source:
 
     def skip(self, count: int) -> int:
         """Pass over bytes. :returns: how many there were"""
+        if self.observe is not None:
+            start = self.offset
+            while (left := count - (self.offset - start)) and self.read(min(left, _PIECE)):
+                pass
+            return self.offset - start
         here = min(count, len(self._ahead))
         self._ahead = self._ahead[here:]
         left = count - here

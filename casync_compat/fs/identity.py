@@ -18,7 +18,9 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+from casync_compat import _layouts
 from casync_compat.fs import inode_flags
+from catar.structs import Fields
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -33,8 +35,10 @@ __all__ = [
     "mode_of",
 ]
 
-_ROW = struct.Struct("=6Q4I")
+_ROW = Fields(*_layouts.CACHE_IDENTITY, order="=")
 _MODE = struct.Struct("=I")
+_MODE_AT = _ROW.at("mode")
+_read_change = _ROW.reader("ctime")
 _U64 = (1 << 64) - 1
 
 IDENTITY_SIZE = _ROW.size
@@ -79,13 +83,14 @@ def is_settled(row: bytes, before: int) -> bool:
     :param row: its identity
     :param before: that time less `SETTLED`, in nanoseconds since 1970
     """
-    changed: int = _ROW.unpack(row)[5]
+    changed: int
+    (changed,) = _read_change(row, 0)
     return changed < before
 
 
 def mode_of(rows: bytes, at: int) -> int:
     """Type and mode of the row at an offset."""
-    mode: int = _MODE.unpack_from(rows, at + 48)[0]
+    mode: int = _MODE.unpack_from(rows, at + _MODE_AT)[0]
     return mode
 
 

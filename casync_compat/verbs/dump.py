@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeAlias
 
 from casync_compat.dumping.archive import ENTRY_MARK, archive_pieces
+from casync_compat.dumping.cachefile import CACHE_MAGIC, cache_pieces
 from casync_compat.dumping.images import (
     PACK_INDEX_MAGIC,
     PACK_TABLE_MAGIC,
@@ -68,6 +69,8 @@ def _reader(head: bytes, tail: bytes, name: bytes) -> _Reader:
         return _MARKS[head[8:]]
     if head.startswith(PACK_INDEX_MAGIC):
         return pack_index_pieces
+    if head.startswith(CACHE_MAGIC):
+        return cache_pieces
     if tail == PACK_TABLE_MAGIC:
         return pack_pieces
     if any(head.startswith(mark) for mark in CHUNK_MARKS):
@@ -76,7 +79,7 @@ def _reader(head: bytes, tail: bytes, name: bytes) -> _Reader:
         if name.endswith(suffix):
             return reader
     raise FormatError(
-        "by its first bytes neither an archive nor an index, a compressed chunk, a pack, a pack index or a recipe",
+        "by its first bytes neither archive, index, compressed chunk, pack, pack index, recipe nor cache",
         offset=0,
     )
 

@@ -6,10 +6,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from casync_compat.fs.scan import reusing
+
 from .conftest import Run
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "catar"
 Fails = Callable[..., str]
+KINDS = ("CACHE_DIRECTORY", "CACHE_NAME", "CACHE_IDENTITY")
 
 
 def test_archive(ok: Run) -> None:
@@ -34,6 +39,28 @@ def test_index_and_chunk(ok: Run, tree: Path) -> None:
         assert json.loads(ok("dump", "--json", path).out)["fields"]["sha512_256"] == name
 
 
+def test_cache(ok: Run, run: Run, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache shows which files it knows and by what; one flipped bit is noticed, if only by the checksum."""
+    monkeypatch.setattr(reusing, "SETTLED", -3600 * 10**9)  # what has only just changed is believed
+    ok("make", "--cache=cache", "x.caidx", tree)
+    (cache,) = Path("cache").glob("*.cache")
+    pieces = [json.loads(line) for line in ok("dump", "--json", cache).out.splitlines()]
+    assert sum(piece["size"] for piece in pieces) == cache.stat().st_size
+    fields = {kind: [piece["fields"] for piece in pieces if piece["type"] == kind] for kind in KINDS}
+    assert [found["path"] for found in fields["CACHE_DIRECTORY"]] == ["sub", ""]
+    assert [found["name"] for found in fields["CACHE_NAME"]] == ["data", "link", "hello", "sub"]
+    inodes = [(tree / name).lstat().st_ino for name in ("sub/data", "sub/link", "hello", "sub")]
+    assert [found["inode"] for found in fields["CACHE_IDENTITY"]] == inodes
+    data = bytearray(cache.read_bytes())
+    for at in range(0, len(data), len(data) // 5):
+        data[at] ^= 1
+        Path("damaged").write_bytes(data)
+        result = run("dump", "damaged")
+        assert result.status == 1
+        assert result.err.count(b"\n") == 1
+        data[at] ^= 1
+
+
 def test_damaged(run: Run) -> None:
     """What is right is printed, then one line says where it ends; the status is 1."""
     archive = FIXTURES / "broken" / "user-twice.catar"
@@ -49,5 +76,5 @@ def test_refused(fails: Fails, tree: Path) -> None:
     Path("x.castr").mkdir()
     assert "x.castr: cannot dump: it is a directory" in fails("dump", "x.castr")
     Path("text").write_text("text")
-    assert "text: by its first bytes neither an archive nor" in fails("dump", "text")
+    assert "text: by its first bytes neither archive, index" in fails("dump", "text")
     assert "No such file" in fails("dump", "missing.catar")
