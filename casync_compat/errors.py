@@ -105,7 +105,7 @@ class ChunkMissing(StoreError):
     """None of the stores asked has the chunk."""
 
     def __str__(self) -> str:
-        return f"chunk {self.id.hex()} is missing from {self.where}; add the store that has it with --extra-store"
+        return f"chunk {self.id.hex()} is missing from {self.where}"
 
 
 class ChunkCorrupt(StoreError):

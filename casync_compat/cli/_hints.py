@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from casync_compat.errors import ChunkMissing
 from casync_compat.ids import DigestUnavailable
+from casync_compat.oci.spec.errors import CannotShare, ImageTooLarge, NoSuchPlatform
 
 __all__ = ["HINTS", "Hint", "hint_for"]
 
@@ -23,7 +25,7 @@ class Hint:
     """What may be done about errors of one class.
 
     :ivar error: the class; its subclasses are meant, too
-    :ivar text: what to do, as the end of a sentence
+    :ivar text: what to do, as the end of a sentence, with what separates it
     :ivar when: asked with the error, which has its class's attributes
     """
 
@@ -32,12 +34,18 @@ class Hint:
     when: Callable[[Any], bool] = _always
 
 
-HINTS: tuple[Hint, ...] = (Hint(DigestUnavailable, "use another --digest= or a Python with OpenSSL 1.1.1"),)
+HINTS: tuple[Hint, ...] = (
+    Hint(ChunkMissing, "; add the store that has it with --extra-store"),
+    Hint(DigestUnavailable, "; use another --digest= or a Python with OpenSSL 1.1.1"),
+    Hint(NoSuchPlatform, "; choose with --platform or --all"),
+    Hint(ImageTooLarge, "; allow more with --max-size if you trust it"),
+    Hint(CannotShare, ", or use --link=auto"),
+)
 
 
 def hint_for(error: BaseException) -> str:
-    """What follows an error's message, with the separator; empty where there is nothing to do by options."""
+    """What follows an error's message; empty where there is nothing to do by options."""
     for hint in HINTS:
         if isinstance(error, hint.error) and hint.when(error):
-            return f"; {hint.text}"
+            return hint.text
     return ""

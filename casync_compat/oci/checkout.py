@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.errors import UsageError, show_path
 from casync_compat.fs.freshdir import FreshDirectory
 from casync_compat.ids import Digest
 from casync_compat.oci.image.filler import Filler, regular_files
@@ -29,6 +29,7 @@ from casync_compat.oci.rootfs.mergedtree import Inode
 from casync_compat.oci.rootfs.metadata import Metadata
 from casync_compat.oci.rootfs.shared import Kept
 from casync_compat.oci.rootfs.writer import RootWriter
+from casync_compat.oci.spec.errors import CannotShare
 from casync_compat.progress import ProgressCallback, Reporter
 
 __all__ = ["CheckoutOptions", "CheckoutResult", "Link", "checkout"]
@@ -214,7 +215,7 @@ def _choose(files: FileStore, directory: bytes, target: bytes, link: Link) -> Li
     """The first way that works between the store and an empty directory.
 
     :param target: the directory's name to be, for messages
-    :raises FileError: the one that was asked for does not
+    :raises CannotShare: the one that was asked for does not
     """
     if link is Link.COPY:
         return link
@@ -225,5 +226,5 @@ def _choose(files: FileStore, directory: bytes, target: bytes, link: Link) -> Li
     if link is Link.AUTO:
         return Link.COPY
     what = "share blocks" if link is Link.REFLINK else "have hard links"
-    why = f"it cannot {what} with {show_path(files.path)}; keep both on one file system, or use --link=auto"
-    raise FileError(target, "check out", why)
+    why = f"it cannot {what} with {show_path(files.path)}; keep both on one file system"
+    raise CannotShare(target, "check out", why)

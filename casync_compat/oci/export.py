@@ -89,9 +89,7 @@ def _open(source: Place, found: Found, options: ExportOptions, everything: bool)
 def _check(image: WrappedImage, options: ExportOptions) -> None:
     """:raises ImageError: the image cannot be had back, or contradicts itself"""
     if image.wrapper.squashed:
-        raise ImageError(
-            image.where, "its layers were merged when it was converted (--squash): there is no way back"
-        )
+        raise ImageError(image.where, "its layers were merged when it was converted: there is no way back")
     config = ImageConfig.parse(image.source_config, f"{image.where}, image config")
     ours = tuple(layer.diff_id for layer in image.config.layers)
     if config.diff_ids != ours:

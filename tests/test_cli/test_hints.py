@@ -10,6 +10,8 @@ import pytest
 
 from casync_compat import ids
 from casync_compat.cli._hints import HINTS, hint_for
+from casync_compat.errors import CasyncError, ChunkMissing
+from casync_compat.oci.spec.errors import CannotShare, ImageTooLarge, NoSuchPlatform
 
 
 def test_a_missing_hash_function(
@@ -29,6 +31,21 @@ def test_a_missing_hash_function(
     assert said == (
         "this Python's OpenSSL does not offer sha256; use another --digest= or a Python with OpenSSL 1.1.1"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ChunkMissing(bytes(32), "x.castr"), "add the store that has it with --extra-store"),
+        (NoSuchPlatform("oci:a", "why"), "choose with --platform or --all"),
+        (ImageTooLarge("oci:a", "why"), "allow more with --max-size if you trust it"),
+        (CannotShare(b"root", "check out", "why"), "or use --link=auto"),
+    ],
+)
+def test_options_are_named(error: CasyncError, says: str) -> None:
+    """The option that helps is said behind the message, which does not know of it."""
+    assert hint_for(error).endswith(says)
+    assert "--" not in str(error)
 
 
 def test_nothing_to_do() -> None:

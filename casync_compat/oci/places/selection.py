@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place
 from casync_compat.oci.spec.descriptor import Descriptor, Platform
-from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError, NoSuchPlatform
 from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document
 
 __all__ = ["Choice", "Found", "host_platform", "look_into", "look_up"]
@@ -103,9 +103,7 @@ def _choose(
     if wanted is not None and len(choices) == 1 and choices[0].platform is None:
         return list(choices)
     known = ", ".join(str(choice.platform) for choice in choices[:20])
-    raise ImageError(
-        where, f"there is no {what} for {target}; there are: {known}; choose with --platform or --all"
-    )
+    raise NoSuchPlatform(where, f"there is no {what} for {target}; there are: {known}")
 
 
 def look_up(place: Place, reference: str | None) -> Found:

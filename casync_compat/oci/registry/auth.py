@@ -144,7 +144,7 @@ class RegistryAuthorizer:
     def denied(self, op: str, status: int, why: str) -> AccessDenied:
         """The error for a final refusal, with what to do about it."""
         if status == 401 and self.credential is None:
-            why = f"it wants credentials; log in with `skopeo login {self._host}` or give --username and --password"
+            why = f"it wants credentials; log in with `skopeo login {self._host}` or give credentials"
         elif self._looked_up and self._credential is not None:
             why = f"the credentials from {self._credential.source} do not allow it: {why}"
         return AccessDenied(self._host, op, why, status)

@@ -147,7 +147,7 @@ class Credentials:
             except (OSError, subprocess.SubprocessError) as error:
                 why = error.strerror if isinstance(error, OSError) else "it does not end"
                 raise UsageError(
-                    f"{path}: {program} cannot be run ({why}); install it, or give --username and --password"
+                    f"{path}: {program} cannot be run ({why}); install it, or give credentials"
                 ) from error
             if status == 0:
                 return _parse_helper(output, program, path)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from casync_compat.errors import show_path
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
-from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.errors import ImageError, ImageTooLarge
 from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member, clean_path
 from casync_compat.paths import MAX_LINKS
 
@@ -108,19 +108,19 @@ class Merger:
     def finish(self) -> MergedTree:
         """The tree of all layers.
 
-        :raises ImageError: its files are too large
+        :raises ImageTooLarge: its files are
         """
         tree = MergedTree(self._root, self._where)
         if tree.size > self._limits.size:
-            raise self._error(
-                f"its files take {tree.size} bytes, more than the limit of {self._limits.size}; "
-                "allow more with --max-size if you trust it"
-            )
+            why = f"its files take {tree.size} bytes, more than the limit of {self._limits.size}"
+            raise ImageTooLarge(self._where_now(), why)
         return tree
 
     def _error(self, why: str) -> ImageError:
-        layer = f"{self._where}, layer {self._layer}" if self._layer >= 0 else self._where
-        return ImageError(layer, why)
+        return ImageError(self._where_now(), why)
+
+    def _where_now(self) -> str:
+        return f"{self._where}, layer {self._layer}" if self._layer >= 0 else self._where
 
     # Members
 

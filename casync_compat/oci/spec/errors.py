@@ -5,13 +5,25 @@ CasyncError
 │   ├── BlobMissing     no such blob or manifest
 │   └── BlobCorrupt     its bytes have another digest or size than its descriptor says
 └── ImageError          a manifest, config, pack index or recipe is malformed or contradicts another
+    ├── ImageTooLarge   its files take more than the limit
+    └── NoSuchPlatform  none of its images is for the platform
+
+CannotShare, a FileError: a tree and a store of files cannot have the same files
 """
 
 from __future__ import annotations
 
-from casync_compat.errors import CasyncError
+from casync_compat.errors import CasyncError, FileError
 
-__all__ = ["BlobCorrupt", "BlobError", "BlobMissing", "ImageError"]
+__all__ = [
+    "BlobCorrupt",
+    "BlobError",
+    "BlobMissing",
+    "CannotShare",
+    "ImageError",
+    "ImageTooLarge",
+    "NoSuchPlatform",
+]
 
 
 class BlobError(CasyncError):
@@ -56,3 +68,15 @@ class ImageError(CasyncError):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.why}"
+
+
+class ImageTooLarge(ImageError):
+    """The files of an image take more than what was allowed."""
+
+
+class NoSuchPlatform(ImageError):
+    """None of the images that are there is for the platform that was asked for, or for this machine's."""
+
+
+class CannotShare(FileError):
+    """Files of a tree cannot be shared with a store of files in the way that was asked for."""
