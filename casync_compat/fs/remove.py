@@ -269,6 +269,19 @@ def _swap_in(directory_fd: int, temp_name: bytes, name: bytes, temp: TempNames) 
     return aside
 
 
+def _is_full(directory_fd: int, name: bytes) -> bool:
+    """Whether an entry is a directory with something in it; one with nothing in it is removed."""
+    try:
+        os.rmdir(name, dir_fd=directory_fd)
+    except NotADirectoryError:
+        return False
+    except OSError as error:
+        if error.errno not in _NOT_EMPTY:
+            raise
+        return True
+    return False
+
+
 def replace(
     directory_fd: int,
     temp_name: bytes,
@@ -277,26 +290,35 @@ def replace(
     *,
     undo_immutable: bool = False,
     temp: TempNames | None = None,
-) -> None:
+    keep_full: bool = False,
+) -> bool:
     """Rename a finished entry to its final name, in place of whatever has that name; the old one goes last.
 
+    :param keep_full: leave a directory that has something in it where it is
+    :returns: False when there was such a directory, and nothing was done
     :raises FileError: when that fails; the old entry is then still there
     """
     temp = temp or TempNames()
     try:
         try:
             os.rename(temp_name, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-            return
+            return True
         except PermissionError:
             if not undo_immutable or not clear_immutable(directory_fd, name):
                 raise
         except OSError as error:
             if error.errno not in _OTHER_KIND:
                 raise
+            if keep_full and _is_full(directory_fd, name):
+                return False
             refuse_mounts_below(directory_fd, name, path)
-            old = _swap_in(directory_fd, temp_name, name, temp)
+            try:
+                old = _swap_in(directory_fd, temp_name, name, temp)
+            except FileNotFoundError:  # it was an empty directory
+                os.rename(temp_name, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+                return True
             remove(directory_fd, old, path, undo_immutable=undo_immutable, temp=temp)
-            return
-        replace(directory_fd, temp_name, name, path, temp=temp)
+            return True
+        return replace(directory_fd, temp_name, name, path, temp=temp, keep_full=keep_full)
     except OSError as error:
         raise _refused(error, directory_fd, name, path, "replace") from error

@@ -173,13 +173,22 @@ def _make_old(path: Path, kind: str, outside: Path) -> None:
 @pytest.mark.parametrize("new", NEW_THINGS)
 @pytest.mark.parametrize("old", OLD_THINGS)
 def test_replaces_whatever_is_in_the_way(tmp_path: Path, old: str, new: str, delete: bool) -> None:
-    """Each type replaces each other type; symlinks are replaced and never followed; no temporary name stays."""
+    """Each type replaces each other type; symlinks are replaced and never followed; no temporary name stays.
+
+    What a directory has in it is not deleted on the way where nothing is to be deleted.
+    """
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("precious")
     target = tmp_path / "out"
     target.mkdir()
     _make_old(target / "x", old, outside)
+    if not delete and old == "full directory" and "directory" not in new:
+        before = listing(target)
+        with pytest.raises(FileError, match="with something in it"):
+            apply(target, d(b"", NEW_THINGS[new]), delete=False)
+        assert listing(target) == before
+        return
     apply(target, d(b"", NEW_THINGS[new]), delete=delete)
     expected = tmp_path / "expected"
     apply(expected, d(b"", NEW_THINGS[new]))
@@ -367,6 +376,34 @@ def test_identical_files_become_links(tmp_path: Path) -> None:
         linked = {path.name for path in target.iterdir() if path.stat().st_nlink > 1}
         assert linked == {"as"}
     assert (target / "as").samefile(seed / "as")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [f(b"x", b"new"), link(b"x", b"nowhere"), special(b"x", stat.S_IFIFO)],
+    ids=["file", "link", "fifo"],
+)
+def test_full_directories_are_kept_on_request(tmp_path: Path, item: Item) -> None:
+    """Where nothing is to be deleted, what is in the way goes unless something would be lost; the rest is restored."""
+    target = tmp_path / "out"
+    (target / "dir" / "x" / "deep").mkdir(parents=True)
+    with pytest.raises(FileError, match="with something in it") as caught:
+        apply(target, d(b"", d(b"dir", item), f(b"last", b"there")), delete=False)
+    assert caught.value.path == os.fsencode(target / "dir" / "x")
+    assert listing(target) == {"dir": "/", "dir/x": "/", "dir/x/deep": "/", "last": "there"}
+    assert leftovers(target) == []
+    (target / "dir" / "x" / "deep").rmdir()
+    apply(target, d(b"", d(b"dir", item), f(b"last", b"there")), delete=False)
+    assert stat.S_IFMT((target / "dir" / "x").lstat().st_mode) == stat.S_IFMT(item.node.mode)
+
+
+def test_small_things_in_the_way_are_replaced(tmp_path: Path) -> None:
+    """Files, links and pipes are, also where nothing is to be deleted."""
+    target = tmp_path / "out"
+    apply(target, d(b"", f(b"a", b"old"), link(b"b", b"out"), special(b"c", stat.S_IFIFO)))
+    apply(target, d(b"", d(b"a", f(b"x", b"1")), d(b"b"), f(b"c", b"2")), delete=False)
+    assert listing(target) == {"a": "/", "a/x": "1", "b": "/", "c": "2"}
+    assert leftovers(target) == []
 
 
 @given(st.data())

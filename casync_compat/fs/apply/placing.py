@@ -26,12 +26,15 @@ class Placer:
     :ivar restorer: of the archive's metadata
     :ivar options: how the tree is written
     :ivar temp: names for what is under way
+    :ivar in_the_way: paths of directories that have something in them, and were to become something else, where
+        nothing is to be deleted
     """
 
     def __init__(self, restorer: Restorer, options: ApplyOptions, temp: TempNames) -> None:
         self.restorer = restorer
         self.options = options
         self.temp = temp
+        self.in_the_way: list[bytes] = []
         # By device: whether a file has the mode it was created with; whether there are FAT attributes.
         self._exact_modes: dict[int, bool] = {}
         self._fat: dict[int, bool] = {}
@@ -75,6 +78,8 @@ class Placer:
     def put(self, parent: Directory, temp: bytes, name: bytes) -> None:
         """Give a complete inode its final name, in place of whatever has it.
 
+        Where nothing is to be deleted, what is in the way may stay, and the inode is gone.
+
         :raises FileError: when that fails; what had the name before still has it
         """
         if parent.fresh:
@@ -82,5 +87,7 @@ class Placer:
             os.rename(temp, name, src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
         else:
             path = os.path.join(parent.path, name)
-            undo = self.options.undo_immutable
-            replace(parent.fd, temp, name, path, undo_immutable=undo, temp=self.temp)
+            undo, keep = self.options.undo_immutable, not self.options.delete
+            if not replace(parent.fd, temp, name, path, undo_immutable=undo, temp=self.temp, keep_full=keep):
+                os.unlink(temp, dir_fd=parent.fd)
+                self.in_the_way.append(path)

@@ -53,7 +53,8 @@ class ApplyOptions:
     """How a tree is written.
 
     :ivar mask: feature flags to restore at most (`--with`, `--without`)
-    :ivar delete: remove what is in a directory but not in the archive
+    :ivar delete: remove what is in a directory but not in the archive, and directories with something in them that
+        are to become something else
     :ivar punch_holes: leave holes where 4 KiB of payload are zero
     :ivar undo_immutable: clear immutable and append-only flags that are in the way
     :ivar shift: how stored owner ids become ids on disk

@@ -239,6 +239,7 @@ class TreeWriter:
         """Check that the tree is complete, and warn about what could not be restored.
 
         :raises FormatError: when it is not complete
+        :raises FileError: when it is, but for what directories were in the way of
         """
         if self.begun:
             self._runs.drain()
@@ -248,6 +249,11 @@ class TreeWriter:
         self._restorer.finish()
         for warning in self._spared.warnings() if self._spared is not None else ():
             self._warn(warning)
+        kept = self._placer.in_the_way
+        if kept:
+            more = f"; {len(kept) - 1} more like it" if len(kept) > 1 else ""
+            why = f"it is a directory with something in it, and nothing is to be deleted{more}"
+            raise FileError(kept[0], "replace", why)
 
     def abort(self) -> None:
         """Remove what is under way and close everything; what is complete stays. Never raises, may be repeated."""
