@@ -121,6 +121,30 @@ def test_gc_takes_one_index_or_several_but_not_none(place: Path) -> None:
     assert casync.gc("x.caidx").remaining == 1
 
 
+def test_stores_are_opened_by_any_path_and_closed_by_with(place: Path) -> None:
+    """`with` works, stores say where they are, and one that was closed opens again when it is used."""
+    for path in ("s.castr", b"s.castr", Path("s.castr")):
+        with casync.LocalStore(path) as local:
+            casync.make("x.caidx", "etc", store=local)
+        assert casync.cat("x.caidx", "hostname", store=local) == b"example\n"
+        assert repr(local) == "<LocalStore s.castr>"
+        local.close()
+    with casync.MemoryStore() as memory:
+        casync.make("x.caidx", "etc", store=memory)
+    assert repr(memory) == "<MemoryStore memory: 1 chunks>"
+
+
+def test_options_take_paths_of_every_type(place: Path) -> None:
+    """Seeds and what is to be skipped; a single path is not taken for its letters."""
+    casync.make("x.caidx", "etc", options=casync.MakeOptions(skip=[Path("etc/ssh")]))  # type: ignore[list-item]
+    assert [path for path, _ in casync.list("x.caidx")] == [b"", b"b\xff", b"hostname"]
+    casync.make("x.caidx", "etc")
+    for number, seeds in enumerate((["etc"], (b"etc",), [Path("etc")], "etc")):
+        options = casync.ExtractOptions(seeds=seeds)  # type: ignore[arg-type]
+        out = casync.extract("x.caidx", f"copy{number}", store=casync.MemoryStore(), options=options)
+        assert out.from_seeds == out.chunks == 1
+
+
 # ---- trees
 
 
@@ -143,6 +167,8 @@ def test_a_tree_answers_like_a_collection(place: Path, name: str) -> None:
             tree["ssh/no"]
         assert isinstance(caught.value, casync.NotFound)
         assert caught.value.filename == "ssh/no"
+        with pytest.raises(casync.FileError, match="Not a directory"):
+            tree.listdir("hostname")
 
 
 @ARCHIVES
@@ -237,6 +263,8 @@ def test_a_blob_is_a_file(place: Path) -> None:
         assert buffer == LARGE[-20:-10]
         with pytest.raises(ValueError, match="negative"):
             blob.seek(-1)
+        with pytest.raises(io.UnsupportedOperation):
+            blob.write(b"x")
         blob.seek(0)
         with io.BufferedReader(blob) as buffered:
             assert buffered.peek(1)[:1] == LARGE[:1]

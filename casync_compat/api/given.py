@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, TypeVar
 
 from casync_compat.compression import Compression
@@ -37,6 +37,7 @@ __all__ = [
     "is_directory",
     "kind_of",
     "open_tree",
+    "path_list",
     "settings_for",
     "sink_of",
     "source_of",
@@ -76,6 +77,12 @@ def kind_of(source: PathType, kind: Kind | None) -> Kind:
             f"{show_path(name)}: the name ends in none of .catar, .caidx and .caibx; say its kind"
         )
     return found
+
+
+def path_list(given: PathType | Iterable[PathType]) -> tuple[bytes, ...]:
+    """Paths as the verbs take them; a single one is a list of one, and not of its letters."""
+    paths = (given,) if isinstance(given, (str, bytes, os.PathLike)) else given
+    return tuple(os.fsencode(path) for path in paths)
 
 
 def is_directory(source: PathType) -> bool:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from errno import ENOTDIR
 from typing import TYPE_CHECKING, TypeAlias
 
 from casync_compat.closing import Closing
-from casync_compat.errors import ClosedError, NotFound, naming, show_path
+from casync_compat.errors import ClosedError, FileError, NotFound, naming, show_path
 from casync_compat.index import Index
 from casync_compat.store.base import ChunkSource
 from casync_compat.streams.assemble import ChunkFetcher, IndexReader
@@ -23,7 +24,7 @@ from catar.flags import time_granularity
 from catar.records import Node, signed_time
 
 if TYPE_CHECKING:
-    pass
+    from _typeshed import ReadableBuffer
 
 __all__ = ["ArchiveTree", "BlobFile", "InsidePath"]
 
@@ -161,10 +162,14 @@ class ArchiveTree(Closing):
     def listdir(self, path: InsidePath = b"") -> list[bytes]:
         """The names in a directory, in the archive's order.
 
-        :raises NotFound: there is no such directory
+        :raises NotFound: there is no such path
+        :raises FileError: it is no directory
         :raises CasyncError: as `walk`
         """
         with naming(self._path):
+            if not self.archive.node(os.fsencode(path)).is_dir:
+                why = NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR))
+                raise FileError(self._path, f"list {show_path(os.fsencode(path))} in it", why)
             return [child.path.rpartition(b"/")[2] for child in self.archive.children(os.fsencode(path))]
 
     def open_file(self, path: InsidePath) -> io.BufferedReader:
@@ -207,3 +212,7 @@ class BlobFile(PayloadReader):
     def size(self) -> int:
         """Size of the blob in bytes."""
         return self.index.size
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Nothing can be written. :raises io.UnsupportedOperation: always"""
+        raise io.UnsupportedOperation("not writable")

@@ -6,7 +6,15 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from casync_compat.api.given import SinkLocation, SourceLocation, kind_of, settings_for, sink_of, source_of
+from casync_compat.api.given import (
+    SinkLocation,
+    SourceLocation,
+    kind_of,
+    path_list,
+    settings_for,
+    sink_of,
+    source_of,
+)
 from casync_compat.api.opened import InsidePath
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError, naming, show_path
@@ -56,7 +64,7 @@ def make(
     300000
     """
     what = kind_of(output, kind)
-    options = options or MakeOptions()
+    options = _with_bytes(options or MakeOptions())
     settings = settings_for(compression, warn)
     src = os.fsencode(source)
     if what is Kind.ARCHIVE:
@@ -72,6 +80,12 @@ def make(
         if isinstance(chunks, OnDisk):
             options = replace(options, skip=(*options.skip, *chunks.own_paths))
         return make_archive_index(path, src, chunks, options, warn=warn, progress=progress)
+
+
+def _with_bytes(options: MakeOptions) -> MakeOptions:
+    """The same options, with paths that may have been given as `str` or `os.PathLike`."""
+    cache = None if options.cache is None else os.fsencode(options.cache)
+    return replace(options, skip=path_list(options.skip), cache=cache)
 
 
 def extract(
@@ -111,6 +125,8 @@ def extract(
         raise UsageError(f"{shown}: a {what.value} cannot be extracted")
     if what is Kind.BLOB_INDEX and inside.strip(b"/"):
         raise UsageError(f"{shown}: a blob has no paths inside")
+    options = options or ExtractOptions()
+    options = replace(options, seeds=path_list(options.seeds))
     settings = settings_for(warn=warn)
     tell = settings.warn
     file = input_path(source, settings)

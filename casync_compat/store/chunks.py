@@ -23,6 +23,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from casync_compat.closing import Closing
 from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError, show_path
 from casync_compat.ids import ChunkId, Digest
@@ -39,7 +40,7 @@ _DIRECTORIES = re.compile(rb"[0-9a-f]{4}")
 _NO_DIRECTORIES = re.compile(b"")
 
 
-class ChunkStore:
+class ChunkStore(Closing):
     """A ChunkSource, ChunkSink and Prunable over `Files`.
 
     :ivar files: the place
@@ -78,6 +79,9 @@ class ChunkStore:
     def own_paths(self) -> tuple[bytes, ...]:
         """Directories of this machine that the chunks lie in, so that a scan can leave them out."""
         return self.files.own_paths
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
     def close(self) -> None:
         """Let go of what is held open. The store stays usable."""

@@ -339,12 +339,18 @@ class LocalStore(ChunkStore):
     files: LocalFiles
 
     def __init__(
-        self, path: bytes, *, compression: Compression = Compression.ZSTD, suffix: bytes = b".cacnk"
+        self,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+        *,
+        compression: Compression = Compression.ZSTD,
+        suffix: bytes = b".cacnk",
     ) -> None:
         """
+        :param path: a path, not a locator
         :param suffix: what compressed chunk files end in; casync has `CASYNC_COMPRESSED_CHUNK_SUFFIX` for it
         :raises UsageError: `path` or `suffix` cannot be used
         """
+        path = os.fsencode(path)
         super().__init__(LocalFiles(path, what="chunk", mode=0o444), compression=compression, suffix=suffix)
         self.path = path
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from casync_compat.closing import Closing
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import Put, checked
@@ -104,7 +105,7 @@ class MemoryFiles(Files):
         """Does nothing: memory is as durable as it gets."""
 
 
-class MemoryStore:
+class MemoryStore(Closing):
     """A ChunkSource, ChunkSink and Prunable that forgets everything with the process.
 
     :ivar name: what messages call it
@@ -117,6 +118,9 @@ class MemoryStore:
         self.name = name
         self.chunks: dict[ChunkId, bytes] = {}
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {len(self.chunks)} chunks>"
 
     def get(self, id: ChunkId, digest: Digest, limit: int) -> bytes:
         raw = self.chunks.get(id)
