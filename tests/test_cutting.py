@@ -7,7 +7,7 @@ import random
 import pytest
 
 from casync_compat.chunker import Chunker, ChunkSizes
-from casync_compat.streams.chunking import CutFinder
+from casync_compat.streams.cutting import CutFinder
 
 DATA = random.Random(1).randbytes(1_500_000) + bytes(1_500_000) + random.Random(2).randbytes(3_000_000)
 

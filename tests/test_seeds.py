@@ -22,7 +22,8 @@ from casync_compat.index import Index, IndexBuilder
 from casync_compat.kinds import Kind
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.extraction import ExtractOptions
-from casync_compat.streams.seeds import BlobSeed, SeedSource, TreeSeed
+from casync_compat.streams.seeds import BlobSeed, SeedSource
+from casync_compat.streams.treeseed import TreeSeed
 from casync_compat.verbs.extract import extract_archive
 from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index
 from catar import Archive, flags

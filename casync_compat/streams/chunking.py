@@ -13,17 +13,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from casync_compat.chunker import WINDOW_SIZE, Chunker, ChunkSizes
-from casync_compat.chunker.spans import join, spans
-from casync_compat.closing import Closing
+from casync_compat.chunker import WINDOW_SIZE, ChunkSizes
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.base import ChunkSink
+from casync_compat.streams.cutting import CutFinder
 from casync_compat.streams.sinks import ZEROS, SlabSink
 from casync_compat.streams.slabs import Slab
 from casync_compat.streams.transfer import OrderedPool, Sequencer, default_jobs
 
-__all__ = ["ChunkCounts", "ChunkingSink", "CutFinder", "StoredChunks", "store_chunks"]
+__all__ = ["ChunkCounts", "ChunkingSink", "StoredChunks", "store_chunks"]
 
 _SLAB = 2 << 20
 _BATCH = 1 << 20
@@ -31,10 +30,6 @@ _LARGEST_ZERO_CHUNK = 4 << 20
 _SHORTEST_HOLE = 1 << 20
 """Bytes: below it, going around a hole takes longer than hashing it."""
 _SYNC_EVERY = 64 << 20
-_WORKERS_A_THREAD = 4
-_MOST_THREADS = 8
-_SHORTEST_SPAN = 256 << 10
-"""Bytes: below it, handing a span to a thread takes longer than looking at it."""
 _LONGEST_BATCH = 512
 """Known chunks that are counted in one go."""
 
@@ -84,46 +79,6 @@ def store_chunks(
         put = store.put(id_, chunk)
         out.append((id_, len(chunk), put.new, put.stored))
     return out
-
-
-class CutFinder(Closing):
-    """Finds cuts as a `Chunker` does, on several threads where one could not keep up.
-
-    One thread finds cuts faster than a few workers hash and compress what lies between them; with many it would be what
-    all wait for. So for each four workers one more thread looks at a span of its own, and the results are joined to
-    exactly what one thread finds (`casync_compat.chunker.spans`).
-
-    :param jobs: workers that wait for what is found
-    """
-
-    def __init__(self, sizes: ChunkSizes, jobs: int) -> None:
-        self.chunker = Chunker(sizes)
-        self._threads = 1 if sizes.fixed else min(1 + jobs // _WORKERS_A_THREAD, _MOST_THREADS)
-        self._pool: OrderedPool[list[int]] | None = None
-
-    def cuts(self, view: memoryview, begin: int, seen: int, end: int) -> list[int]:
-        """The ends of all chunks that are complete in ``view[begin:end]``, of which a chunk begins at `begin`.
-
-        :param seen: offset up to which an earlier call found no end for that chunk
-        """
-        count = min(self._threads, (end - seen) // _SHORTEST_SPAN)
-        if count < 2:
-            return self.chunker.cuts(view, begin, end, seen)
-        if self._pool is None:
-            self._pool = OrderedPool(self._threads - 1, self._threads)
-        first, *others = spans(seen, end, count)
-        for start, stop in others:
-            self._pool.start(self.chunker.cuts, view, start, stop)
-        cuts = self.chunker.cuts(view, begin, first[1], seen)
-        guesses = [self._pool.take() for _ in others]
-        begin = cuts[-1] if cuts else begin
-        return cuts + join(self.chunker, view, begin, end, first[1], others, guesses)
-
-    def close(self) -> None:
-        """Stop the threads."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
 
 
 class ChunkingSink(SlabSink):

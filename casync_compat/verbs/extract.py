@@ -24,10 +24,11 @@ from casync_compat.spool import SpoolError
 from casync_compat.store.base import ChunkSource, OnDisk
 from casync_compat.store.layered import Layered
 from casync_compat.streams.extraction import ExtractCounter, ExtractOptions, ExtractResult, Warn, no_warning
-from casync_compat.streams.seeds import SeedSource, TreeSeed
+from casync_compat.streams.seeds import SeedSource
 from casync_compat.streams.sharing import BlockSharing, HardLinks
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 from casync_compat.streams.trees import Tree, load_index
+from casync_compat.streams.treeseed import TreeSeed
 from catar.errors import NotFound
 from catar.records import Node
 from catar.runs import Run, count_nodes, run_paths

@@ -14,9 +14,9 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain
-from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
+from casync_compat.closing import Closing
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, Check
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import BlobMissing
@@ -98,7 +98,7 @@ class PackView:
             raise BlobMissing(str(descriptor.digest), self.name)
 
 
-class _Stream:
+class _Stream(Closing):
     """A pack from its beginning to its end (a `BlobStream`)."""
 
     def __init__(self, view: PackView, descriptor: Descriptor) -> None:
@@ -115,11 +115,3 @@ class _Stream:
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass

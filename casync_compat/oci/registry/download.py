@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from typing import Self
 
+from casync_compat.closing import Closing
 from casync_compat.errors import RemoteError
 from casync_compat.net.exchange import ATTEMPTS
 from casync_compat.net.http import TransportError
@@ -177,7 +177,7 @@ class Downloads:
             del self._wholes[oldest]
 
 
-class _Whole:
+class _Whole(Closing):
     """A blob in a temporary file; `filled` once it is there, checked."""
 
     def __init__(self) -> None:
@@ -211,7 +211,7 @@ class _Whole:
             self._spool.close()
 
 
-class RegistryStream:
+class RegistryStream(Closing):
     """A blob from its beginning to its end (a `BlobStream`). For one thread at a time.
 
     :param answer: the answer to read from first; None asks for one
@@ -287,9 +287,3 @@ class RegistryStream:
         if self._answer is not None:
             self._answer.close()
             self._answer = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -1,0 +1,208 @@
+"""A directory as a seed: it is archived and cut as the index was, and only where its files and chunks lie is kept.
+
+Archive headers, and the names of files, are kept in temporary files. Memory is some hundred bytes a chunk and
+thirty-two a file, whatever the size of the data.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+
+from casync_compat.closing import Closing
+from casync_compat.fs.owners import IdShift
+from casync_compat.fs.scan.scanner import Scanner
+from casync_compat.ids import Digest, Hasher
+from casync_compat.index import Index
+from casync_compat.spool import Appender, Spool, SpoolError
+from casync_compat.streams.archive import ArchiveOutput, Archiver
+from casync_compat.streams.chunking import ChunkingSink
+from casync_compat.streams.seedparts import ChunkPlaces, FilePart, Nowhere, read_file
+from catar.records import Node
+
+__all__ = ["TreeSeed"]
+
+
+class _Scratch:
+    """An archive's bytes that nobody wants: only files are looked at."""
+
+    written = 0
+
+    def __init__(self) -> None:
+        self._room = memoryview(bytearray(1 << 16))
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        pass
+
+    def room(self) -> memoryview:
+        return self._room
+
+    def advance(self, count: int, /) -> None:
+        pass
+
+
+class _Noting(Archiver):
+    """Archives a seed and notes where its files lie.
+
+    There is a row for each regular file: where its payload starts in the stream, its size, how many skeleton bytes (all
+    that is no payload) precede it, and where its path ends among the names.
+
+    :ivar links: row of each file by its hard link digest
+    """
+
+    def __init__(
+        self, scanner: Scanner, output: ArchiveOutput, links: Digest | None, skeleton: Spool, names: Spool
+    ) -> None:
+        super().__init__(scanner, output, scanner.feature_flags)
+        self.starts = array("Q")
+        self.sizes = array("Q")
+        self.before = array("Q")
+        self.paths = array("Q", (0,))
+        self.links: dict[bytes, int] = {}
+        self._scanner = scanner
+        self._digest = links
+        self._hasher: Hasher | None = None
+        self._skeleton = Appender(skeleton)
+        self._names = Appender(names)
+
+    def on_records(self, node: Node | None, records: bytes) -> None:
+        self._skeleton.append(records)
+        if node is None or not node.is_regular:
+            return
+        self.starts.append(node.payload_offset)
+        self.sizes.append(node.size)
+        self.before.append(self._skeleton.size)
+        self._names.append(self._scanner.path)
+        self.paths.append(self._names.size)
+        if self._digest is not None:
+            self._hasher = self._digest.new()
+            self._hasher.update(records[node.offset - node.start :])
+
+    def on_payload(self, data: memoryview) -> None:
+        if self._hasher is not None:
+            self._hasher.update(data)
+
+    def on_payload_end(self) -> None:
+        if self._hasher is not None:
+            self.links[self._hasher.digest()] = len(self.starts) - 1
+
+    def flush(self) -> None:
+        """Have everything in the spools."""
+        self._skeleton.flush()
+        self._names.flush()
+
+
+class TreeSeed(Closing):
+    """A directory as a seed for archives.
+
+    :param path: the directory
+    :param index: the index that is going to be extracted: says what to record and how to cut; None collects only
+        hard link digests
+    :param feature_flags: what to record
+    :param links: whether to remember the digest of every file, for `link_target`
+    :raises FileError: when it cannot be read
+    """
+
+    def __init__(
+        self,
+        path: bytes,
+        index: Index | None,
+        feature_flags: int,
+        *,
+        shift: IdShift | None = None,
+        links: Digest | None = None,
+        jobs: int | None = None,
+    ) -> None:
+        self.path = path
+        self._skeleton = Spool("a seed")
+        self._names = Spool("a seed")
+        # See `_Noting`.
+        self._starts = array("Q")
+        self._sizes = array("Q")
+        self._before = array("Q")
+        self._paths = array("Q", (0,))
+        self._links: dict[bytes, int] = {}
+        self._places: ChunkPlaces | None = None
+        try:
+            with Scanner(path, feature_flags, shift=shift) as scanner:
+                if index is None:
+                    self._record(scanner, _Scratch(), links)
+                else:
+                    with ChunkingSink(
+                        Nowhere(), index.sizes, feature_flags, stream_digest=False, jobs=jobs
+                    ) as sink:
+                        self._record(scanner, sink, links)
+                        sink.finish()
+                        self._places = ChunkPlaces(sink.index)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the temporary files."""
+        self._skeleton.close()
+        self._names.close()
+
+    def _record(self, scanner: Scanner, output: ArchiveOutput, links: Digest | None) -> None:
+        archiver = _Noting(scanner, output, links, self._skeleton, self._names)
+        archiver.run()
+        archiver.flush()
+        self._starts, self._sizes, self._before = archiver.starts, archiver.sizes, archiver.before
+        self._paths, self._links = archiver.paths, archiver.links
+
+    def _path(self, row: int) -> bytes:
+        begin, end = self._paths[row], self._paths[row + 1]
+        return os.path.join(self.path, self._names.read_at(begin, end - begin))
+
+    def link_target(self, digest: bytes) -> bytes | None:
+        """Path of a file in the seed whose hard link digest is this."""
+        row = self._links.get(digest)
+        return None if row is None else self._path(row)
+
+    def _runs(self, offset: int, size: int) -> Iterator[tuple[int, int, int, int]]:
+        """Cut a stretch of the stream into `(row, offset there, offset in the stretch, size)`; row -1: skeleton."""
+        at, end = offset, offset + size
+        while at < end:
+            row = bisect_right(self._starts, at) - 1
+            behind = at  # bytes since the last payload's end, or since the beginning
+            if row >= 0:
+                behind = at - self._starts[row] - self._sizes[row]
+                if behind < 0:
+                    count = min(end - at, -behind)
+                    yield row, at - self._starts[row], at - offset, count
+                    at += count
+                    continue
+                behind += self._before[row]
+            following = self._starts[row + 1] if row + 1 < len(self._starts) else end
+            count = min(end, following) - at
+            yield -1, behind, at - offset, count
+            at += count
+
+    def parts(self, id_: bytes, first: int = 0, last: int | None = None) -> list[FilePart] | None:
+        """The file parts of a chunk between two offsets in it, None when the seed does not have it."""
+        place = self._places.find(id_) if self._places is not None else None
+        if place is None:
+            return None
+        offset, size = place
+        runs = self._runs(offset + first, (size if last is None else last) - first)
+        return [
+            FilePart(self._path(row), there, first + at, count) for row, there, at, count in runs if row >= 0
+        ]
+
+    def read(self, id_: bytes) -> bytes | None:
+        """What stands where the chunk was, None when the seed does not have it."""
+        place = self._places.find(id_) if self._places is not None else None
+        if place is None:
+            return None
+        out = []
+        for row, there, _, size in self._runs(*place):
+            if row >= 0:
+                out.append(read_file(self._path(row), there, size))
+            else:
+                try:
+                    out.append(self._skeleton.read_at(there, size))
+                except SpoolError:
+                    return None
+        return b"".join(out)
