@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkStore"]
 
-_HEX = re.compile(rb"[0-9a-f]{64}")
 _DIRECTORIES = re.compile(rb"[0-9a-f]{4}")
 _NO_DIRECTORIES = re.compile(b"")
+_NAME = rb"([0-9a-f]{4})/(\1[0-9a-f]{60})"
+_FLAT_NAME = rb"()([0-9a-f]{64})"
 
 
 class ChunkStore(Closing):
@@ -71,6 +72,7 @@ class ChunkStore(Closing):
         self._suffix = suffix
         self._flat = flat
         self._under = _NO_DIRECTORIES if flat else _DIRECTORIES
+        self._form = re.compile(b"%s(?:%s)?" % (_FLAT_NAME if flat else _NAME, re.escape(suffix)))
         self._mostly_packed = compression is not Compression.NONE
         self._lock = threading.Lock()
         self._found_unsynced = False
@@ -155,18 +157,28 @@ class ChunkStore(Closing):
 
     def _look(self, id: ChunkId) -> FileStatus | None:
         """About a file of a chunk, None if there is none."""
-        for name in self._likely(*self._names(id)):
-            status = self._stat(name)
-            if status is not None:
+        plain, packed = self._names(id)
+        for name in (packed, plain) if self._mostly_packed else (plain, packed):
+            try:
+                status = self.files.stat(name)
+            except FileDamaged:
+                continue
+            if status is not None and status.size > 0:
                 return status
         return None
 
-    def _stat(self, name: bytes) -> FileStatus | None:
+    def _is_written(self, id: ChunkId, name: bytes) -> bool:
+        """Whether `put` has nothing to do.
+
+        Far away, it asks one question a chunk: whether the form is there that it writes, and that others of us wrote.
+        """
+        if self.files.near:
+            return self._look(id) is not None
         try:
             status = self.files.stat(name)
         except FileDamaged:
-            return None
-        return status if status is not None and status.size > 0 else None
+            return False  # replaced by a good one
+        return status is not None and status.size > 0
 
     def _names(self, id: ChunkId) -> tuple[bytes, bytes]:
         """The names of the plain form and of the compressed one."""
@@ -187,8 +199,7 @@ class ChunkStore(Closing):
         plain, packed = self._names(id)
         raw = self.compression is Compression.NONE
         name = plain if raw else packed
-        # Far away, one question a chunk has to do: it is about the form that we write, and that others of us wrote.
-        if (self._look(id) if self.files.near else self._stat(name)) is not None:
+        if self._is_written(id, name):
             self._found_unsynced = (
                 True  # whoever wrote it may not have synced: a run that was killed, or one going on
             )
@@ -205,15 +216,13 @@ class ChunkStore(Closing):
     # ---- listing and removing
 
     def ids(self) -> Iterator[ChunkId]:
-        last = None
+        last = b""
         for file in self.files.list(under=self._under, details=False):
-            directory, _, name = file.name.rpartition(b"/")
-            name = name.removesuffix(self._suffix)
-            if name != last and name.startswith(directory) and _HEX.fullmatch(name):
-                last = (
-                    name  # the two forms of a chunk follow one another, perhaps with strangers between them
-                )
-                yield ChunkId.from_hex(name.decode("ascii"))
+            match = self._form.fullmatch(file.name)
+            # The two forms of a chunk follow one another, perhaps with strangers between them.
+            if match is not None and match[2] != last:
+                last = match[2]
+                yield ChunkId.from_hex(last.decode("ascii"))
 
     def remove(self, id: ChunkId) -> int:
         return sum(map(self.files.remove, self._names(id)))

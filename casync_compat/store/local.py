@@ -146,7 +146,8 @@ class LocalFiles(Files):
             raise self._error(path, f"look for a {self._what}", e) from e
         if not stat.S_ISREG(status.st_mode):
             return None
-        return FileStatus(status.st_size, status.st_mtime_ns, _version(status), status.st_ctime_ns)
+        size, modified = status.st_size, status.st_mtime_ns
+        return FileStatus(size, modified, (status.st_ino, modified, size), status.st_ctime_ns)
 
     # ---- writing
 
