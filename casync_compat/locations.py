@@ -14,6 +14,7 @@ It reads no environment: what a command line or a program knows is passed in, as
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,17 +23,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 from casync_compat.compression import Compression
-from casync_compat.errors import UsageError
-from casync_compat.index import Index
+from casync_compat.errors import NotFound, UsageError
+from casync_compat.index import MAX_INDEX_SIZE, Index
 from casync_compat.store.base import ChunkSource, Store
+from casync_compat.store.files import Files
 from casync_compat.store.layered import Layered
-from casync_compat.store.local import LocalStore
+from casync_compat.store.local import LocalFiles, LocalStore
 from casync_compat.streams.trees import load_index
 
 if TYPE_CHECKING:
-    from casync_compat.oci.registry.client import RegistryClient
+    from casync_compat.oci.registry.client import RegistryClient, Repository
 
 __all__ = [
+    "IndexPlace",
     "PathType",
     "Scheme",
     "Settings",
@@ -40,6 +43,7 @@ __all__ = [
     "classify",
     "default_store",
     "in_registry",
+    "index_location",
     "index_output",
     "input_path",
     "local_path",
@@ -52,6 +56,9 @@ __all__ = [
 
 PathType: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 """What names a place: a locator if it is a `str`, a local path if it is anything else."""
+
+IndexPlace: TypeAlias = PathType | tuple[Files, bytes]
+"""What names an index: a path or locator, or a place of files and the name in it."""
 
 S = TypeVar("S", bound=ChunkSource)
 
@@ -77,16 +84,25 @@ class Shared:
     def __init__(self, client: RegistryClient | None = None) -> None:
         self.client = client
         self.fetched: dict[str, bytes] = {}
-        self._directory: str | None = None
+        self._directory: bytes | None = None
+        self._kept = 0
 
-    def directory(self) -> str:
-        """A temporary directory, which goes at exit."""
+    def keep(self, name: bytes, content: bytes) -> bytes:
+        """Write a temporary file, which goes at exit, and return its path; its last part is `name`."""
+        self._kept += 1
+        path = os.path.join(self._temporary(), b"%d" % self._kept, name)
+        os.mkdir(os.path.dirname(path))
+        with open(path, "wb") as file:
+            file.write(content)
+        return path
+
+    def _temporary(self) -> bytes:
         if self._directory is None:
             import atexit  # lazily, these three: only indexes in registries need them
             import shutil
             import tempfile
 
-            self._directory = tempfile.mkdtemp(prefix="pycasync-")
+            self._directory = tempfile.mkdtemp(prefix=b"pycasync-")
             atexit.register(shutil.rmtree, self._directory, ignore_errors=True)
         return self._directory
 
@@ -226,56 +242,76 @@ def open_source(
 # ---- indexes
 
 
-def open_index(where: PathType | Index, settings: Settings) -> Index:
+def index_location(where: IndexPlace, settings: Settings) -> tuple[Files, bytes]:
+    """An index's location taken apart: a place of files, and the name in it.
+
+    :raises UsageError: the location is malformed, or of a kind that this version cannot open
+    """
+    if isinstance(where, tuple):
+        return where
+    if not isinstance(where, str) or not in_registry(where):
+        directory, name = os.path.split(local_path(where))
+        return LocalFiles(directory or b".", what="index"), name
+    from casync_compat.oci.registry import artifacts, chunkstore
+
+    repository, tag = _index_in_registry(where, settings)
+    return chunkstore.RegistryFiles(repository, artifacts.INDEXES), tag.encode()
+
+
+def open_index(where: IndexPlace | Index, settings: Settings) -> Index:
     """The index at a location. One that was read already is given back.
 
     :raises CasyncError: it cannot be read, or is no index
     """
-    return where if isinstance(where, Index) else load_index(input_path(where, settings))
+    if isinstance(where, Index):
+        return where
+    if isinstance(where, tuple):
+        return Index.parse(_content(*where), where[1])
+    return load_index(input_path(where, settings))
 
 
-def input_path(where: PathType, settings: Settings) -> bytes:
-    """The path of a file to read. An index in a registry is fetched into a temporary file, which goes at exit.
+def input_path(where: IndexPlace, settings: Settings) -> bytes:
+    """The path of a file to read. An index that is no local file is fetched into a temporary one, which goes at exit.
 
     :raises CasyncError: it cannot be fetched
     """
+    if isinstance(where, tuple):
+        return settings.shared.keep(os.path.basename(where[1]), _content(*where))
     if not isinstance(where, str) or not in_registry(where):
         return local_path(where)
     fetched = settings.shared.fetched
     if where not in fetched:
         from casync_compat.oci.registry import chunkstore
 
-        username, password = _registry_login(settings.environ)
-        repository, name = chunkstore.open_index(
-            where, _registry_client(settings), username=username, password=password
-        )
-        path = os.path.join(settings.shared.directory(), name)
-        with open(path, "wb") as file:
-            file.write(chunkstore.fetch_index(repository, name))
-        fetched[where] = os.fsencode(path)
+        repository, name = _index_in_registry(where, settings)
+        fetched[where] = settings.shared.keep(name.encode(), chunkstore.fetch_index(repository, name))
     return fetched[where]
 
 
+def _content(files: Files, name: bytes) -> bytes:
+    data = files.read(name, MAX_INDEX_SIZE)
+    if data is None:
+        where = os.fsencode(files.name) + b"/" + name
+        raise NotFound(where, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    return data
+
+
 @contextmanager
-def index_output(where: PathType | None, settings: Settings) -> Iterator[bytes | None]:
-    """The path to write an index to. One for a registry is sent there when the block has ended without an error.
+def index_output(where: IndexPlace | None, settings: Settings) -> Iterator[bytes | None]:
+    """The path to write an index to. One that is no local file is sent when the block has ended without an error.
 
     :param where: None for standard output, which has no path
     :raises UsageError: the location is malformed
     """
-    if not isinstance(where, str) or not in_registry(where):
+    if where is None or not (isinstance(where, tuple) or in_registry(where)):
         yield None if where is None else local_path(where)
         return
-    from casync_compat.oci.registry import chunkstore
-
-    username, password = _registry_login(settings.environ)
-    repository, name = chunkstore.open_index(
-        where, _registry_client(settings), username=username, password=password
-    )
-    path = os.path.join(settings.shared.directory(), f"new-{name}")
-    yield os.fsencode(path)
+    files, name = index_location(where, settings)
+    path = settings.shared.keep(os.path.basename(name), b"")
+    yield path
     with open(path, "rb") as file:
-        chunkstore.publish_index(repository, name, file.read())
+        files.write(name, file.read())
+    files.sync()
 
 
 # ---- registries, as desync uses them
@@ -290,6 +326,13 @@ def _registry_client(settings: Settings) -> RegistryClient:
             environ=settings.environ, warn=lambda text: settings.warn(f"the registry says: {text}")
         )
     return shared.client
+
+
+def _index_in_registry(where: str, settings: Settings) -> tuple[Repository, str]:
+    from casync_compat.oci.registry import chunkstore
+
+    username, password = _registry_login(settings.environ)
+    return chunkstore.open_index(where, _registry_client(settings), username=username, password=password)
 
 
 def _registry_login(environ: Mapping[str, str]) -> tuple[str | None, str | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.errors import UsageError
+from casync_compat.errors import NotFound, UsageError
 from casync_compat.ids import Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.locations import (
@@ -17,6 +17,9 @@ from casync_compat.locations import (
     Settings,
     classify,
     default_store,
+    index_location,
+    index_output,
+    input_path,
     local_path,
     open_index,
     open_local_store,
@@ -24,7 +27,8 @@ from casync_compat.locations import (
     open_store,
 )
 from casync_compat.store.layered import Layered
-from casync_compat.store.memory import MemoryStore
+from casync_compat.store.local import LocalFiles
+from casync_compat.store.memory import MemoryFiles, MemoryStore
 from catar.flags import DEFAULT
 
 LOCAL, URL, SSH = Scheme.LOCAL, Scheme.URL, Scheme.SSH
@@ -192,3 +196,33 @@ def test_indexes_by_any_name(tmp_path: Path) -> None:
     places: list[PathType | Index] = [str(path), os.fsencode(path), path, index]
     for where in places:
         assert open_index(where, Settings()) == index
+
+
+def test_indexes_in_any_place(tmp_path: Path) -> None:
+    """An index may lie wherever files do: it is sent when it is whole, and read by its name."""
+    data = IndexBuilder(DEFAULT, ChunkSizes()).build().to_bytes()
+    for files in (MemoryFiles(), LocalFiles(os.fsencode(tmp_path / "indexes"))):
+        with pytest.raises(NotFound, match=r"d/x\.caidx: cannot open: No such file"):
+            open_index((files, b"d/x.caidx"), Settings())
+        with pytest.raises(KeyError), index_output((files, b"d/x.caidx"), Settings()) as path:
+            raise KeyError
+        assert files.stat(b"d/x.caidx") is None
+        with index_output((files, b"d/x.caidx"), Settings()) as path:
+            assert path is not None
+            assert path.endswith(b"/x.caidx")
+            with open(path, "wb") as file:
+                file.write(data)
+        assert files.read(b"d/x.caidx", 1 << 20) == data
+        assert open_index((files, b"d/x.caidx"), Settings()).to_bytes() == data
+        with open(input_path((files, b"d/x.caidx"), Settings()), "rb") as file:
+            assert file.read() == data
+
+
+def test_paths_taken_apart(tmp_path: Path) -> None:
+    """A local path is a directory's file."""
+    (tmp_path / "x.caidx").write_bytes(b"index")
+    for where in (tmp_path / "x.caidx", f"file://{tmp_path}/x.caidx"):
+        files, name = index_location(where, Settings())
+        assert files.read(name, 10) == b"index"
+    files, name = index_location("x.caidx", Settings())
+    assert (files.own_paths, name) == ((b".",), b"x.caidx")
