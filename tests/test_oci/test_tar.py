@@ -345,6 +345,13 @@ def sparse_records(*records: tuple[bytes, bytes], data: bytes = b"12345") -> byt
 MAJOR, MINOR = b"GNU.sparse.major", b"GNU.sparse.minor"
 
 
+def test_sparse_map_of_nothing() -> None:
+    """The number of parts is a number, however many digits its zero has."""
+    for count in (b"0", b"00", b"+0"):
+        member = one(sparse_records((MAJOR, b"1"), (MINOR, b"0"), data=rawtar.padded(count + b"\n")))
+        assert (member.sparse, member.stored) == ((), 0)
+
+
 def test_sparse_of_another_version() -> None:
     """A sparse format to come is read as an ordinary file, as Go does it."""
     member = one(sparse_records((MAJOR, b"2"), (MINOR, b"0"), (b"GNU.sparse.name", b"y")))
@@ -385,6 +392,7 @@ BROKEN = {
     "sparse directory": rawtar.pax([(SIZE, b"9"), (COUNT, b"0"), (MAP, b"0,0")]) + rawtar.directory(b"d"),
     "sparse data without map": sparse_records((MAJOR, b"1"), (MINOR, b"0"), data=b"nothing"),
     "sparse data count": sparse_records((MAJOR, b"1"), (MINOR, b"0"), data=rawtar.padded(b"99999999999\n")),
+    "sparse data cut": sparse_records((MAJOR, b"1"), (MINOR, b"0"), data=b"1\n" + b"0" * 1600)[:-1024],
     "sparse data short": sparse_records((MAJOR, b"1"), (MINOR, b"0"), data=b"1\n0\n5\n12345"),
     "sparse data sum": sparse_records((MAJOR, b"1"), (MINOR, b"0"), data=rawtar.padded(b"1\n0\n5\n") + b"1"),
 }  # fmt: skip

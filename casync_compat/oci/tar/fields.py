@@ -229,25 +229,30 @@ def pax_sparse_map(records: dict[bytes, bytes], size: int) -> SparseMap:
 def sparse_map_in_data(read: Callable[[int], bytes], stored: int, size: int) -> tuple[SparseMap, int]:
     """The map of PAX sparse format 1.0, and how many bytes it takes at the beginning of the stored data.
 
-    :param read: gives at least one block of the stored data from an offset in it on
+    :param read: gives at least one block of the stored data from an offset in it on; nothing where the tar ends
     :param stored: bytes of stored data
     :raises FieldError: it is malformed or too long
     """
     data = b""
     wanted = 1
+    counted = False
     while True:
         parts = data.split(b"\n", wanted)
         if len(parts) > wanted:
-            if wanted > 1 or parts[0] == b"0":
+            if counted:
                 break
             count = pax_integer(parts[0])
             if not 0 <= count <= SPECIAL_MAX:
                 raise FieldError("the sparse map has a bad number of entries")
             wanted += 2 * count
+            counted = True
             continue
         if len(data) >= min(stored, SPECIAL_MAX):
             raise FieldError("the sparse map runs past its data or is too long")
-        data += read(len(data))
+        more = read(len(data))
+        if not more:
+            raise FieldError("the tar is cut short")
+        data += more
     used = len(data) - len(parts[-1])
     used += -used % BLOCK
     if used > stored:
