@@ -40,7 +40,9 @@ class _NeverMatchesError(Exception):
 
 
 class _Bracket:
-    """A bracket expression, read as glibc reads it (`posix/fnmatch_loop.c`), malformed ones included.
+    """A bracket expression, read as glibc reads it (`posix/fnmatch_loop.c`), common malformed ones included.
+
+    What glibc makes of some others (`[a[=]`, `[[-`) depends on which of its characters matches; no rule says more.
 
     :ivar end: where it ends; 0 when it never closes, and its `[` is an ordinary character
     :raises _NeverMatchesError: where glibc gives up
