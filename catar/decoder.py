@@ -17,48 +17,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from catar import layouts
 from catar.errors import FormatError
 from catar.flags import is_normalised
 from catar.goodbye import ChildTable, record_size
-from catar.grammar import (
-    DIR,
-    TAILS,
-    check_device,
-    check_entry,
-    check_name,
-    check_payload,
-)
+from catar.grammar import DIR, TAILS, check_entry, check_name, check_payload
 from catar.inbox import Inbox
-from catar.layouts import DEPTH_MAX, DEVICE, ENTRY, FILENAME, GOODBYE, HEADER, PAYLOAD, SYMLINK
-from catar.metadata import MetadataReader, read_string
-from catar.records import Data, DirectoryEnd, Node
-from catar.runs import ORDINARY_MAX, RowEvent, Run, knows_rules, parse_run, run_events
-from catar.structs import Layout
+from catar.layouts import DEPTH_MAX, ENTRY, FILENAME, GOODBYE, HEADER, PAYLOAD
+from catar.metadata import MetadataReader, read_tail
+from catar.records import END, NEED_DATA, Data, DirectoryEnd, Node, Sentinel
+from catar.runs import RowEvent, Run, find_run, run_events
 
 __all__ = ["END", "NEED_DATA", "Decoder", "Event", "Sentinel"]
 
-
-class Sentinel(Enum):
-    """Events that carry nothing."""
-
-    NEED_DATA = "NEED_DATA"
-    END = "END"
-
-
-NEED_DATA: Final = Sentinel.NEED_DATA
-"""Nothing more can be said until `receive` is called again."""
-END: Final = Sentinel.END
-"""The archive is complete; what follows in the input is in `Decoder.trailing_data`."""
-
 Event: TypeAlias = Node | Data | DirectoryEnd | Sentinel
 
+# Looked up for every node, as are the readers.
 _HEADER_SIZE = HEADER.size
+_ENTRY_SIZE = ENTRY.head.size
+_ENTRY_TYPE, _FILENAME_TYPE = ENTRY.type, FILENAME.type
+_PAYLOAD_TYPE, _GOODBYE_TYPE = PAYLOAD.type, GOODBYE.type
 _read_header = HEADER.reader("size", "type")
-_read_entry = ENTRY.head.reader("feature_flags", "mode", "flags", "uid", "gid", "mtime")
-_read_device = DEVICE.head.reader("major", "minor")
+_read_entry = ENTRY.body.reader("feature_flags", "mode", "flags", "uid", "gid", "mtime")
 
 
 class _State(Enum):
@@ -94,7 +76,7 @@ class Decoder:
         self._name = b""
         self._start = offset
         self._node: Node | None = None
-        self._metadata = MetadataReader()
+        self._metadata: MetadataReader | None = None  # of the node, when it has any
         self._error: FormatError | None = None
         self.payload_left = 0
         """Payload bytes of the current file that are still to come."""
@@ -134,7 +116,11 @@ class Decoder:
             takes them as passed
         """
         left, self.payload_left = self.payload_left, 0
-        missing = self._inbox.skip(left)
+        inbox = self._inbox
+        if left <= len(inbox.data) - inbox.pos and self._open:
+            inbox.pos += left
+            return 0
+        missing = inbox.skip(left)
         if not self._open and self._state is _State.CHILDREN:
             self._state = _State.END
         return missing
@@ -180,8 +166,14 @@ class Decoder:
             elif self._state is _State.ENTRY:
                 event = self._entry(size, type_)
             else:
-                if self._native and self._refused_at != inbox.base + inbox.pos and self._start_run():
-                    return self._next_of_run()
+                if self._native and self._refused_at != inbox.base + inbox.pos:
+                    run = self._find_run()
+                    if run is NEED_DATA:
+                        return NEED_DATA
+                    if run is not None:
+                        self._events, self._events_left = run_events(run), len(run)
+                        return self._next_of_run()
+                    self._refused_at = inbox.base + inbox.pos
                 event = self._child(size, type_)
             if event is not None:
                 return event
@@ -196,12 +188,12 @@ class Decoder:
         return Data(view)
 
     def _entry(self, size: int, type_: int) -> Event | None:
-        if type_ != ENTRY.type or not ENTRY.accepts(size):
+        if type_ != _ENTRY_TYPE or size != _ENTRY_SIZE:
             raise self._bad("not an ENTRY record where a node must begin")
         inbox = self._inbox
         if not inbox.has(size):
             return self._starved()
-        features, mode, flags, uid, gid, mtime = _read_entry(inbox.data, inbox.pos)
+        features, mode, flags, uid, gid, mtime = _read_entry(inbox.data, inbox.pos + _HEADER_SIZE)
         if features != self.feature_flags:
             self._first_flags(features)
         reason = check_entry(mode, flags, uid, gid, mtime, features)
@@ -215,7 +207,7 @@ class Decoder:
         if len(self._open) >= DEPTH_MAX:
             raise self._bad(f"directories nest deeper than {DEPTH_MAX} levels")
         self._node = node
-        self._metadata.begin(node)
+        self._metadata = None
         self._state = _State.METADATA
         inbox.pos += size
         return None
@@ -232,42 +224,33 @@ class Decoder:
     def _ends_without_tail(self, node: Node) -> bool:
         return TAILS[node.kind] is None and not node.is_dir
 
-    def _body(self, size: int) -> bytes | None:
-        """The body of a record at the read position; None while it is not all there."""
-        inbox = self._inbox
-        if not inbox.has(size):
-            return None
-        return bytes(inbox.data[inbox.pos + _HEADER_SIZE : inbox.pos + size])
-
-    def _check_size(self, row: Layout, size: int) -> None:
-        if not row.accepts(size):
-            raise self._bad(f"{row.name} record of {size} bytes is out of bounds")
-
     def _after_entry(self, size: int, type_: int) -> Event | None:
         node = self._node
         assert node is not None
         tail = TAILS[node.mode & 0o170000]
         if type_ == tail:
             return self._tail(node, size, type_)
-        if tail is None and type_ in (FILENAME.type, GOODBYE.type):
+        if tail is None and type_ in (_FILENAME_TYPE, _GOODBYE_TYPE):
             return self._finish(node)
         assert self.feature_flags is not None
-        reason = self._metadata.refuses(type_, size, self.feature_flags)
+        if self._metadata is None:
+            self._metadata = MetadataReader(node, self.feature_flags)
+        reason = self._metadata.refuses(type_, size)
         if reason:
             raise self._bad(reason)
-        body = self._body(size)
-        if body is None:
+        inbox = self._inbox
+        if not inbox.has(size):
             return self._starved()
         try:
-            self._metadata.add(type_, body)
+            self._metadata.add(type_, bytes(inbox.data[inbox.pos + _HEADER_SIZE : inbox.pos + size]))
         except ValueError as error:
             raise self._bad(str(error)) from None
-        self._inbox.pos += size
+        inbox.pos += size
         return None
 
     def _tail(self, node: Node, size: int, type_: int) -> Event | None:
         inbox = self._inbox
-        if type_ == PAYLOAD.type:
+        if type_ == _PAYLOAD_TYPE:
             node.size = size - PAYLOAD.head.size
             reason = check_payload(node.size)
             if reason:
@@ -276,29 +259,23 @@ class Decoder:
             node.payload_offset = inbox.base + inbox.pos
             self.payload_left = node.size
             return self._finish(node)
-        self._check_size(layouts.BY_TYPE[type_], size)
-        body = self._body(size)
-        if body is None:
+        layout = layouts.BY_TYPE[type_]
+        if not layout.accepts(size):
+            raise self._bad(f"{layout.name} record of {size} bytes is out of bounds")
+        if not inbox.has(size):
             return self._starved()
-        if type_ == SYMLINK.type:
-            try:
-                node.target = read_string(body, "symlink target")
-            except ValueError as error:
-                raise self._bad(str(error)) from None
-        else:
-            major, minor = _read_device(inbox.data, inbox.pos)
-            reason = check_device(major, minor)
-            if reason:
-                raise self._bad(reason)
-            node.device = (major, minor)
+        try:
+            read_tail(node, type_, bytes(inbox.data[inbox.pos + _HEADER_SIZE : inbox.pos + size]))
+        except ValueError as error:
+            raise self._bad(str(error)) from None
         inbox.pos += size
         return self._finish(node)
 
     def _finish(self, node: Node) -> Node:
-        assert self.feature_flags is not None
-        reason = self._metadata.finish(self.feature_flags)
-        if reason:
-            raise self._bad(reason, node.offset)
+        if self._metadata is not None:
+            reason = self._metadata.finish()
+            if reason:
+                raise self._bad(reason, node.offset)
         self._node = None
         if node.mode & 0o170000 == DIR:
             self._open.append(ChildTable(node.offset))
@@ -308,17 +285,19 @@ class Decoder:
         return node
 
     def _child(self, size: int, type_: int) -> Event | None:
-        if type_ == GOODBYE.type:
+        if type_ == _GOODBYE_TYPE:
             return self._goodbye(size)
-        if type_ != FILENAME.type:
+        if type_ != _FILENAME_TYPE:
             raise self._bad("neither a FILENAME nor a GOODBYE record follows in this directory")
-        self._check_size(FILENAME, size)
-        body = self._body(size)
-        if body is None:
+        if not FILENAME.smallest <= size <= FILENAME.largest:
+            raise self._bad(f"FILENAME record of {size} bytes is out of bounds")
+        inbox = self._inbox
+        if not inbox.has(size):
             return self._starved()
-        if body[-1]:
+        last = inbox.pos + size - 1
+        if inbox.data[last]:
             raise self._bad("file name without its NUL")
-        name = body[:-1]
+        name = bytes(inbox.data[inbox.pos + _HEADER_SIZE : last])
         reason = check_name(name)
         if reason:
             raise self._bad(reason)
@@ -326,10 +305,10 @@ class Decoder:
         # Names out of order are not casync's, but desync writes them from tar input: only duplicates are wrong.
         if table.starts and table.is_duplicate(name):
             raise self._bad(f"file name {name!r} occurs twice in one directory")
-        self._start = self._inbox.offset
+        self._start = inbox.base + inbox.pos
         table.add(name, self._start)
         self._name = name
-        self._inbox.pos += size
+        inbox.pos += size
         self._state = _State.ENTRY
         return None
 
@@ -362,42 +341,20 @@ class Decoder:
         """
         if self._state is not _State.CHILDREN or self._events_left or self.payload_left:
             return None
-        inbox = self._inbox
-        if inbox.ready < ORDINARY_MAX:
-            inbox.join()
-        if not self._is_native():
-            return None
-        run, at, cut = self._parse_run()
-        if not run.rows:
-            few = inbox.ready < ORDINARY_MAX
-            return NEED_DATA if cut and few and not inbox.ended and inbox.is_whole else None
-        inbox.pos = at
-        self.payload_left = run.left
+        run = self._find_run()
+        if isinstance(run, Run):
+            self._inbox.pos = run.end
+            self.payload_left = run.left
         return run
 
-    def _is_native(self) -> bool:
-        """Whether `_decoder.c` is there and knows the rules for this archive's feature flags."""
-        self._native = self._native and knows_rules(self.feature_flags or 0)
-        return self._native
-
-    def _parse_run(self) -> tuple[Run, int, bool]:
-        assert self.feature_flags is not None
-        parsed = parse_run(
-            self._inbox.data, self._inbox.pos, self._inbox.base, self.feature_flags, self._open
-        )
+    def _find_run(self) -> Run | Literal[Sentinel.NEED_DATA] | None:
+        """What `_decoder.c` parses at the read position, which stays; directories are opened and closed at once."""
+        if not self._native or self.feature_flags is None:
+            return None
+        run = find_run(self._inbox, self.feature_flags, self._open)
         if not self._open:
             self._state = _State.END
-        return parsed
-
-    def _start_run(self) -> bool:
-        """Parse a run whose events `next_event` is to hand out. :returns: whether there is any"""
-        run = self._parse_run()[0] if self._is_native() else None
-        if run is None or not run.rows:
-            self._refused_at = self._inbox.offset
-            return False
-        self._events = run_events(run)
-        self._events_left = len(run)
-        return True
+        return run
 
     def _next_of_run(self) -> Node | DirectoryEnd:
         event, self._inbox.pos = next(self._events)

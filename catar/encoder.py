@@ -25,16 +25,14 @@ from catar.grammar import (
     MAX_DEPTH,
     METADATA,
     REG,
-    TAILS,
-    check_device,
     check_entry,
     check_name,
     check_node,
     check_payload,
     metadata_cost,
 )
-from catar.layouts import DEVICE, ENTRY, FILENAME, PAYLOAD, SYMLINK
-from catar.metadata import metadata_records
+from catar.layouts import ENTRY, FILENAME, PAYLOAD
+from catar.metadata import metadata_records, tail_record
 from catar.records import Node
 
 try:
@@ -46,7 +44,6 @@ __all__ = ["Encoder"]
 
 _pack_header = layouts.HEADER.writer("size", "type")
 _pack_entry = ENTRY.head.writer("feature_flags", "mode", "flags", "uid", "gid", "mtime")
-_pack_device = DEVICE.head.writer("major", "minor")
 _FILENAME_HEAD = FILENAME.head.size
 _WHOLE_MODES = int(FeatureFlags.PERMISSIONS | FeatureFlags.ACL)
 
@@ -149,26 +146,12 @@ class Encoder:
         return b"".join(packed for _, packed in records)
 
     def _tail(self, node: Node) -> bytes:
-        kind = node.mode & 0o170000
-        if kind == REG:
-            reason = check_payload(node.size)
-            if reason:
-                raise UsageError(reason)
-            return _pack_header(PAYLOAD.head.size + node.size, PAYLOAD.type)
-        tail = TAILS[kind]
-        if tail == SYMLINK.type:
-            target = node.target or b""
-            if not SYMLINK.accepts(SYMLINK.head.size + len(target) + 1) or b"\0" in target:
-                raise UsageError(f"symlink target of {len(target)} bytes cannot be stored")
-            return SYMLINK.pack(tail=target + b"\0")
-        if tail == DEVICE.type:
-            if node.device is None:
-                raise UsageError("device node without a device number")
-            reason = check_device(*node.device)
-            if reason:
-                raise UsageError(reason)
-            return _pack_device(*node.device)
-        return b""
+        if node.mode & 0o170000 != REG:
+            return tail_record(node)
+        reason = check_payload(node.size)
+        if reason:
+            raise UsageError(reason)
+        return _pack_header(PAYLOAD.head.size + node.size, PAYLOAD.type)
 
     def advance(self, count: int) -> None:
         """Tell that the caller wrote `count` payload bytes of the current file."""

@@ -1,21 +1,33 @@
-"""The records between ENTRY and the tail of a node, both ways: one table, a row for each kind.
+"""The records behind the ENTRY of a node, both ways: a table with a row for each kind of metadata, and the small tails.
 
 Where such a record may stand is said by `catar.grammar`; here is only what it holds, and which field of `Node` that is.
+Payloads are no values, and left to encoder and decoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from catar import layouts
 from catar.errors import UsageError
-from catar.grammar import METADATA, check_node, check_projid, check_xattr, metadata_cost
+from catar.grammar import (
+    METADATA,
+    TAILS,
+    MetadataRule,
+    check_device,
+    check_node,
+    check_projid,
+    check_xattr,
+    metadata_cost,
+)
+from catar.layouts import SYMLINK
 from catar.records import AclDefault, AclEntry, Node, XAttr
 from catar.structs import Layout
 
-__all__ = ["KINDS", "MetadataKind", "MetadataReader", "metadata_records", "read_string"]
+__all__ = ["KINDS", "MetadataKind", "MetadataReader", "metadata_records", "read_tail", "tail_record"]
 
 _pack_header = layouts.HEADER.writer("size", "type")
 
@@ -37,12 +49,12 @@ class MetadataKind:
     absent: Any = None
 
     @property
-    def repeats(self) -> bool:
-        """Whether a node may have several; they are told by `catar.grammar`."""
-        return METADATA[self.layout.type].repeats
+    def rule(self) -> MetadataRule:
+        """Where such a record may stand."""
+        return METADATA[self.layout.type]
 
 
-def read_string(body: bytes, what: str) -> bytes:
+def _read_string(body: bytes, what: str) -> bytes:
     """The text of a body that ends in its only NUL. :raises ValueError: when it does not"""
     if body[-1] or body.find(0) != len(body) - 1:
         raise ValueError(f"{what} does not end in its only NUL")
@@ -56,9 +68,7 @@ def _write_string(layout: Layout, value: bytes) -> bytes:
 
 
 def _string(layout: Layout, field: str, what: str) -> MetadataKind:
-    return MetadataKind(
-        layout, field, lambda body: read_string(body, what), lambda value: _write_string(layout, value)
-    )
+    return MetadataKind(layout, field, partial(_read_string, what=what), partial(_write_string, layout))
 
 
 def _read_xattr(body: bytes) -> XAttr:
@@ -84,7 +94,7 @@ def _acl(layout: Layout, field: str) -> MetadataKind:
 
     def read(body: bytes) -> AclEntry:
         id_, permissions = unpack(body, 0)
-        return AclEntry(id_, permissions, read_string(body[size:], "ACL name") if len(body) > size else None)
+        return AclEntry(id_, permissions, _read_string(body[size:], "ACL name") if len(body) > size else None)
 
     def write(entry: AclEntry) -> bytes:
         name = b"" if entry.name is None else _write_string(layout, entry.name)
@@ -157,20 +167,22 @@ _FIELDS = tuple((kind.field, kind.absent, kind) for kind in _KINDS)
 
 
 class MetadataReader:
-    """Takes the records of one node after the other, in the order in which they stand."""
+    """Takes the records of one node, in the order in which they stand.
 
-    __slots__ = ("_node", "_rank", "_repeated", "_size")
+    :param node: whose fields they are to set
+    :param features: the archive's feature flags
+    """
 
-    def __init__(self) -> None:
-        self._repeated: dict[str, list[object]] = {}
+    __slots__ = ("_cost", "_features", "_node", "_rank", "_repeated", "_rule", "_size")
 
-    def begin(self, node: Node) -> None:
-        """Begin with the records behind the ENTRY of `node`, whose fields they are to set."""
+    def __init__(self, node: Node, features: int) -> None:
         self._node = node
+        self._features = features
         self._rank = 0
         self._size = 0
+        self._repeated: dict[str, list[object]] = {}
 
-    def refuses(self, type_: int, size: int, features: int) -> str | None:
+    def refuses(self, type_: int, size: int) -> str | None:
         """Why no record of this type and size may come next, told before there is more of it than its header."""
         rule = METADATA.get(type_)
         if rule is None:
@@ -178,20 +190,22 @@ class MetadataReader:
         row = layouts.BY_TYPE[type_]
         if rule.rank < self._rank or (rule.rank == self._rank and not rule.repeats):
             return f"{row.name} record is out of order"
-        if self._node.mode & 0o170000 not in rule.kinds or (rule.needs and not features & rule.needs):
+        if self._node.mode & 0o170000 not in rule.kinds or (rule.needs and not self._features & rule.needs):
             return f"{row.name} record is not allowed for this node"
-        if not row.accepts(size):
+        if not row.smallest <= size <= row.largest:
             return f"{row.name} record of {size} bytes is out of bounds"
-        if self._size + metadata_cost(size) > layouts.NODE_METADATA_MAX:
+        self._cost = metadata_cost(size)
+        if self._size + self._cost > layouts.NODE_METADATA_MAX:
             return "one node has too much metadata"
+        self._rule = rule
         return None
 
     def add(self, type_: int, body: bytes) -> None:
-        """Read the body of a record that is not refused. :raises ValueError: when it is wrong"""
-        kind, rule = KINDS[type_], METADATA[type_]
+        """Read the body of the record that was just not refused. :raises ValueError: when it is wrong"""
+        kind, rule = KINDS[type_], self._rule
         value = kind.read(body)
         self._rank = rule.rank
-        self._size += metadata_cost(layouts.HEADER.size + len(body))
+        self._size += self._cost
         # What may repeat is gathered in lists until the node is whole: growing its tuples one by one would take time
         # with the square of their number.
         if rule.repeats:
@@ -199,14 +213,11 @@ class MetadataReader:
         else:
             setattr(self._node, kind.field, value)
 
-    def finish(self, features: int) -> str | None:
+    def finish(self) -> str | None:
         """Set what may repeat. :returns: what is wrong about all of the node's metadata together"""
-        if not self._rank:
-            return None
         for field, found in self._repeated.items():
             setattr(self._node, field, tuple(found))
-        self._repeated.clear()
-        return check_node(self._node, features)
+        return check_node(self._node, self._features)
 
 
 def metadata_records(node: Node) -> list[tuple[int, bytes]]:
@@ -221,9 +232,44 @@ def metadata_records(node: Node) -> list[tuple[int, bytes]]:
             continue
         layout = kind.layout
         try:
-            for one in value if kind.repeats else (value,):
+            for one in value if kind.rule.repeats else (value,):
                 body = kind.write(one)
                 out.append((layout.type, _pack_header(layouts.HEADER.size + len(body), layout.type) + body))
         except ValueError as error:
             raise UsageError(str(error)) from None
     return out
+
+
+_read_device = layouts.DEVICE.body.reader("major", "minor")
+_pack_device = layouts.DEVICE.head.writer("major", "minor")
+
+
+def read_tail(node: Node, type_: int, body: bytes) -> None:
+    """Read the SYMLINK or DEVICE that ends a node. :raises ValueError: when it is wrong"""
+    if type_ == SYMLINK.type:
+        node.target = _read_string(body, "symlink target")
+        return
+    major, minor = _read_device(body, 0)
+    _raise(check_device(major, minor))
+    node.device = (major, minor)
+
+
+def tail_record(node: Node) -> bytes:
+    """The SYMLINK or DEVICE that ends a node; empty for those that end without.
+
+    :raises UsageError: when its target or device number cannot be stored
+    """
+    tail = TAILS[node.mode & 0o170000]
+    if tail == SYMLINK.type:
+        target = node.target or b""
+        if not SYMLINK.accepts(SYMLINK.head.size + len(target) + 1) or b"\0" in target:
+            raise UsageError(f"symlink target of {len(target)} bytes cannot be stored")
+        return SYMLINK.pack(tail=target + b"\0")
+    if tail == layouts.DEVICE.type:
+        if node.device is None:
+            raise UsageError("device node without a device number")
+        reason = check_device(*node.device)
+        if reason:
+            raise UsageError(reason)
+        return _pack_device(*node.device)
+    return b""

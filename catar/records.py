@@ -9,18 +9,35 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
 __all__ = [
+    "END",
+    "NEED_DATA",
     "AclDefault",
     "AclEntry",
     "Data",
     "DirectoryEnd",
     "Node",
+    "Sentinel",
     "XAttr",
     "signed_time",
     "stored_time",
 ]
+
+
+class Sentinel(Enum):
+    """What a decoder says where there is no value to give."""
+
+    NEED_DATA = "NEED_DATA"
+    END = "END"
+
+
+NEED_DATA: Final = Sentinel.NEED_DATA
+"""Nothing more can be said until more is received."""
+END: Final = Sentinel.END
+"""The archive is complete."""
 
 _U64 = 1 << 64
 _EARLIEST = -(1 << 31) * 1_000_000_000

@@ -10,13 +10,14 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from catar import layouts
 from catar.flags import FeatureFlags
 from catar.goodbye import HASH_KEY, ChildTable
+from catar.inbox import Inbox
 from catar.layouts import NODE_ROW, UINT64_MAX
-from catar.records import DirectoryEnd, Node
+from catar.records import NEED_DATA, DirectoryEnd, Node, Sentinel
 
 try:
     from catar._decoder import parse_tree
@@ -27,7 +28,7 @@ __all__ = [
     "ORDINARY_MAX",
     "Run",
     "count_nodes",
-    "knows_rules",
+    "find_run",
     "node_of_row",
     "parse_run",
     "run_events",
@@ -67,7 +68,9 @@ class Run:
     :ivar base: offset in the archive of the buffer's first byte
     :ivar closed: how many of the directories that were open before are closed
     :ivar opened: names of the directories that were opened and not closed, outermost first
-    :ivar left: bytes of the last node's payload that lie behind the place of it and are not passed over yet
+    :ivar end: place in the buffer of what follows, or of a payload of which more is to come
+    :ivar left: bytes of that payload, from its begin
+    :ivar cut: whether it ends there because the buffer does
     """
 
     buffer: bytes | memoryview
@@ -75,7 +78,9 @@ class Run:
     base: int
     closed: int
     opened: list[bytes]
+    end: int
     left: int
+    cut: bool
 
     def __len__(self) -> int:
         return len(self.rows) // NODE_ROW.size
@@ -97,20 +102,35 @@ def knows_rules(features: int) -> bool:
     return parse_tree is not None and features & _NEEDS == _NEEDS and bool(features & _MODES)
 
 
-def parse_run(
-    buffer: bytes, at: int, base: int, features: int, open_tables: list[ChildTable]
-) -> tuple[Run, int, bool]:
+def parse_run(buffer: bytes, at: int, base: int, features: int, open_tables: list[ChildTable]) -> Run:
     """The ordinary nodes and ends of directories that stand at a place in a buffer, where a child or the end must be.
 
     :param base: offset in the archive of the buffer's first byte
     :param open_tables: of the open directories, the innermost last; it is changed to what is open behind the run
-    :returns: the run, without rows where there is none; the place in the buffer behind it, or of the payload of which
-        more is to come; whether it ends because the buffer does
+    :returns: the run, without rows where there is none
     """
-    rows, behind, left, closed, opened, cut = parse_tree(
+    rows, end, left, closed, opened, cut = parse_tree(
         buffer, at, _MOST, base, features, bool(features & _USER_NAMES), open_tables, ChildTable, HASH_KEY
     )
-    return Run(buffer, rows, base, closed, opened, left), behind, bool(cut)
+    return Run(buffer, rows, base, closed, opened, end, left, bool(cut))
+
+
+def find_run(
+    inbox: Inbox, features: int, open_tables: list[ChildTable]
+) -> Run | Literal[Sentinel.NEED_DATA] | None:
+    """As `parse_run`, at the read position of the decoder's input, which stays where it is.
+
+    :returns: None where there is none; NEED_DATA where there may be one, with more input
+    """
+    if not knows_rules(features):
+        return None
+    if inbox.ready < ORDINARY_MAX:
+        inbox.join()
+    run = parse_run(inbox.data, inbox.pos, inbox.base, features, open_tables)
+    if run.rows:
+        return run
+    more = inbox.ready < ORDINARY_MAX and not inbox.ended
+    return NEED_DATA if run.cut and more and inbox.is_whole else None
 
 
 class _Copied:
@@ -129,9 +149,10 @@ def run_events(run: Run, first: int = 0) -> Iterator[RowEvent]:
     """What the rows from number `first` on say, each with the place in the buffer of what follows its records."""
     base = run.base
     data = run.buffer if isinstance(run.buffer, bytes) else _Copied(run.buffer)
-    for row in _rows(memoryview(run.rows)[first * NODE_ROW.size :]):
-        mode, name, name_len, uid, gid, mtime, user, user_len, group, group_len, *rest = row
-        target, target_len, size, start, entry, behind = rest
+    for (
+        mode, name, name_len, uid, gid, mtime, user, user_len, group, group_len, target, target_len,
+        size, start, entry, behind,
+    ) in _rows(memoryview(run.rows)[first * NODE_ROW.size :]):  # fmt: skip
         if not mode:
             # The ENTRY may stand before the buffer, in which case its place has wrapped around.
             yield DirectoryEnd(base + start, base + behind, (base + entry) & UINT64_MAX), behind

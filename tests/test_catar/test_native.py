@@ -38,7 +38,7 @@ def tables(last: bytes = b"") -> list[ChildTable]:
 
 
 def parse(data: bytes, at: int = 0, last: bytes = b"", features: int = DEFAULT) -> list[Node]:
-    run, _, _ = parse_run(data, at, TOP, features, tables(last))
+    run = parse_run(data, at, TOP, features, tables(last))
     return [event for event, _ in run_events(run) if isinstance(event, Node)]
 
 
