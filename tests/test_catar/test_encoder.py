@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import Archived, Item, archives, directory, encode, file, special, symlink
 
-from catar import goodbye
+from catar import goodbye, schema
 from catar.encoder import Encoder
 from catar.errors import CatarError, UsageError
 from catar.flags import DEFAULT, FeatureFlags, select
@@ -353,3 +353,36 @@ def test_wide(found: set[bytes]) -> None:
     assert len(archived.data) == 64 + sum(64 + 16 + 17 + len(n) for n in children) + goodbye.record_size(
         len(children)
     )
+
+
+@pytest.mark.parametrize(("word", "most"), [(F.UIDS_16BIT, 0xFFFE), (F.UIDS_32BIT, 0xFFFFFFFE)])
+@pytest.mark.parametrize("field", ["uid", "gid"])
+def test_largest_id(word: F, most: int, field: str) -> None:
+    """The largest id of either width is stored and read again; -1 of that width is neither written nor read."""
+    flags = select([int(word | F.PERMISSIONS)])
+    good = Node(b"a", REG | 0o644, **{field: most})
+    encoder = Encoder(flags)
+    out = encoder.begin(Node(b"", DIR | 0o755))
+    child = encoder.begin(good)
+    out += child + encoder.end_directory()
+    assert getattr(feed([out]).nodes[1], field) == most
+    with pytest.raises(UsageError, match=field):
+        opened(flags).begin(Node(b"a", REG | 0o644, **{field: most + 1}))
+    wrong = out.replace(most.to_bytes(8, "little"), (most + 1).to_bytes(8, "little"))
+    assert feed([wrong]).error is not None
+
+
+def test_most_metadata_of_a_node() -> None:
+    """What a decoder would refuse because one node has too much metadata is not written."""
+    value = bytes(schema.XATTR_VALUE_MAX)
+    room = schema.NODE_METADATA_MAX // (schema.HEADER_SIZE + len(b"user.0000\0") + len(value))
+    attributes = tuple(XAttr(b"user.%04d" % i, value) for i in range(room + 1))
+    few, many = Node(b"a", REG | 0o644, xattrs=attributes[:-1]), Node(b"b", REG | 0o644, xattrs=attributes)
+    encoder = opened()
+    encoder.begin(few)
+    with pytest.raises(UsageError, match="too much metadata"):
+        encoder.begin(many)
+    small = tuple(XAttr(b"user.%05d" % i, b"") for i in range(schema.NODE_RECORDS_MAX + 1))
+    encoder.begin(Node(b"c", REG | 0o644, xattrs=small[:-1]))
+    with pytest.raises(UsageError, match="too much metadata"):
+        encoder.begin(Node(b"d", REG | 0o644, xattrs=small))
