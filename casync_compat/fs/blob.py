@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Self
 
 from casync_compat.errors import FileError
+from casync_compat.fs import ioctls
 from casync_compat.fs.readers import wait_readable
 
 __all__ = ["BlobInput", "device_size", "file_system_size"]
 
-_BLKGETSIZE64 = 0x80081272
 _PROBE = 4096
 _ANDROID_HEADER = 608
 
@@ -77,7 +77,7 @@ def _fat_size(head: bytes) -> int | None:
 
 def device_size(fd: int) -> int:
     """Size in bytes of an open block device."""
-    return int.from_bytes(fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8)), sys.byteorder)
+    return int.from_bytes(fcntl.ioctl(fd, ioctls.BLKGETSIZE64, bytes(8)), sys.byteorder)
 
 
 class BlobInput:

@@ -3,8 +3,8 @@
 Flags go in and out with the values of `catar.FeatureFlags`. Every call works on an open descriptor; calls on the hot
 path give the kernel constant buffers, so that they may run in several threads.
 
-Numbers are those of linux/fs.h, linux/msdos_fs.h, linux/btrfs.h and linux/magic.h; the list of virtual file systems is
-casync 2's (`src/util.c`, `is_temporary_fs` and friends), as FORMAT.md explains.
+Numbers are those of linux/fs.h, linux/msdos_fs.h and linux/magic.h, those of requests in `fs.ioctls`; the list of
+virtual file systems is casync 2's (`src/util.c`, `is_temporary_fs` and friends), as FORMAT.md explains.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterable
 from fcntl import ioctl
 
+from casync_compat.fs import ioctls
 from catar.flags import FeatureFlags
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "get_fat",
     "get_flags",
     "get_projid",
+    "get_raw_flags",
     "has_fat",
     "is_subvolume_read_only",
     "set_fat",
@@ -75,27 +77,8 @@ VIRTUAL_MAGICS = frozenset(
 UNSUPPORTED = frozenset({errno.ENOTTY, errno.ENOSYS, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL})
 """Error numbers by which a file system says that it has no such attribute."""
 
-# The encoding of request numbers differs on a few machines (asm/ioctl.h).
-_ODD = os.uname().machine.startswith(("ppc", "powerpc", "mips", "sparc", "alpha"))
-_IOC_WRITE, _IOC_READ, _IOC_SHIFT = (4, 2, 29) if _ODD else (1, 2, 30)
-
-
-def _request(direction: int, letter: int, number: int, size: int) -> int:
-    return direction << _IOC_SHIFT | size << 16 | letter << 8 | number
-
-
-_LONG = struct.calcsize("l")
-_FS_GETFLAGS = _request(_IOC_READ, ord("f"), 1, _LONG)
-_FS_SETFLAGS = _request(_IOC_WRITE, ord("f"), 2, _LONG)
-_FAT_GET = _request(_IOC_READ, ord("r"), 0x10, 4)
-_FAT_SET = _request(_IOC_WRITE, ord("r"), 0x11, 4)
 _FSXATTR = struct.Struct("=IIIII8s")  # xflags, extent size, extents, project id, CoW extent size
-_FSXATTR_GET = _request(_IOC_READ, ord("X"), 31, _FSXATTR.size)
-_FSXATTR_SET = _request(_IOC_WRITE, ord("X"), 32, _FSXATTR.size)
 _SUBVOLUME_NAME_MAX = 4087
-_SUBVOLUME_CREATE = _request(_IOC_WRITE, 0x94, 14, 4096)
-_SUBVOLUME_GETFLAGS = _request(_IOC_READ, 0x94, 25, 8)
-_SUBVOLUME_SETFLAGS = _request(_IOC_WRITE, 0x94, 26, 8)
 _SUBVOLUME_RDONLY = 2
 
 BTRFS_SUBVOLUME_INO = 256
@@ -144,13 +127,21 @@ def get_flags(fd: int) -> int:
 
     :raises OSError: when they cannot be read
     """
+    return from_disk(get_raw_flags(fd))
+
+
+def get_raw_flags(fd: int) -> int:
+    """The chattr flags as FS_IOC_GETFLAGS gives them; 0 where the file system has none.
+
+    :raises OSError: when they cannot be read
+    """
     try:
-        raw: int = _INT.unpack(ioctl(fd, _FS_GETFLAGS, _INT_BUFFER))[0]
+        raw: int = _INT.unpack(ioctl(fd, ioctls.FS_GETFLAGS, _INT_BUFFER))[0]
     except OSError as error:
         if error.errno in UNSUPPORTED:
             return 0
         raise
-    return from_disk(raw)
+    return raw
 
 
 def from_disk(raw: int) -> int:
@@ -169,10 +160,10 @@ def set_flags(fd: int, bits: int, mask: int) -> None:
     :raises OSError: when that fails; never because the file system has no flags and none are to be set
     """
     try:
-        (raw,) = _INT.unpack(ioctl(fd, _FS_GETFLAGS, _INT_BUFFER))
+        (raw,) = _INT.unpack(ioctl(fd, ioctls.FS_GETFLAGS, _INT_BUFFER))
         wanted = _masked(raw, _CHATTR_PAIRS, bits, mask)
         if wanted != raw:
-            ioctl(fd, _FS_SETFLAGS, _INT.pack(wanted))
+            ioctl(fd, ioctls.FS_SETFLAGS, _INT.pack(wanted))
     except OSError as error:
         if error.errno not in UNSUPPORTED or _to_disk(_CHATTR_PAIRS, bits & mask):
             raise
@@ -181,7 +172,7 @@ def set_flags(fd: int, bits: int, mask: int) -> None:
 def get_fat(fd: int) -> int:
     """The FAT attributes (hidden, system, archive) as feature flag bits; 0 where there are none."""
     try:
-        raw: int = _INT.unpack(ioctl(fd, _FAT_GET, _INT_BUFFER))[0]
+        raw: int = _INT.unpack(ioctl(fd, ioctls.FAT_GET, _INT_BUFFER))[0]
     except OSError as error:
         if error.errno in UNSUPPORTED:
             return 0
@@ -192,7 +183,7 @@ def get_fat(fd: int) -> int:
 def has_fat(fd: int) -> bool:
     """Whether the file system of an open file or directory has FAT attributes."""
     try:
-        ioctl(fd, _FAT_GET, _INT_BUFFER)
+        ioctl(fd, ioctls.FAT_GET, _INT_BUFFER)
     except OSError:
         return False
     return True
@@ -204,10 +195,10 @@ def set_fat(fd: int, bits: int, mask: int) -> None:
     :raises OSError: when that fails; never because the file system has none and none are to be set
     """
     try:
-        (raw,) = _INT.unpack(ioctl(fd, _FAT_GET, _INT_BUFFER))
+        (raw,) = _INT.unpack(ioctl(fd, ioctls.FAT_GET, _INT_BUFFER))
         wanted = _masked(raw, _FAT_PAIRS, bits, mask)
         if wanted != raw:
-            ioctl(fd, _FAT_SET, _INT.pack(wanted))
+            ioctl(fd, ioctls.FAT_SET, _INT.pack(wanted))
     except OSError as error:
         if error.errno not in UNSUPPORTED or _to_disk(_FAT_PAIRS, bits & mask):
             raise
@@ -216,7 +207,7 @@ def set_fat(fd: int, bits: int, mask: int) -> None:
 def get_projid(fd: int) -> int:
     """The quota project id; 0 where there is none."""
     try:
-        projid: int = _FSXATTR.unpack(ioctl(fd, _FSXATTR_GET, _FSXATTR_BUFFER))[3]
+        projid: int = _FSXATTR.unpack(ioctl(fd, ioctls.FSXATTR_GET, _FSXATTR_BUFFER))[3]
     except OSError as error:
         if error.errno in UNSUPPORTED:
             return 0
@@ -231,9 +222,11 @@ def set_projid(fd: int, projid: int) -> bool:
     :raises OSError: when it cannot be set for another reason
     """
     try:
-        xflags, extent, extents, old, cow, pad = _FSXATTR.unpack(ioctl(fd, _FSXATTR_GET, _FSXATTR_BUFFER))
+        xflags, extent, extents, old, cow, pad = _FSXATTR.unpack(
+            ioctl(fd, ioctls.FSXATTR_GET, _FSXATTR_BUFFER)
+        )
         if old != projid:
-            ioctl(fd, _FSXATTR_SET, _FSXATTR.pack(xflags, extent, extents, projid, cow, pad))
+            ioctl(fd, ioctls.FSXATTR_SET, _FSXATTR.pack(xflags, extent, extents, projid, cow, pad))
     except OSError as error:
         if error.errno in UNSUPPORTED:
             return False
@@ -243,16 +236,16 @@ def set_projid(fd: int, projid: int) -> bool:
 
 def is_subvolume_read_only(fd: int) -> bool:
     """Whether the btrfs subvolume whose top directory is open as `fd` is read-only."""
-    (flags,) = _U64.unpack(ioctl(fd, _SUBVOLUME_GETFLAGS, _INT_BUFFER))
+    (flags,) = _U64.unpack(ioctl(fd, ioctls.SUBVOLUME_GETFLAGS, _INT_BUFFER))
     return bool(flags & _SUBVOLUME_RDONLY)
 
 
 def set_subvolume_read_only(fd: int, read_only: bool) -> None:
     """Make a btrfs subvolume read-only or writable. :raises OSError: when that fails"""
-    (old,) = _U64.unpack(ioctl(fd, _SUBVOLUME_GETFLAGS, _INT_BUFFER))
+    (old,) = _U64.unpack(ioctl(fd, ioctls.SUBVOLUME_GETFLAGS, _INT_BUFFER))
     new = old | _SUBVOLUME_RDONLY if read_only else old & ~_SUBVOLUME_RDONLY
     if new != old:
-        ioctl(fd, _SUBVOLUME_SETFLAGS, _U64.pack(new))
+        ioctl(fd, ioctls.SUBVOLUME_SETFLAGS, _U64.pack(new))
 
 
 def create_subvolume(directory_fd: int, name: bytes) -> None:
@@ -263,7 +256,7 @@ def create_subvolume(directory_fd: int, name: bytes) -> None:
     if len(name) > _SUBVOLUME_NAME_MAX:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     # Mutable, because fcntl copies other arguments into a buffer of 1024 bytes.
-    ioctl(directory_fd, _SUBVOLUME_CREATE, bytearray(struct.pack("=q4088s", 0, name)))
+    ioctl(directory_fd, ioctls.SUBVOLUME_CREATE, bytearray(struct.pack("=q4088s", 0, name)))
 
 
 def fs_magic(fd: int) -> int:

@@ -14,10 +14,10 @@ import os
 import struct
 from collections.abc import Iterator
 
+from casync_compat.fs import ioctls
+
 __all__ = ["BLOCK", "CANNOT", "BlockSharer", "clone", "copy_range", "data_ranges", "write_at"]
 
-_FICLONE = 0x40049409  # linux/fs.h
-_FIDEDUPERANGE = 0xC0189436
 _HEAD = struct.Struct("=QQHHI")
 _INFO = struct.Struct("=qQQiI")
 BLOCK = 4096
@@ -89,7 +89,7 @@ class BlockSharer:
             length = min(size, _MOST)
             request = bytearray(_HEAD.pack(source_offset, length, 1, 0, 0) + _INFO.pack(fd, offset, 0, 0, 0))
             try:
-                fcntl.ioctl(source_fd, _FIDEDUPERANGE, request)
+                fcntl.ioctl(source_fd, ioctls.FIDEDUPERANGE, request)
             except OSError as error:
                 if error.errno in _UNABLE:
                     self._refused.add(devices)
@@ -108,7 +108,7 @@ class BlockSharer:
 def clone(source: int, target: int) -> bool:
     """Let a file share all blocks of another. Returns whether it can. :raises OSError: for want of space, say"""
     try:
-        fcntl.ioctl(target, _FICLONE, source)
+        fcntl.ioctl(target, ioctls.FICLONE, source)
     except OSError as error:
         if error.errno in CANNOT:
             return False

@@ -8,11 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import struct
-from fcntl import ioctl
 from typing import cast
 
 from casync_compat._layouts import WANT_FLAGS, WANT_LABELS, WANT_LINKS, WANT_LIST, WANT_PROJID
+from casync_compat.fs import inode_flags
 from catar import layouts
 from catar.layouts import FILE_ROW, GAP_ROW
 
@@ -25,9 +24,6 @@ __all__ = [
 
 _OPEN_DIR = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_FS_GETFLAGS = 0x80086601
-_FSXATTR_GET = 0x801C581F
-_UNSUPPORTED = (errno.ENOTTY, errno.ENOSYS, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL)
 _NO_LIST = (errno.EOPNOTSUPP, errno.ENODATA, errno.ENOSYS)
 
 _LINK_ROOM = layouts.SYMLINK.room
@@ -38,19 +34,9 @@ Result = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, 
 
 
 def _inspect(fd: int, wanted: int) -> tuple[int, int, int]:
-    flags = projid = listed = 0
-    if wanted & WANT_FLAGS:
-        try:
-            (flags,) = struct.unpack("=I4x", ioctl(fd, _FS_GETFLAGS, bytes(8)))
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
-    if wanted & WANT_PROJID:
-        try:
-            projid = struct.unpack("=IIIII8x", ioctl(fd, _FSXATTR_GET, bytes(28)))[3]
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
+    flags = inode_flags.get_raw_flags(fd) if wanted & WANT_FLAGS else 0
+    projid = inode_flags.get_projid(fd) if wanted & WANT_PROJID else 0
+    listed = 0
     if wanted & WANT_LIST:
         try:
             listed = sum(len(os.fsencode(name)) + 1 for name in os.listxattr(fd))

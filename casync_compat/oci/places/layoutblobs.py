@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.fs import ioctls
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource, Check
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
@@ -31,7 +32,6 @@ __all__ = ["STAGING_PREFIX", "LayoutBlobs"]
 _VERSION = "1.0.0"
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _PIECE = 1 << 20
-_FICLONE = 0x40049409  # linux/fs.h
 STAGING_PREFIX = b".pycasync-"
 """What the names of blobs being written begin with; they stand beside `index.json`, out of the way of other tools."""
 _LOCK = b".pycasync.lock"
@@ -280,7 +280,7 @@ def _reflink(source: int, path: bytes) -> bool:
     """Make `path` a file that shares its blocks with `source`; False where the file system cannot."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.ioctl(fd, _FICLONE, source)
+        fcntl.ioctl(fd, ioctls.FICLONE, source)
         os.fsync(fd)
         return True
     except OSError:

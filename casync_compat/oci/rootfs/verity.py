@@ -13,10 +13,10 @@ import errno
 import fcntl
 import struct
 
+from casync_compat.fs import ioctls
+
 __all__ = ["measure", "seal"]
 
-_ENABLE = 0x40806685  # _IOW('f', 133, struct fsverity_enable_arg)
-_MEASURE = 0xC0046686  # _IOWR('f', 134, struct fsverity_digest)
 _ENABLE_ARGUMENT = struct.Struct("=IIIIQIIQ88x")
 _VERSION, _SHA256, _BLOCK = 1, 1, 4096
 _DIGEST = struct.Struct("=HH")
@@ -37,7 +37,7 @@ def seal(fd: int) -> bool:
     :raises OSError: it was tried and failed, for want of space for example
     """
     try:
-        fcntl.ioctl(fd, _ENABLE, _ENABLE_ARGUMENT.pack(_VERSION, _SHA256, _BLOCK, 0, 0, 0, 0, 0))
+        fcntl.ioctl(fd, ioctls.VERITY_ENABLE, _ENABLE_ARGUMENT.pack(_VERSION, _SHA256, _BLOCK, 0, 0, 0, 0, 0))
     except OSError as error:
         if error.errno == errno.EEXIST:
             return True
@@ -51,7 +51,7 @@ def measure(fd: int) -> bytes:
     """The kernel's digest of a sealed file, with the number of its algorithm before it; empty for any other file."""
     argument = bytearray(_DIGEST.pack(0, _LARGEST_DIGEST) + bytes(_LARGEST_DIGEST))
     try:
-        fcntl.ioctl(fd, _MEASURE, argument)
+        fcntl.ioctl(fd, ioctls.VERITY_MEASURE, argument)
     except OSError:
         return b""
     algorithm, size = _DIGEST.unpack_from(argument)
