@@ -245,13 +245,19 @@ def test_a_seed_does_not_need_the_store_to_be_whole(place: Place) -> None:
 
 @pytest.mark.parametrize("seed", ["missing", "file"])
 def test_a_seed_that_cannot_be_one(place: Place, seed: str) -> None:
-    """A seed that was asked for must be a directory; nothing is extracted otherwise."""
-    path = place.make(Kind.ARCHIVE_INDEX, place.tree("small"))
+    """A seed that is no directory is warned of; the store gives everything, and an error says the seed again."""
+    tree = place.tree("small")
+    path = place.make(Kind.ARCHIVE_INDEX, tree)
     (place.at / "file").write_bytes(b"x")
-    with pytest.raises(FileError) as caught:
-        place.extract(Kind.ARCHIVE_INDEX, path, options=ExtractOptions(seeds=(os.fsencode(place.at / seed),)))
-    assert caught.value.path == os.fsencode(place.at / seed)
-    assert not (place.at / "out").exists()
+    options = ExtractOptions(seeds=(os.fsencode(place.at / seed),))
+    place.extract(Kind.ARCHIVE_INDEX, path, options=options)
+    compare.assert_same(tree, place.at / "out")
+    (warning,) = place.warnings
+    assert warning.startswith(f"{place.at / seed} is not used as a seed: ")
+    for id in list(place.store.ids()):
+        place.store.remove(id)
+    with pytest.raises(ChunkMissing, match=f"and {place.at / seed} could not be used as a seed"):
+        place.extract(Kind.ARCHIVE_INDEX, path, "again", options=options)
 
 
 def test_an_output_that_cannot_be_a_seed_is_only_a_warning(place: Place) -> None:
@@ -678,13 +684,41 @@ def test_blob_seeds(place: Place) -> None:
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("seed", ["missing", "directory", "fifo"])
 def test_a_blob_seed_that_cannot_be_one(place: Place, seed: str) -> None:
-    """A seed that was asked for must be a file; the old output is untouched otherwise."""
+    """A seed that is no file is warned of; the store gives everything, and an error says the seed again."""
     place.make_blob(LARGE[:100_000])
     (place.at / "directory").mkdir()
     os.mkfifo(place.at / "fifo")
-    with pytest.raises(FileError) as caught:
-        place.extract_blob(options=ExtractOptions(seeds=(os.fsencode(place.at / seed),)))
-    assert caught.value.path == os.fsencode(place.at / seed)
+    options = ExtractOptions(seeds=(os.fsencode(place.at / seed),))
+    place.extract_blob(options=options)
+    assert (place.at / "out").read_bytes() == LARGE[:100_000]
+    (warning,) = place.warnings
+    assert warning.startswith(f"{place.at / seed} is not used as a seed: ")
+    for id in list(place.store.ids()):
+        place.store.remove(id)
+    with pytest.raises(ChunkMissing, match=f"and {place.at / seed} could not be used as a seed"):
+        place.extract_blob(place.at / "again", options=options)
+    assert not (place.at / "again").exists()
+
+
+@pytest.mark.parametrize("name", ["x.caibx", "link", "hard link"])
+def test_a_blob_over_its_own_index(place: Place, name: str) -> None:
+    """The index is not replaced by what it describes."""
+    place.make_blob(b"x")
+    index = place.at / "x.caibx"
+    before = index.read_bytes()
+    (place.at / "link").symlink_to(index)
+    os.link(index, place.at / "hard link")
+    with pytest.raises(FileError, match="it is the index itself"):
+        place.extract_blob(place.at / name)
+    assert index.read_bytes() == before
+
+
+def test_a_blob_to_the_name_of_a_directory(place: Place) -> None:
+    """Whoever ends a name in a slash means a directory, which no file is made in place of."""
+    place.make_blob(b"x")
+    output = os.fsencode(place.at / "out") + b"/"
+    with pytest.raises(FileError, match="ends in /"):
+        extract_blob(os.fsencode(place.at / "x.caibx"), output, place.store)
     assert not (place.at / "out").exists()
 
 

@@ -9,16 +9,18 @@ Nothing is extracted here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from casync_compat.errors import CasyncError, ChunkMissing, show_path
 from casync_compat.fs.apply.restore import ApplyOptions
 from casync_compat.index import IndexChunk
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.streams.seeds import SeedSource
 
-__all__ = ["ExtractCounter", "ExtractOptions", "ExtractResult", "Warn", "no_warning"]
+__all__ = ["ExtractCounter", "ExtractOptions", "ExtractResult", "UnusedSeeds", "Warn", "no_warning"]
 
 Warn: TypeAlias = Callable[[str], None]
 """Takes a warning: one line of text for the user."""
@@ -33,7 +35,8 @@ class ExtractOptions:
     """How extraction goes about it.
 
     :ivar apply: how the tree is written
-    :ivar seeds: files (for blobs) or directories (for archives) to take unchanged data from
+    :ivar seeds: files (for blobs) or directories (for archives) to take unchanged data from; of one that cannot be
+        used there is a warning
     :ivar seed_output: use the output as it was as a seed too
     :ivar reflink: share blocks with seeds where the file system can
     :ivar hardlink: hard-link files that are the same in a seed, metadata included
@@ -68,6 +71,33 @@ class ExtractResult:
     shared: int = 0
     deleted: int = 0
     deleted_first: tuple[bytes, ...] = ()
+
+
+class UnusedSeeds:
+    """Seeds that were asked for and cannot be used: a warning each, and a word more when chunks turn out missing.
+
+    :param warn: takes a line for each
+    """
+
+    def __init__(self, warn: Warn) -> None:
+        self._warn = warn
+        self._paths: list[bytes] = []
+
+    def add(self, path: bytes, why: CasyncError) -> None:
+        """Go on without a seed."""
+        self._paths.append(path)
+        self._warn(f"{show_path(path)} is not used as a seed: {why}")
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """What is missing may have been in them, which the error then says."""
+        try:
+            yield
+        except ChunkMissing as error:
+            if not self._paths:
+                raise
+            names = ", ".join(map(show_path, self._paths))
+            raise ChunkMissing(error.id, f"{error.where}, and {names} could not be used as a seed") from error
 
 
 class ExtractCounter:

@@ -23,7 +23,14 @@ from casync_compat.progress import ProgressCallback
 from casync_compat.spool import SpoolError
 from casync_compat.store.base import ChunkSource, OnDisk
 from casync_compat.store.layered import Layered
-from casync_compat.streams.extraction import ExtractCounter, ExtractOptions, ExtractResult, Warn, no_warning
+from casync_compat.streams.extraction import (
+    ExtractCounter,
+    ExtractOptions,
+    ExtractResult,
+    UnusedSeeds,
+    Warn,
+    no_warning,
+)
 from casync_compat.streams.seeds import SeedSource
 from casync_compat.streams.sharing import BlockSharing, HardLinks
 from casync_compat.streams.transfer import OrderedPool, default_jobs
@@ -47,9 +54,10 @@ def _tree_seeds(
     output: bytes,
     options: ExtractOptions,
     seeds: SeedSource,
+    unused: UnusedSeeds,
     warn: Warn,
 ) -> None:
-    """Read the seeds of a tree. One that was asked for must be there; the output need not."""
+    """Read the seeds of a tree."""
     links = digest_of_flags(features) if options.hardlink else None
     if index is None and links is None:
         return
@@ -63,9 +71,12 @@ def _tree_seeds(
             seeds.add(seed)
 
     for path in options.seeds:
-        if not os.path.isdir(path):
-            raise FileError(path, "use as a seed", "it is not a directory, and archives need one")
-        read(path)
+        try:
+            if not os.path.isdir(path):
+                raise FileError(path, "use as a seed", "it is not a directory, and archives need one")
+            read(path)
+        except CasyncError as error:
+            unused.add(path, error)
     if options.seed_output and index is not None and _has_entries(output):
         try:
             read(output)
@@ -184,10 +195,11 @@ def extract_archive(
     """
     options = options or ExtractOptions()
     index = load_index(source) if kind is Kind.ARCHIVE_INDEX else None
-    with ExitStack() as stack:
+    unused = UnusedSeeds(warn)
+    with unused.told(), ExitStack() as stack:
         seeds = stack.enter_context(SeedSource())
         if index is not None:
-            _tree_seeds(index, index.feature_flags, output, options, seeds, warn)
+            _tree_seeds(index, index.feature_flags, output, options, seeds, unused, warn)
             if store is None:
                 raise UsageError("an index needs a chunk store")
             store = Layered(seeds, store) if seeds.seeds else store
@@ -203,7 +215,7 @@ def extract_archive(
 
         def seeds_of_archive(features: int) -> None:
             if index is None:
-                _tree_seeds(None, features, output, options, seeds, warn)
+                _tree_seeds(None, features, output, options, seeds, unused, warn)
 
         name = inside.strip(b"/").rpartition(b"/")[2] or None
         in_use = _in_use(source, output, store, options)

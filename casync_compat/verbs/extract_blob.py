@@ -23,7 +23,14 @@ from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.layered import Layered
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, place_chunks
-from casync_compat.streams.extraction import ExtractCounter, ExtractOptions, ExtractResult, Warn, no_warning
+from casync_compat.streams.extraction import (
+    ExtractCounter,
+    ExtractOptions,
+    ExtractResult,
+    UnusedSeeds,
+    Warn,
+    no_warning,
+)
 from casync_compat.streams.seeds import BlobSeed, SeedSource
 from casync_compat.streams.trees import load_index
 
@@ -48,9 +55,12 @@ def extract_blob(
     """
     options = options or ExtractOptions()
     index = load_index(source)
-    with ExitStack() as stack:
+    if output is not None:
+        _check_output(source, output)
+    unused = UnusedSeeds(warn)
+    with unused.told(), ExitStack() as stack:
         seeds = stack.enter_context(SeedSource())
-        _blob_seeds(index, output, options, seeds, warn)
+        _blob_seeds(index, output, options, seeds, unused, warn)
         fetcher = ChunkFetcher(index, Layered(seeds, store) if seeds.seeds else store, source)
         counter = ExtractCounter(progress, index.size, seeds)
         sharer = BlockSharer() if options.reflink and seeds.seeds else None
@@ -76,11 +86,31 @@ def _open_output(stack: ExitStack, output: bytes | None) -> AtomicFile | Standar
     return stack.enter_context(AtomicFile(output))
 
 
+def _check_output(source: bytes | None, output: bytes) -> None:
+    """Refuse what nobody can have meant. :raises FileError: saying so"""
+    if output.endswith(b"/") and not os.path.isdir(output):
+        raise FileError(output, "create", "a name that ends in / is a directory's, and this is a file")
+    try:
+        same = source is not None and os.path.samefile(source, output)
+    except OSError:
+        same = False
+    if same:
+        raise FileError(output, "write", "it is the index itself")
+
+
 def _blob_seeds(
-    index: Index, output: bytes | None, options: ExtractOptions, seeds: SeedSource, warn: Warn
+    index: Index,
+    output: bytes | None,
+    options: ExtractOptions,
+    seeds: SeedSource,
+    unused: UnusedSeeds,
+    warn: Warn,
 ) -> None:
     for path in options.seeds:
-        seeds.add(BlobSeed(path, index, jobs=options.jobs))
+        try:
+            seeds.add(BlobSeed(path, index, jobs=options.jobs))
+        except CasyncError as error:
+            unused.add(path, error)
     if options.seed_output and output is not None and _holds_data(output):
         try:
             seeds.add(BlobSeed(output, index, jobs=options.jobs))

@@ -294,7 +294,6 @@ def test_extract_over_everything(run: Run, archive: Path, name: str) -> None:
             "x.caidx out --store=nowhere",
             "is missing from nowhere; add the store that has it with --extra-store",
         ),
-        ("x.caidx out --seed=nowhere", "nowhere: cannot use as a seed"),
         ("x.catar out --what=archive-index", "not an index file"),
         ("x.caidx out --what=archive", "x.caidx"),
         ("tree out --what=archive", "tree: cannot read: it is a directory"),
