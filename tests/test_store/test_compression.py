@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import lzma
+import os
 import tarfile
 import threading
 import tracemalloc
@@ -16,7 +17,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casync_compat.compression import Compression, CompressionError, compress, decompress
+from casync_compat import _layouts
+from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
 from casync_compat.errors import FormatError, UsageError
 
 from .contract import text
@@ -309,3 +311,15 @@ class TestRefusals:
     def test_is_a_format_error(self) -> None:
         """Callers that do not care for compression catch what they catch for every malformed file."""
         assert issubclass(CompressionError, FormatError)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Compression if kind is not Compression.NONE])
+@pytest.mark.parametrize("size", [1, 4096, 1 << 20])
+def test_limit_of_files(kind: Compression, size: int) -> None:
+    """The file of a chunk that cannot be compressed stays within what a store reads, in every format."""
+    assert len(compress(kind, os.urandom(size))) <= file_limit(size)
+
+
+def test_packs_take_what_stores_take() -> None:
+    """A pack has room for the file of the largest chunk."""
+    assert file_limit(_layouts.MAX_CHUNK_SIZE) == _layouts.MAX_STORED_SIZE
