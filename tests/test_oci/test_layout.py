@@ -239,10 +239,21 @@ def test_a_file(tmp_path: Path) -> None:
         layout_at(tmp_path / "x")
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"manifests":[{}]}', '{"manifests":{}}', "x"])
+@pytest.mark.parametrize("text", ["[]", '{"manifests":0}', '{"manifests":[{}]}', '{"manifests":{}}', "x"])
 def test_bad_index(layout: Layout, text: str) -> None:
     """An index.json that makes no sense is told."""
     layout.put(BLOB, [DATA])
     (Path(os.fsdecode(layout.path)) / "index.json").write_text(text)
     with pytest.raises(ImageError, match=r"index\.json"):
         layout.resolve("x")
+
+
+@pytest.mark.parametrize("text", ['{"schemaVersion":2,"manifests":null}', '{"schemaVersion":2}', "{}"])
+def test_an_empty_index(layout: Layout, text: str) -> None:
+    """A layout just made by `umoci init` has no images, and takes the first one."""
+    layout.put(BLOB, [DATA])
+    (Path(os.fsdecode(layout.path)) / "index.json").write_text(text)
+    assert layout.tags() == []
+    assert layout.resolve_or_none("x") is None
+    layout.tag("x", BLOB)
+    assert layout.resolve("x").digest == BLOB.digest

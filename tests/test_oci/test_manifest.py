@@ -70,7 +70,7 @@ def test_kinds(members: dict[str, Any], kind: type) -> None:
         ({**MANIFEST, "mediaType": "text/plain"}, "no image manifest"),
         ({**MANIFEST, "mediaType": 3}, "mediaType must be a string"),
         ({**MANIFEST, "config": None}, "must be an object"),
-        ({**MANIFEST, "layers": None}, "list of descriptors"),
+        ({**MANIFEST, "layers": 0}, "list of descriptors"),
         ({**MANIFEST, "layers": [{}]}, "layers\\[0\\]: a descriptor has the bad media type"),
         ({**MANIFEST, "annotations": {"a": 1}}, "annotations"),
         ({**INDEX, "manifests": {}}, "list of descriptors"),
@@ -81,6 +81,26 @@ def test_refused(members: object, says: str) -> None:
     """What is malformed or ambiguous is refused, and the message says what it is."""
     with pytest.raises(ImageError, match=says):
         parse_document(json.dumps(members).encode(), "oci:x")
+
+
+@pytest.mark.parametrize(
+    ("members", "kind"),
+    [
+        ({**MANIFEST, "layers": None}, ImageManifest),
+        ({k: v for k, v in MANIFEST.items() if k != "layers"}, ImageManifest),
+        ({"schemaVersion": 2, "config": CONFIG.to_json()}, ImageManifest),
+        ({"schemaVersion": 2, "config": CONFIG.to_json(), "layers": None, "manifests": None}, ImageManifest),
+        ({**INDEX, "manifests": None}, ImageIndex),
+        ({k: v for k, v in INDEX.items() if k != "manifests"}, ImageIndex),
+        ({"schemaVersion": 2, "manifests": None}, ImageIndex),
+        ({"schemaVersion": 2, "manifests": None, "mediaType": None, "annotations": None}, ImageIndex),
+    ],
+)
+def test_empty_lists_as_go_writes_them(members: dict[str, Any], kind: type) -> None:
+    """A list that is null or not there is empty, as it is for every tool written in Go."""
+    document = parse_document(json.dumps(members).encode(), "x")
+    assert type(document) is kind
+    assert (document.layers if isinstance(document, ImageManifest) else document.manifests) == ()
 
 
 def test_other_than_announced() -> None:

@@ -13,6 +13,11 @@ DIGEST = BlobDigest("sha256", "ab" * 32)
 CASES = {
     "oci:/srv/images": Reference("oci", "/srv/images"),
     "oci:images:12": Reference("oci", "images", tag="12"),
+    "oci:lay:docker.io/library/alpine:3.20": Reference("oci", "lay", tag="docker.io/library/alpine:3.20"),
+    "oci:/srv/lay:localhost:5000/a/b:1": Reference("oci", "/srv/lay", tag="localhost:5000/a/b:1"),
+    "oci:./lay:a:b:c": Reference("oci", "./lay", tag="a:b:c"),
+    f"oci:lay:docker.io/a@{DIGEST}": Reference("oci", "lay", tag=f"docker.io/a@{DIGEST}"),
+    "oci:user@host:12": Reference("oci", "user@host", tag="12"),
     f"oci:images@{DIGEST}": Reference("oci", "images", digest=DIGEST),
     "docker-archive:saved.tar": Reference("docker-archive", "saved.tar"),
     "docker-archive:saved.tar:debian:12": Reference("docker-archive", "saved.tar", tag="debian:12"),
@@ -64,6 +69,8 @@ def test_docker_hub_is_meant_without_a_host(short: str, long: str) -> None:
         ("docker://registry.example/a@sha256:abc", "64 lower-case"),
         ("docker://registry.example/a@md5:abc", "only sha256 and sha512"),
         ("oci:images:a b", "no tag"),
+        ("oci:images:", "no tag"),
+        ("oci::12", "the path is missing"),
     ],
 )
 def test_wrong_names_are_refused(text: str, why: str) -> None:

@@ -60,7 +60,9 @@ class Layout(LayoutBlobs):
         if len(data) > MANIFEST_LIMIT:
             raise ImageError(self.name, f"index.json is larger than {MANIFEST_LIMIT} bytes")
         document = parse_json(data, f"{self.name}, index.json")
-        if not isinstance(document.get("manifests"), list):
+        if document.get("manifests") is None:
+            document["manifests"] = []  # Go writes an empty list as null, `umoci init` for one
+        if not isinstance(document["manifests"], list):
             raise ImageError(self.name, "index.json has no list of manifests")
         return document
 

@@ -24,6 +24,8 @@ _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
 
 
 def _descriptors(value: object, where: str, member: str) -> tuple[Descriptor, ...]:
+    if value is None:
+        return ()  # Go writes an empty list so, and reads a member that is not there as one
     if not isinstance(value, list):
         raise ImageError(where, f"{member} must be a list of descriptors")
     return tuple(Descriptor.from_json(one, f"{where}, {member}[{n}]") for n, one in enumerate(value))
@@ -37,7 +39,9 @@ def _annotations(document: Mapping[str, Any], where: str) -> dict[str, str]:
 
 
 def _text(document: Mapping[str, Any], member: str, where: str) -> str:
-    found = document.get(member, "")
+    found = document.get(member)
+    if found is None:
+        return ""
     if not isinstance(found, str):
         raise ImageError(where, f"{member} must be a string")
     return found
@@ -165,13 +169,13 @@ def parse_document(data: bytes, where: str, media_type: str = "") -> ImageManife
         raise ImageError(where, "it is no image manifest or index: schemaVersion is not 2")
     if said and media_type and said != media_type:
         raise ImageError(where, f"it says that it is {said}, but was announced as {media_type}")
-    has_layers = "layers" in document or "config" in document
-    has_manifests = "manifests" in document
+    has_layers = any(document.get(member) is not None for member in ("layers", "config"))
+    has_manifests = document.get("manifests") is not None
     if has_layers and has_manifests:
         raise ImageError(where, "it has both layers and manifests, so that it could be read as two things")
     kind = said or media_type
     if not kind:
-        kind = media.OCI_INDEX if has_manifests else media.OCI_MANIFEST
+        kind = media.OCI_INDEX if "manifests" in document and not has_layers else media.OCI_MANIFEST
     if kind in media.INDEX_TYPES:
         found = _descriptors(document.get("manifests"), where, "manifests")
         return ImageIndex(data, kind, found, _annotations(document, where))

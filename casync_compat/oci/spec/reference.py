@@ -1,4 +1,4 @@
-"""Names of images, as skopeo writes them: `oci:DIR[:TAG]`, `docker-archive:FILE[:NAME]`, `docker://HOST/REPO[:TAG]`.
+"""Names of images, as skopeo writes them: `oci:DIR[:NAME]`, `docker-archive:FILE[:NAME]`, `docker://HOST/REPO[:TAG]`.
 
     >>> parse_reference("docker://localhost:5000/base/debian:12")
     Reference(transport='docker', place='localhost:5000', repository='base/debian', tag='12', digest=None)
@@ -77,12 +77,14 @@ def parse_reference(text: str) -> Reference:
 
 
 def _layout(rest: str, text: str) -> Reference:
-    place, at, digest_text = rest.partition("@sha256:")
-    if at:
-        return Reference("oci", _some(place, text), digest=_digest("sha256:" + digest_text, text))
-    place, colon, tag = rest.rpartition(":")
+    # As skopeo and umoci do it: the directory ends at the first colon, and image names with colons are names.
+    place, colon, tag = rest.partition(":")
     if not colon:
         return Reference("oci", _some(rest, text))
+    if place.endswith("@sha256"):
+        return Reference(
+            "oci", _some(place.removesuffix("@sha256"), text), digest=_digest("sha256:" + tag, text)
+        )
     # The image-spec allows more in ref.name than a registry does in a tag.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@:/+-]*|[A-Za-z0-9_][A-Za-z0-9._-]*", tag):
         raise UsageError(f"{text}: {tag!r} is no tag")
