@@ -218,9 +218,33 @@ def _decompress_zstd(view: memoryview, limit: int) -> bytes:
             room = header.content_size
         if room == 0:
             return b""
-        return _codecs.decompressor().decompress(view, max_output_size=room, allow_extra_data=False)
+        raw: bytes = _codecs.decompressor().decompress(view, max_output_size=room, allow_extra_data=False)
     except ZstdError as e:
         raise CompressionError(f"not one good zstd frame of at most {limit} bytes: {e}") from e
+    if zstd_frame_size(view) != len(view):  # the library looks only where the frame declares its size
+        raise CompressionError("bytes after the end of the zstd frame")
+    return raw
+
+
+def zstd_frame_size(view: memoryview) -> int | None:
+    """Bytes of the zstd frame that `view` begins with, by its block headers (RFC 8878, section 3.1.1); None when it is
+    cut short, or no such frame.
+
+    Nothing is decoded: a frame of this size may still be damaged inside.
+    """
+    from zstandard import ZstdError, frame_header_size, get_frame_parameters
+
+    try:
+        pos = frame_header_size(view)
+        checksum = 4 if get_frame_parameters(view).has_checksum else 0
+    except ZstdError:
+        return None
+    while pos + 3 <= len(view):
+        header = int.from_bytes(view[pos : pos + 3], "little")
+        pos += 4 if header >> 1 & 3 == 1 else 3 + (header >> 3)
+        if header & 1:
+            return pos + checksum if pos + checksum <= len(view) else None
+    return None
 
 
 def _zstd_bound(view: memoryview, pos: int) -> int:

@@ -36,6 +36,7 @@ VERBS = {
     "mtree": "list an archive, index or directory in BSD mtree form",
     "stat": "show everything that is recorded about one file",
     "digest": "print the digest of an archive, blob, index or directory",
+    "verify": "check a chunk store, or an index against its store, a file, a device or a directory",
     "gc": "remove chunks that no index needs any more",
     "info": "describe an index: chunks, sizes, sharing, digest",
     "cat": "write one file of an archive, or a whole blob, to standard output",

@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from casync_compat.closing import Closing
 from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
@@ -33,12 +33,28 @@ from casync_compat.store.files import FileDamaged, Files, FileStatus
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["ChunkStore"]
+__all__ = ["ChunkFile", "ChunkStore"]
 
+_HEX = re.compile(rb"[0-9a-f]{64}")
 _DIRECTORIES = re.compile(rb"[0-9a-f]{4}")
 _NO_DIRECTORIES = re.compile(b"")
 _NAME = rb"([0-9a-f]{4})/(\1[0-9a-f]{60})"
 _FLAT_NAME = rb"()([0-9a-f]{64})"
+
+
+class ChunkFile(NamedTuple):
+    """A file that has the name of a chunk.
+
+    :ivar name: in its place of files
+    :ivar id: that its name says
+    :ivar packed: whether it is the compressed form
+    :ivar placed: whether it lies where the chunk is looked for
+    """
+
+    name: bytes
+    id: ChunkId
+    packed: bool
+    placed: bool
 
 
 class ChunkStore(Closing):
@@ -212,6 +228,39 @@ class ChunkStore(Closing):
         with self._lock:  # to the end: a second caller must not return before the first one's writes are down
             others, self._found_unsynced = self._found_unsynced, False
             self.files.sync(others=others)
+
+    # ---- every file, for whoever checks a whole store
+
+    def chunk_files(self) -> Iterator[ChunkFile]:
+        """Every file that has the name of a chunk, in ascending order; both forms of a chunk are listed."""
+        for file in self.files.list(under=self._under, details=False):
+            name = file.name.rpartition(b"/")[2]
+            bare = name.removesuffix(self._suffix)
+            if _HEX.fullmatch(bare):
+                id = ChunkId.from_hex(bare.decode("ascii"))
+                yield ChunkFile(file.name, id, bare != name, file.name in self._names(id))
+
+    def forms(self, id: ChunkId) -> Iterator[ChunkFile]:
+        """The files that a chunk may be in, whether there or not."""
+        plain, packed = self._names(id)
+        yield ChunkFile(plain, id, False, True)
+        yield ChunkFile(packed, id, True, True)
+
+    def content(self, file: ChunkFile, limit: int) -> bytes | None:
+        """What a chunk file holds, decompressed, its id unchecked; empty for an empty file, None if there is none.
+
+        :raises CompressionError: it is not one good frame
+        :raises FileDamaged: it is too large, or no regular file
+        """
+        return self._read(file.name, file.packed, limit)
+
+    def replace(self, file: ChunkFile, data: ReadableBuffer) -> None:
+        """Put the chunk `data` in the place of a damaged file."""
+        raw = self.compression is Compression.NONE
+        good = self._names(file.id)[not raw]
+        self.files.write(good, data if raw else compress(self.compression, data))
+        if file.name != good:
+            self.files.remove(file.name)
 
     # ---- listing and removing
 

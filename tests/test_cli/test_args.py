@@ -217,12 +217,12 @@ def test_parsers_know_what_they_need(data: st.DataObject) -> None:
 
 
 SHOWN = {
-    "--store": "cat convert-index digest extract gc info list make mtree stat",
+    "--store": "cat convert-index digest extract gc info list make mtree stat verify",
     "--extra-store": "cat convert-index digest extract list mtree stat",
     "--chunk-size": "convert-index make",
     "--digest": "convert-index digest make",
     "--compression": "convert-index make",
-    "--what": "digest extract list make mtree stat",
+    "--what": "digest extract list make mtree stat verify",
     "--with": "digest extract list make mtree stat",
     "--without": "digest extract list make mtree stat",
     "--exclude-nodump": "digest make",
@@ -238,13 +238,13 @@ SHOWN = {
     "--delete": "extract",
     "--undo-immutable": "extract",
     "--recursive": "list",
-    "--json": "digest dump info list make stat",
+    "--json": "digest dump info list make stat verify",
     "--dry-run": "gc",
-    "--jobs": "digest extract make",
+    "--jobs": "digest extract make verify",
     "--stream-digest": "make",
     "--cache": "make",
     "--cache-auto": "make",
-    "--no-progress": "digest extract make",
+    "--no-progress": "digest extract make verify",
     "--rate-limit-bps": "",
     "--mkdir": "",
 }

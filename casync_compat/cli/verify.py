@@ -1,0 +1,154 @@
+"""`pycasync verify`."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+from collections.abc import Callable
+
+from casync_compat.cli._location import default_store, input_path, local_path, open_source, open_store
+from casync_compat.cli._options import add_options, add_positional
+from casync_compat.cli._parser import Parser
+from casync_compat.cli._progress import ProgressLine, human_size
+from casync_compat.errors import FileError, UsageError
+from casync_compat.kinds import Kind
+from casync_compat.progress import ProgressCallback
+from casync_compat.streams.trees import kind_of, load_index
+from casync_compat.verbs.verify import (
+    Defect,
+    Repair,
+    VerifyResult,
+    verify_against_directory,
+    verify_against_file,
+    verify_chunks,
+    verify_store,
+)
+
+EXAMPLES = (
+    ("pycasync verify /srv/default.castr", "every chunk of a store"),
+    ("pycasync verify home.caidx", "every chunk that an index needs, in its store"),
+    ("pycasync verify home.caidx /home", "a directory against an index, without any store"),
+    ("pycasync verify disk.caibx /dev/sdb", "a device, or a file"),
+    (
+        "pycasync verify /srv/default.castr --repair-from=/backup/default.castr --remove",
+        "mend what can be mended",
+    ),
+)
+
+_STORE = "store"
+
+
+def add_arguments(parser: Parser) -> None:
+    """What it takes."""
+    parser.explain(
+        "STORE|INDEX [FILE|DEVICE|DIRECTORY]",
+        "Reads and hashes everything, and prints one line a defect. The exit status is 1 if there is any, mended or"
+        " not.",
+    )
+    add_positional(parser, "checked", "a chunk store, or an index")
+    add_positional(parser, "target", "what is compared with the index", "?")
+    parser.add_argument(
+        "--repair-from",
+        metavar="STORE",
+        help="replace damaged and missing chunks by good ones from this store",
+    )
+    parser.add_argument("--remove", action="store_true", help="remove damaged chunks that cannot be replaced")
+    add_options(parser, "--store", "--what", "--jobs", "--json", "--no-progress")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb. Returns the exit status."""
+    with ProgressLine("verifying", wanted=not options.no_progress) as line:
+
+        def tell(defect: Defect) -> None:
+            line.clear()
+            print(json.dumps(_to_json(defect)) if options.json else defect)
+
+        result = _check(options, tell, line.callback)
+    if options.json:
+        print(json.dumps(_summary(result)))
+    else:
+        print(_sentence(result))
+    return 1 if result.defects else 0
+
+
+def _check(
+    options: argparse.Namespace, tell: Callable[[Defect], None], progress: ProgressCallback | None
+) -> VerifyResult:
+    name: str = options.checked
+    repair = None
+    if options.repair_from is not None or options.remove:
+        source = open_source(options.repair_from, ()) if options.repair_from is not None else None
+        repair = Repair(source, options.remove)
+    if _is_store(options.what, name):
+        if options.target is not None:
+            raise UsageError("a store is not compared with anything; name an index")
+        path = local_path(name)
+        if not os.path.isdir(path):
+            raise FileError(path, "verify", OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        return verify_store(
+            open_store(name), repair=repair, on_defect=tell, jobs=options.jobs, progress=progress
+        )
+    index = load_index(None if name == "-" else input_path(name))
+    if options.target is None:
+        store = open_store(options.store or default_store(None if name == "-" else name))
+        return verify_chunks(
+            index, store, repair=repair, on_defect=tell, jobs=options.jobs, progress=progress
+        )
+    if repair is not None:
+        raise UsageError(
+            "--repair-from and --remove are about chunks; to mend a file or directory, extract over it"
+        )
+    target = local_path(options.target)
+    if os.path.isdir(target):
+        if Kind.of_suffix(os.fsencode(name)) is Kind.BLOB_INDEX or options.what == Kind.BLOB_INDEX.value:
+            raise UsageError(f"{name} is the index of a blob, which is compared with a file or device")
+        return verify_against_directory(index, target, on_defect=tell, progress=progress)
+    return verify_against_file(index, target, on_defect=tell, progress=progress)
+
+
+def _is_store(what: str | None, name: str) -> bool:
+    if what is not None:
+        kinds = (_STORE, Kind.ARCHIVE_INDEX.value, Kind.BLOB_INDEX.value)
+        if what not in kinds:
+            raise UsageError(f"cannot verify a {what!r}; --what is one of: {', '.join(kinds)}")
+        return what == _STORE
+    if name == "-":
+        return False
+    kind = kind_of(input_path(name))
+    return kind is Kind.DIRECTORY or not (
+        (kind is not None and kind.is_index) or os.path.isfile(os.fsencode(name))
+    )
+
+
+def _to_json(defect: Defect) -> dict[str, object]:
+    return {
+        "kind": defect.kind,
+        "where": defect.where,
+        "why": defect.why,
+        "chunk": str(defect.id) if defect.id is not None else None,
+        "mended": defect.mended or None,
+    }
+
+
+def _summary(result: VerifyResult) -> dict[str, object]:
+    return {
+        "chunks": result.chunks,
+        "size": result.size,
+        "defects": result.defects,
+        "kinds": dict(sorted(result.kinds.items())),
+        "repaired": result.repaired,
+        "removed": result.removed,
+    }
+
+
+def _sentence(result: VerifyResult) -> str:
+    text = f"{result.chunks} chunks, {human_size(result.size)}: "
+    if not result.defects:
+        return text + "all good"
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(result.kinds.items()))
+    text += f"{result.defects} defects ({kinds})"
+    mended = [f"{n} {word}" for n, word in ((result.repaired, "repaired"), (result.removed, "removed")) if n]
+    return text + ("; " + ", ".join(mended) if mended else "")

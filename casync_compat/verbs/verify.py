@@ -1,0 +1,401 @@
+"""Checking what is stored: a whole store, or an index against its store, a file, a device or a directory.
+
+    >>> result = verify_store(store, on_defect=lambda defect: print(defect))
+    >>> result.defects
+    0
+
+Every byte is read and hashed; names alone prove nothing. A store may hold chunks of all three digests: a chunk is good
+if any of them gives its id, the likeliest tried first. What has no chunk's name is nobody's business here; temporary
+files of runs that were killed are gc's.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from casync_compat.chunker import MAX_CHUNK_SIZE
+from casync_compat.compression import CompressionError
+from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError, show_path
+from casync_compat.fs.blob import BlobInput
+from casync_compat.fs.owners import IdShift
+from casync_compat.fs.scan.scanner import Scanner
+from casync_compat.ids import ChunkId, Digest
+from casync_compat.index import Index, digest_of_flags
+from casync_compat.progress import ProgressCallback, Reporter
+from casync_compat.store.base import ChunkSource
+from casync_compat.store.chunks import ChunkFile, ChunkStore
+from casync_compat.store.files import FileDamaged
+from casync_compat.streams.archive import Archiver
+from casync_compat.streams.transfer import OrderedPool, default_jobs
+
+__all__ = [
+    "Defect",
+    "Repair",
+    "VerifyResult",
+    "verify_against_directory",
+    "verify_against_file",
+    "verify_chunks",
+    "verify_store",
+]
+
+_ZEROS = bytes(1 << 20)
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """Something that is not as it should be.
+
+    :ivar kind: `missing`, `empty`, `corrupt`, `wrong-id`, `misplaced`, `too-large`, `unreadable` or `differs`
+    :ivar where: the file, as a user would name it
+    :ivar why: what is wrong with it
+    :ivar id: of the chunk; None where it is about no single one
+    :ivar mended: `repaired` or `removed`; empty while it is as it was
+    """
+
+    kind: str
+    where: str
+    why: str
+    id: ChunkId | None = None
+    mended: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.why}" + (f"; {self.mended}" if self.mended else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What to do with damaged chunks.
+
+    :ivar source: good ones are taken from here
+    :ivar remove: whether those that cannot be had from there are removed
+    """
+
+    source: ChunkSource | None = None
+    remove: bool = False
+
+
+@dataclass(slots=True)
+class VerifyResult:
+    """What a check found.
+
+    :ivar chunks: chunk files, or chunks of an index, that were looked at
+    :ivar size: bytes of their contents
+    :ivar kinds: defects by their kind
+    :ivar repaired: of these, those that are mended; `removed` are gone
+    """
+
+    chunks: int = 0
+    size: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    repaired: int = 0
+    removed: int = 0
+
+    @property
+    def defects(self) -> int:
+        """Defects found, mended or not."""
+        return self.kinds.total()
+
+
+class _Checker:
+    """Looks at chunk files, and mends them."""
+
+    def __init__(self, store: ChunkStore, digests: Iterable[Digest], repair: Repair | None) -> None:
+        self._store = store
+        self._digests = list(digests)
+        self._repair = repair or Repair()
+
+    def look(self, file: ChunkFile, size: int | None = None) -> tuple[int, Defect | None] | None:
+        """The size of what is inside, and what is wrong with it; None when there is no such file.
+
+        :param size: that the chunk must have
+        """
+        limit = size if size is not None else MAX_CHUNK_SIZE
+        raw, defect = b"", None
+        try:
+            content = self._store.content(file, limit)
+            if content is None:
+                return None
+            raw = content
+            if not raw:
+                defect = self._defect(file, "empty", "the file is empty")
+            elif not self._is(raw, file.id):
+                defect = self._defect(file, "wrong-id", "its content has another id")
+            elif size is not None and len(raw) != size:
+                defect = self._defect(file, "wrong-id", f"it has {len(raw)} bytes, the index says {size}")
+            elif not file.placed:
+                defect = self._defect(file, "misplaced", "it lies where nobody looks for this chunk")
+        except CompressionError as error:
+            defect = self._defect(file, "corrupt", str(error))
+        except FileDamaged as error:
+            defect = self._defect(file, "too-large", error.why)
+        except FileError as error:
+            defect = self._defect(file, "unreadable", str(error.cause))
+        return len(raw), None if defect is None else self._mend(file, defect, size)
+
+    def _is(self, raw: bytes, id: ChunkId) -> bool:
+        for place, digest in enumerate(self._digests):
+            if digest.of(raw) == id:
+                if place:  # a store is mostly of one kind
+                    self._digests = [digest, *(other for other in self._digests if other is not digest)]
+                return True
+        return False
+
+    def _defect(self, file: ChunkFile, kind: str, why: str) -> Defect:
+        return Defect(kind, f"{self._store.name}/{file.name.decode()}", why, file.id)
+
+    def _mend(self, file: ChunkFile, defect: Defect, size: int | None) -> Defect:
+        mended = ""
+        good = self.fetch(file.id, size)
+        if good is not None:
+            self._store.replace(file, good)
+            mended = "repaired"
+        elif self._repair.remove and defect.kind != "unreadable":
+            self._store.files.remove(file.name)
+            mended = "removed"
+        return Defect(defect.kind, defect.where, defect.why, defect.id, mended)
+
+    def fetch(self, id: ChunkId, size: int | None) -> bytes | None:
+        """A good copy of a chunk, from where repairs are taken."""
+        if self._repair.source is None:
+            return None
+        for digest in self._digests:
+            try:
+                raw = self._repair.source.get(id, digest, size if size is not None else MAX_CHUNK_SIZE)
+            except ChunkMissing:
+                return None
+            except ChunkCorrupt:
+                continue
+            if size is None or len(raw) == size:
+                return raw
+        return None
+
+
+class _Tally:
+    """Counts, tells and reports."""
+
+    def __init__(self, on_defect: Callable[[Defect], None], reporter: Reporter) -> None:
+        self.result = VerifyResult()
+        self._on_defect = on_defect
+        self._reporter = reporter
+
+    def add(self, size: int, defects: Iterable[Defect]) -> None:
+        self.result.chunks += 1
+        self.result.size += size
+        for defect in defects:
+            self.found(defect)
+        self._reporter.state.entries += 1
+        self._reporter.state.done += size
+        if self._reporter.due:
+            self._reporter.report()
+
+    def found(self, defect: Defect) -> None:
+        self.result.kinds[defect.kind] += 1
+        self.result.repaired += defect.mended == "repaired"
+        self.result.removed += defect.mended == "removed"
+        self._on_defect(defect)
+
+
+def _nobody(defect: Defect) -> None:
+    """Tells nobody."""
+
+
+def verify_store(
+    store: ChunkStore,
+    *,
+    repair: Repair | None = None,
+    on_defect: Callable[[Defect], None] = _nobody,
+    jobs: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> VerifyResult:
+    """Check every chunk file of a store.
+
+    :param repair: what to do with damaged ones; None leaves all as it is
+    :param on_defect: told each defect, in the order of the names
+    :param jobs: threads, None for one a processor
+    :raises CasyncError: the store cannot be read, or not be changed
+    """
+    checker = _Checker(store, Digest, repair)
+    tally = _Tally(on_defect, Reporter(progress))
+
+    def collect(found: Iterable[tuple[int, Defect | None] | None]) -> None:
+        for outcome in found:
+            if outcome is not None:  # else it was removed meanwhile
+                tally.add(outcome[0], [outcome[1]] if outcome[1] is not None else ())
+
+    count = jobs or default_jobs()
+    with OrderedPool[tuple[int, Defect | None] | None](count, 4 * count) as pool:
+        for file in store.chunk_files():
+            collect(pool.submit(checker.look, file))
+        collect(pool.drain())
+    if tally.result.repaired:
+        store.sync()
+    return tally.result
+
+
+def verify_chunks(
+    index: Index,
+    store: ChunkStore,
+    *,
+    repair: Repair | None = None,
+    on_defect: Callable[[Defect], None] = _nobody,
+    jobs: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> VerifyResult:
+    """Check that a store has every chunk of an index, whole. Parameters as for `verify_store`.
+
+    A damaged form of a chunk is a defect even where the other form is good: readers may meet it first.
+    """
+    checker = _Checker(store, [digest_of_flags(index.feature_flags)], repair)
+    reporter = Reporter(progress)
+    reporter.state.total = index.size
+    tally = _Tally(on_defect, reporter)
+
+    def look(id: ChunkId, size: int) -> tuple[int, list[Defect]]:
+        found = [outcome for file in store.forms(id) if (outcome := checker.look(file, size)) is not None]
+        defects = [defect for _, defect in found if defect is not None]
+        if not found:
+            mended = ""
+            good = checker.fetch(id, size)
+            if good is not None:
+                store.put(id, good)
+                mended = "repaired"
+            defects.append(Defect("missing", f"{store.name}: chunk {id}", "it is missing", id, mended))
+        return size, defects
+
+    count = jobs or default_jobs()
+    with OrderedPool[tuple[int, list[Defect]]](count, 4 * count) as pool:
+        for id, size in _unique(index):
+            for outcome in pool.submit(look, id, size):
+                tally.add(*outcome)
+        for outcome in pool.drain():
+            tally.add(*outcome)
+    if tally.result.repaired:
+        store.sync()
+    return tally.result
+
+
+def _unique(index: Index) -> Iterator[tuple[ChunkId, int]]:
+    seen: set[bytes] = set()
+    for chunk in index:
+        if chunk.id not in seen:
+            seen.add(chunk.id)
+            yield chunk.id, chunk.size
+
+
+class _Comparing:
+    """A sink that compares a stream with an index, chunk by chunk, as it comes."""
+
+    def __init__(self, index: Index, where: str, tally: _Tally, name: Callable[[], str]) -> None:
+        self._chunks = iter(index)
+        self._total = index.size
+        self._digest = digest_of_flags(index.feature_flags)
+        self._where = where
+        self._tally = tally
+        self._name = name
+        self._room = memoryview(bytearray(_PIECE))
+        self.written = 0
+        self._next()
+
+    def _next(self) -> None:
+        self._chunk = next(self._chunks, None)
+        self._hasher = self._digest.new()
+        self._first = ""
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data).cast("B")
+        while view and self._chunk is not None:
+            self._first = self._first or self._name()
+            part = view[: self._chunk.end - self.written]
+            self._hasher.update(part)
+            self.written += len(part)
+            view = view[len(part) :]
+            if self.written == self._chunk.end:
+                good = self._hasher.digest() == self._chunk.id
+                self._tally.add(
+                    self._chunk.size, () if good else [self._differs(self._chunk.start, self._chunk.end)]
+                )
+                self._next()
+        self.written += len(view)
+
+    def _differs(self, start: int, end: int) -> Defect:
+        last = self._name()
+        at = f" ({self._first} to {last})" if last != self._first else f" ({last})" if last else ""
+        id = self._chunk.id if self._chunk is not None else None
+        return Defect("differs", self._where, f"bytes {start} to {end} are not those of the index{at}", id)
+
+    def write_zeros(self, count: int) -> None:
+        while count > 0:
+            part = min(count, len(_ZEROS))
+            self.write(_ZEROS[:part])
+            count -= part
+
+    def room(self) -> memoryview:
+        return self._room
+
+    def advance(self, count: int) -> None:
+        self.write(self._room[:count])
+
+    def finish(self, *, longer: bool = False) -> None:
+        """That was all.
+
+        :param longer: whether there may be more than the index says
+        """
+        if self.written < self._total or (self.written > self._total and not longer):
+            self._tally.found(
+                Defect("differs", self._where, f"it has {self.written} bytes, the index {self._total}")
+            )
+
+
+def verify_against_file(
+    index: Index,
+    path: bytes,
+    *,
+    on_defect: Callable[[Defect], None] = _nobody,
+    progress: ProgressCallback | None = None,
+) -> VerifyResult:
+    """Compare a file or block device with the stream that an index describes, without any store.
+
+    :raises FileError: it cannot be read
+    """
+    with BlobInput(path) as blob:
+        device = stat.S_ISBLK(blob.mode)
+        reporter = Reporter(progress)
+        reporter.state.total = index.size
+        tally = _Tally(on_defect, reporter)
+        sink = _Comparing(index, show_path(path), tally, lambda: "")
+        # A device may be larger than the image that was written to it.
+        while not (device and sink.written >= index.size):
+            if hole := blob.take_hole():
+                sink.write_zeros(hole)
+            elif count := blob.read_into(sink.room()):
+                sink.advance(count)
+            else:
+                break
+        sink.finish(longer=device)
+    return tally.result
+
+
+def verify_against_directory(
+    index: Index,
+    path: bytes,
+    *,
+    shift: IdShift | None = None,
+    on_defect: Callable[[Defect], None] = _nobody,
+    progress: ProgressCallback | None = None,
+) -> VerifyResult:
+    """Compare a directory with an archive's index, without any store: as if it were archived once more.
+
+    :raises CasyncError: it cannot be read, or not be archived
+    """
+    reporter = Reporter(progress)
+    reporter.state.total = index.size
+    tally = _Tally(on_defect, reporter)
+    with Scanner(path, index.feature_flags, shift=shift) as scanner:
+        sink = _Comparing(index, show_path(path), tally, lambda: show_path(scanner.path or b"."))
+        Archiver(scanner, sink, index.feature_flags).run()
+        sink.finish()
+    return tally.result
