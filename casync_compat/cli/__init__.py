@@ -79,13 +79,13 @@ def _fill_streams() -> None:
 
 
 def _flush() -> None:
-    from casync_compat.errors import FileError
-
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
+        from casync_compat.errors import FileError
+
         raise FileError("standard output", "write", error) from error
 
 
