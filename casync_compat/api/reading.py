@@ -23,7 +23,9 @@ from casync_compat.index import Index
 from casync_compat.kinds import Kind
 from casync_compat.locations import PathType, name_of, open_index
 from casync_compat.progress import ProgressCallback
+from casync_compat.streams.filetree import ArchiveFiles
 from casync_compat.streams.trees import Tree
+from casync_compat.verbs.cat import cat as _cat
 from casync_compat.verbs.digest import digest_index, digest_tree_part
 from casync_compat.verbs.make import MakeOptions, digest_blob, digest_tree
 from casync_compat.verbs.mtree import manifest
@@ -222,17 +224,20 @@ def cat(
 
     They are in memory at once; `ArchiveTree.open_file` and `open_blob` give files to read from.
 
+    :param path: symlinks are followed within the archive
     :raises NotFound: `source` is missing, or `path` in it
-    :raises UsageError: `path` is not a regular file
+    :raises FileError: `path` is not a regular file
     :raises CasyncError: as `open_archive`, and when a chunk cannot be had
 
     >>> casync.cat("etc.caidx", "hostname")
     b'example\\n'
     """
-    if kind_of(source, kind) is Kind.BLOB_INDEX:
+    what = kind_of(source, kind)
+    name = name_of(source)
+    if what is Kind.BLOB_INDEX:
         if os.fsencode(path).strip(b"/"):
-            raise UsageError(f"{show_path(name_of(source))}: a blob has no paths inside")
+            raise UsageError(f"{show_path(name)}: a blob has no paths inside")
         with open_blob(source, store=store) as blob:
             return blob.read()
-    with open_archive(source, store=store, kind=kind) as tree, tree.open_file(path) as file:
-        return file.read()
+    with naming(name), open_tree(source, what, store) as tree:
+        return b"".join(_cat(ArchiveFiles(tree.archive(), name), os.fsencode(path)))
