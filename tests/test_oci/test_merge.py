@@ -238,7 +238,7 @@ def test_find_follows_links_inside() -> None:
         (MergeLimits(entries=2), [member("a"), member("a"), member("a")], "entries"),
         (MergeLimits(depth=4), [member("a/b/c/d/e")], "nest"),
         (MergeLimits(memory=5000), [symlink(f"{n}", "t" * 400) for n in range(10)], "names and attributes"),
-        (MergeLimits(size=10), [member("a", size=6), member("b", size=6)], "--max-size"),
+        (MergeLimits(size=10), [member("a", size=6), member("b", size=6)], "more than the limit of 10"),
     ],
 )
 def test_limits(limits: MergeLimits, layer: Sequence[Member], why: str) -> None:
