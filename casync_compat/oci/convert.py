@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from casync_compat.oci.image.conversion import Conversion, Converted, ConvertOptions
 from casync_compat.oci.image.wrapped import WrappedImage
@@ -69,8 +70,11 @@ def convert(
         there = _manifests(sink, now)
         runs = [Conversion(source, sink, choice, options, bases, there, reporter) for choice in choices]
         made = [(run.run(), run.raw) for run in runs]
-    root = _publish(sink, tag, before, now, made, options)
-    return ConvertResult(root, tuple(image for image, _ in made), found.others)
+    stays = now if now is not None and _leads_to(now, made) else None
+    root = _publish(sink, tag, before, now, stays, made, options)
+    kept = {one.digest for one in stays.others} if stays is not None else set()
+    left_out = tuple(one for one in found.others if one.digest not in kept)
+    return ConvertResult(root, tuple(image for image, _ in made), left_out)
 
 
 def _look(sink: WritablePlace, before: Descriptor | None) -> Found | None:
@@ -141,51 +145,76 @@ def _publish(
     tag: str,
     before: Descriptor | None,
     now: Found | None,
+    stays: Found | None,
     made: list[tuple[Converted, bytes]],
     options: ConvertOptions,
 ) -> Descriptor:
     """Let the tag name the images.
 
+    :param now: what it leads to
+    :param stays: the same where that is these very images, and nothing may be taken from it
     :param made: what is known of each, and its manifest
     """
     unchanged = now.root.digest if now is not None and not sink.near else None
-    if options.thin and len(made) == 1:
-        image, raw = made[0]
-        if image.descriptor.digest != unchanged:
-            sink.put_tagged(tag, image.descriptor, raw)
-        return image.descriptor
     images = [image for image, _ in made]
-    entries = [] if options.thin else [image.plain for image in images]
-    index, spliced = _index(now, entries + [wrapper_entry(image) for image in images], options)
-    root = index.descriptor
+    if stays is not None and stays.index is not None:
+        index = stays.index.spliced(_entries(stays, stays.index, images, options.thin), stays.where)
+    else:
+        plain = [] if options.thin else [image.plain for image in images]
+        index = ImageIndex.build(plain + [wrapper_entry(image) for image in images])
+    root, raw = index.descriptor, index.raw
+    rest = made
+    if options.thin and _is_only(index, images):
+        root, raw, rest = images[0].descriptor, made[0][1], []
     if root.digest == unchanged:
         return root  # a registry that has it has what it names
-    for image, raw in made:
-        sink.put_manifest(image.descriptor, raw)
-    if not spliced:
-        sink.put_tagged(tag, root, index.raw)
+    for image, data in rest:
+        sink.put_manifest(image.descriptor, data)
+    if stays is None:
+        sink.put_tagged(tag, root, raw)
         return root
-    sink.put_manifest(root, index.raw)
+    sink.put_manifest(root, raw)
     if not sink.swap_tag(tag, root, before):
         raise ImageError(f"{sink.name}:{tag}", "somebody else moved the tag meanwhile; convert again")
     return root
 
 
-def _index(now: Found | None, entries: list[Descriptor], options: ConvertOptions) -> tuple[ImageIndex, bool]:
-    """The index of what was made, and whether entries of the tag's index for other platforms are in it too."""
-    old = now.index if now is not None and not options.thin else None
-    ours = {str(entry.digest) for entry in entries}
-    if old is None or not any(str(entry.digest) in ours for entry in old.manifests):
-        return ImageIndex.build(entries), False
-    # The tag had this very image: only its converted form is spliced in, all else stays as it is.
-    kept = [
-        entry
-        for entry in old.manifests
-        if str(entry.digest) not in ours and entry.annotations.get(media.NOTE_OF) not in ours
-    ]
-    plain = [entry for entry in entries if media.NOTE_TYPE not in entry.annotations]
-    wrappers = [entry for entry in entries if media.NOTE_TYPE in entry.annotations]
-    others = [entry for entry in kept if media.NOTE_TYPE not in entry.annotations]
-    theirs = [entry for entry in kept if media.NOTE_TYPE in entry.annotations]
-    index = ImageIndex.build([*plain, *others, *wrappers, *theirs], annotations=old.annotations)
-    return index, bool(kept)
+def _leads_to(now: Found, made: list[tuple[Converted, bytes]]) -> bool:
+    """Whether the tag leads to one of these very images, plain or converted, at any depth."""
+    ours = {str(image.plain.digest) for image, _ in made}
+    return any(str(one.descriptor.digest) in ours for one in now.plain) or any(
+        one.of in ours for one in now.wrappers
+    )
+
+
+def _is_only(index: ImageIndex, images: list[Converted]) -> bool:
+    """Whether an index says nothing but that there is this one converted image."""
+    digests = [entry.digest for entry in index.manifests]
+    return digests == [image.descriptor.digest for image in images[:1]] and not index.annotations
+
+
+def _entries(now: Found, old: ImageIndex, images: list[Converted], thin: bool) -> list[dict[str, Any]]:
+    """The entries of the tag's index with the images' converted forms among them. What else is there stays as it is:
+    other images, nested indexes, artifacts, and every note on any of them. Without `thin` nothing is taken away but
+    converted forms that are replaced; with it also the plain images' own entries."""
+    new = {str(image.plain.digest): image for image in images}
+    out: list[dict[str, Any]] = []
+    placed: set[str] = set()
+    for entry in old.entries():
+        notes = entry.get("annotations") or {}
+        of = notes.get(media.NOTE_OF, "")
+        if notes.get(media.NOTE_TYPE) == media.TYPE_IMAGE and of in new and of not in placed:
+            placed.add(of)
+            if entry["digest"] != str(new[of].descriptor.digest):
+                ours = wrapper_entry(new[of]).to_json()
+                entry = {**entry, **ours, "annotations": {**notes, **ours["annotations"]}}
+            out.append(entry)
+        elif not (thin and entry["digest"] in new):
+            out.append(entry)
+    there = {str(choice.descriptor.digest) for choice in (*now.plain, *now.wrappers)}
+    for of, image in new.items():
+        if of not in placed and str(image.descriptor.digest) not in there:
+            out.append(wrapper_entry(image).to_json())
+    if thin:
+        return out
+    return [image.plain.to_json() for of, image in new.items() if of not in there] + out

@@ -9,7 +9,7 @@ each checked on the way; indexes, recipes and config stay what they are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 from casync_compat.compression import Compression
@@ -21,7 +21,6 @@ from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import WritablePlace
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.spec.manifest import ImageIndex
 from casync_compat.oci.spec.wrapper import Wrapper
 
 __all__ = ["Repacked", "repack"]
@@ -58,14 +57,15 @@ def repack(place: WritablePlace, tag: str, on_image: Callable[[Repacked], None] 
         root = next(iter(new.values()))
     else:
         entries = []
-        for entry in found.index.manifests:
-            moved = new.get(str(entry.digest))
-            entries.append(entry if moved is None else replace(entry, digest=moved.digest, size=moved.size))
-        index = ImageIndex.build(entries, annotations=found.index.annotations)
+        for entry in found.index.entries():
+            moved = new.get(entry["digest"])
+            members = {"digest": str(moved.digest), "size": moved.size} if moved is not None else {}
+            entries.append({**entry, **members})
+        index = found.index.spliced(entries, found.where)
         root = index.descriptor
         place.put_manifest(root, index.raw)
-    if root.digest != found.root.digest:
-        place.tag(tag, root)
+    if root.digest != found.root.digest and not place.swap_tag(tag, root, found.root):
+        raise ImageError(found.where, "somebody else moved the tag meanwhile; repack again")
     return root
 
 

@@ -131,10 +131,9 @@ class Conversion:
         if not self._manifest.is_image:
             raise ImageError(self._where, "this is an artifact, not a container image")
         self._config = ImageConfig.parse(source.read(self._manifest.config), f"{self._where}, config")
-        self._plain = Descriptor(
-            self._manifest.media_type,
-            choice.descriptor.digest,
-            choice.descriptor.size,
+        self._plain = replace(
+            choice.descriptor,
+            media_type=self._manifest.media_type,
             platform=choice.platform or self._config.platform,
         )
         self._check_layers()

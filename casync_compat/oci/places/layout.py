@@ -138,6 +138,10 @@ class Layout(LayoutBlobs):
                 }
                 if now != {one.digest for one in expected if one is not None}:
                     return False
+            notes: dict[str, dict[str, str]] = {}
+            if expected:  # the same images in another form: what is noted beside the tag stays true
+                for entry in self.index():
+                    notes.setdefault(entry.annotations.get(media.REF_NAME, ""), {}).update(entry.annotations)
             kept = [
                 entry
                 for entry in document["manifests"]
@@ -150,7 +154,7 @@ class Layout(LayoutBlobs):
                             "mediaType": descriptor.media_type,
                             "digest": str(descriptor.digest),
                             "size": descriptor.size,
-                            "annotations": {media.REF_NAME: name},
+                            "annotations": {**notes.get(name, {}), media.REF_NAME: name},
                         }
                     )
             document["manifests"] = kept

@@ -118,6 +118,8 @@ def look_into(place: Place, root: Descriptor, reference: str | None = None) -> F
     """What a manifest or index leads to."""
     where = place.name if reference is None else f"{place.name}:{reference}"
     document = parse_document(place.read_manifest(root), where, root.media_type)
+    # What a layout notes beside a tag is about the tag.
+    root = Descriptor(root.media_type, root.digest, root.size)
     if isinstance(document, ImageManifest):
         if document.is_wrapper:
             return Found(where, root, None, (), (Choice(root, None),), ())
@@ -140,8 +142,9 @@ def _sort(
     depth: int,
 ) -> None:
     plain, wrappers, others = into
+    deeper: list[Choice] = []  # a converted image that was spliced in above counts more
     for entry in index.manifests:
-        if len(plain) + len(wrappers) + len(others) >= _MOST:
+        if len(plain) + len(wrappers) + len(deeper) + len(others) >= _MOST:
             raise ImageError(where, f"the image index names more than {_MOST} manifests")
         platform = entry.platform
         if entry.annotations.get(media.NOTE_TYPE) == media.TYPE_IMAGE:
@@ -156,8 +159,9 @@ def _sort(
                 raise ImageError(where, "image indexes are nested too deeply")
             nested = parse_document(place.read_manifest(entry), where, entry.media_type)
             if isinstance(nested, ImageIndex):
-                _sort(place, nested, where, into, depth + 1)
+                _sort(place, nested, where, (plain, deeper, others), depth + 1)
         elif entry.media_type in media.MANIFEST_TYPES and (platform is None or platform.os != "unknown"):
             plain.append(Choice(entry, platform))
         else:
             others.append(entry)
+    wrappers.extend(deeper)

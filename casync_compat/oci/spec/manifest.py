@@ -147,6 +147,29 @@ class ImageIndex:
             document["annotations"] = dict(annotations)
         return cls(canonical_json(document), media_type, manifests, dict(annotations or {}))
 
+    def entries(self) -> list[dict[str, Any]]:
+        """The entries as they stand in it, with every member that anybody gave them."""
+        return list(parse_json(self.raw, "image index").get("manifests") or ())
+
+    def spliced(self, entries: list[dict[str, Any]], where: str) -> ImageIndex:
+        """This index with other entries, all else in it as it stands; itself, to the byte, when they are the same.
+
+        :raises ImageError: something in it cannot be written again as it was
+        """
+        if entries == self.entries():
+            return self
+        document = parse_json(self.raw, where)
+        document.update(schemaVersion=2, mediaType=media.OCI_INDEX, manifests=entries)
+        try:
+            raw = canonical_json(document)
+        except (TypeError, ValueError) as error:
+            raise ImageError(
+                where, f"its image index cannot be written again as it stands: {error}"
+            ) from error
+        index = parse_document(raw, where)
+        assert isinstance(index, ImageIndex)
+        return index
+
     @property
     def descriptor(self) -> Descriptor:
         """What points at it."""
