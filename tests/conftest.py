@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # The checkout is deliberately not on the path (the installed package is what is tested), so that the helper modules
 # beside this file need a place of their own on it.
@@ -22,6 +23,10 @@ import trees
 from builds import BUILD, native_modules
 from filesystems import IN_CI, IS_ROOT, KERNEL_LACKS, FileSystems
 from grounds import Forest, Grounds
+
+# A machine that is busy is no reason to fail.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
