@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "_layouts.h"
+#include "_numbers.h"
 #include "_siphash.h"
 
 struct node {

@@ -1,20 +1,11 @@
-/* SipHash-2-4 (Aumasson and Bernstein), as goodbye.py takes it from the siphashc package, and little-endian numbers. */
+/* SipHash-2-4 (Aumasson and Bernstein), as goodbye.py takes it from the siphashc package. */
 #ifndef CATAR_SIPHASH_H
 #define CATAR_SIPHASH_H
 
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
-static uint64_t load(const unsigned char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, 8);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    v = __builtin_bswap64(v);
-#endif
-    return v;
-}
+#include "_numbers.h"
 
 #define ROTL(x, b) ((x) << (b) | (x) >> (64 - (b)))
 #define SIPROUND \

@@ -36,7 +36,7 @@ from catar.metadata import metadata_records, tail_record
 from catar.records import Node
 
 try:
-    from catar._encode import fill
+    from catar._filling import fill
 except ImportError:  # built without a C compiler
     from catar.filling import fill
 

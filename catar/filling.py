@@ -10,7 +10,7 @@ before the contents is written by `fill`.
     >>> room[114 + 3 : 114 + 3 + 5] = b"hello"  # of "abc"
 
 A row (`FILE_ROW` in `catar.schema`) says of a node what ENTRY does not get from its owner, and where its contents lie.
-`fill` here is the Python twin of that in `_encode.c`. Nothing here reads files, and what makes a node
+`fill` here is the Python twin of that in `_filling.c`. Nothing here reads files, and what makes a node
 ordinary is for its reader to say; `fill` refuses what could not stand in an archive.
 """
 

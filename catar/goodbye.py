@@ -18,7 +18,7 @@ from siphashc import siphash
 from catar.layouts import GOODBYE, GOODBYE_ITEM, GOODBYE_TAIL, HEADER
 
 try:
-    from catar._encode import goodbye_items
+    from catar._goodbye import goodbye_items
 except ImportError:  # built without a C compiler
     goodbye_items = None  # type: ignore[assignment]
 

@@ -248,7 +248,8 @@ def trees(work: Path) -> None:
 def main(native: bool, work: Path) -> None:
     for name in (
         "catar._decoder",
-        "catar._encode",
+        "catar._filling",
+        "catar._goodbye",
         "casync_compat.fs._system",
         "casync_compat.fs.apply._runs",
     ):

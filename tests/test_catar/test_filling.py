@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import stat
 import struct
-from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -18,10 +16,9 @@ from catar.encoder import Encoder
 from catar.errors import UsageError
 from catar.filling import Owners
 from catar.flags import DEFAULT, NAMED_SETS, FeatureFlags, time_granularity
-from catar.goodbye import ChildTable
 from catar.records import Node, stored_time
 
-native = pytest.importorskip("catar._encode", reason="built without a C compiler")
+native = pytest.importorskip("catar._filling", reason="built without a C compiler")
 
 F = FeatureFlags
 TWINS = {"native": native.fill, "python": filling.fill}
@@ -270,42 +267,3 @@ def test_few_owners_are_kept() -> None:
     assert owners.has(99, 0)
     assert not owners.has(0, 0)
     assert len(owners.gaps) == 24 * len(owners.rows)
-
-
-# ---- the lookup table
-
-
-def tables() -> Iterator[tuple[int, list[int]]]:
-    """Offsets and hashes of directories with up to 70 children, some hashes equal."""
-    for count in range(70):
-        yield (
-            100 * count + 5,
-            [(i * 0x9E3779B97F4A7C15 % (1 << 64)) & ~(0xFF << 56 * (i % 3)) for i in range(count)],
-        )
-        yield 100 * count + 5, [1 << 63, 0, 1 << 63] * (count // 3)
-
-
-def test_lookup_tables() -> None:
-    """The native table is that of the Python form, equal hashes in order of offset."""
-    for offset, hashes in tables():
-        table = ChildTable(0)
-        for i, hash_ in enumerate(hashes):
-            table.add_hashed(b"", 100 * i, hash_)
-        found = native.goodbye_items(offset, table.starts, table.hashes)
-        assert found == (table._items(offset, len(hashes)) if hashes else b"")
-
-
-@given(st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=40))
-def test_any_lookup_table(hashes: list[int]) -> None:
-    """The same for any hashes."""
-    table = ChildTable(0)
-    for i, hash_ in enumerate(hashes):
-        table.add_hashed(b"", 7 * i, hash_)
-    end = 7 * len(hashes) + 1
-    assert native.goodbye_items(end, table.starts, table.hashes) == table._items(end, len(hashes))
-
-
-def test_lookup_table_of_unequal_arrays() -> None:
-    """As many hashes as offsets, or an error."""
-    with pytest.raises(ValueError, match="as many"):
-        native.goodbye_items(0, array("Q", [1]), array("Q", [1, 2]))

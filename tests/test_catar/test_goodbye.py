@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import struct
+from array import array
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -212,3 +215,46 @@ def test_tail(count: int, entry: int) -> None:
 def test_not_a_tail(tail: tuple[int, int, int]) -> None:
     """Anything without the marker, or with a size that no record has, is not a tail."""
     assert parse_tail(struct.pack("<QQQ", *tail)) is None
+
+
+# ---- the native twin
+
+
+def _native() -> Any:
+    return pytest.importorskip("catar._goodbye", reason="built without a C compiler")
+
+
+def tables() -> Iterator[tuple[int, list[int]]]:
+    """Offsets and hashes of directories with up to 70 children, some hashes equal."""
+    for count in range(70):
+        yield (
+            100 * count + 5,
+            [(i * 0x9E3779B97F4A7C15 % (1 << 64)) & ~(0xFF << 56 * (i % 3)) for i in range(count)],
+        )
+        yield 100 * count + 5, [1 << 63, 0, 1 << 63] * (count // 3)
+
+
+def test_lookup_tables() -> None:
+    """The native table is that of the Python form, equal hashes in order of offset."""
+    for offset, hashes in tables():
+        table = ChildTable(0)
+        for i, hash_ in enumerate(hashes):
+            table.add_hashed(b"", 100 * i, hash_)
+        found = _native().goodbye_items(offset, table.starts, table.hashes)
+        assert found == (table._items(offset, len(hashes)) if hashes else b"")
+
+
+@given(st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=40))
+def test_any_lookup_table(hashes: list[int]) -> None:
+    """The same for any hashes."""
+    table = ChildTable(0)
+    for i, hash_ in enumerate(hashes):
+        table.add_hashed(b"", 7 * i, hash_)
+    end = 7 * len(hashes) + 1
+    assert _native().goodbye_items(end, table.starts, table.hashes) == table._items(end, len(hashes))
+
+
+def test_lookup_table_of_unequal_arrays() -> None:
+    """As many hashes as offsets, or an error."""
+    with pytest.raises(ValueError, match="as many"):
+        _native().goodbye_items(0, array("Q", [1]), array("Q", [1, 2]))

@@ -1,5 +1,3 @@
-from _typeshed import ReadableBuffer
-
 def fill(
     room: bytearray | memoryview,
     begin: int,
@@ -14,4 +12,3 @@ def fill(
     key: bytes,
     /,
 ) -> tuple[int, bytes, bytes, bytes]: ...
-def goodbye_items(offset: int, starts: ReadableBuffer, hashes: ReadableBuffer, /) -> bytes: ...

@@ -1,0 +1,3 @@
+from _typeshed import ReadableBuffer
+
+def goodbye_items(offset: int, starts: ReadableBuffer, hashes: ReadableBuffer, /) -> bytes: ...
