@@ -115,3 +115,8 @@ CACHE_IDENTITY: tuple[str, dict[str, int | bytes]] = (
     {
     },
 )
+PLACE: tuple[str, dict[str, int | bytes]] = (
+    "fd:i row:i uid:I gid:I",
+    {
+    },
+)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "../catar/_layouts.h"
+#include "_layouts.h"
 
 struct text {
     char *data;
@@ -241,12 +242,12 @@ static int put_facts(struct run *r, const uint64_t *row, const struct form *f, s
 static int put_digest(struct text *out, const char *keyword, const unsigned char *digest)
 {
     static const char digits[] = "0123456789abcdef";
-    char hex[64];
-    for (int i = 0; i < 32; i++) {
+    char hex[2 * CASYNC_CHUNK_ID_SIZE];
+    for (int i = 0; i < CASYNC_CHUNK_ID_SIZE; i++) {
         hex[2 * i] = digits[digest[i] >> 4];
         hex[2 * i + 1] = digits[digest[i] & 15];
     }
-    return put(out, " ", 1) && put(out, keyword, strlen(keyword)) && put(out, "=", 1) && put(out, hex, 64);
+    return put(out, " ", 1) && put(out, keyword, strlen(keyword)) && put(out, "=", 1) && put(out, hex, sizeof hex);
 }
 
 static PyObject *mtree_text(PyObject *self, PyObject *args)
@@ -268,8 +269,8 @@ static PyObject *mtree_text(PyObject *self, PyObject *args)
             continue;
         good = put_facts(&r, row, &f, &out);
         if (good && (row[ROW_MODE] & 0170000) == 0100000) {
-            good = last - digest >= 32 && put_digest(&out, f.keyword, digest);
-            digest += 32;
+            good = last - digest >= CASYNC_CHUNK_ID_SIZE && put_digest(&out, f.keyword, digest);
+            digest += CASYNC_CHUNK_ID_SIZE;
         }
         good = good && put(&out, "\n", 1);
     }

@@ -28,7 +28,15 @@ from casync_compat.ids import ChunkId, Digest
 from catar.flags import FeatureFlags, is_normalised
 from catar.structs import Fields
 
-__all__ = ["MAX_INDEX_SIZE", "Index", "IndexBuilder", "IndexChunk", "digest_bits", "digest_of_flags"]
+__all__ = [
+    "MAX_INDEX_SIZE",
+    "Index",
+    "IndexBuilder",
+    "IndexChunk",
+    "digest_bits",
+    "digest_of_flags",
+    "file_size",
+]
 
 MAX_INDEX_SIZE = 1 << 30
 """Largest index file that is read, in bytes: 26 million chunks."""
@@ -46,6 +54,11 @@ _read_settings = _HEADER.reader("feature_flags", *_SIZES)
 _read_item = _ITEM.reader("end", "id")
 _read_table_size = _TAIL.reader("table_size")
 _items = _ITEM.row_reader("end", "id")
+
+
+def file_size(count: int) -> int:
+    """Bytes of the index of a stream of `count` chunks."""
+    return _HEADER.size + count * _ITEM.size + _TAIL.size
 
 
 def digest_of_flags(feature_flags: int) -> Digest:

@@ -8,7 +8,7 @@ Fields and limits of indexes (.caidx, .caibx) are those of casync 2. The formats
 
 from __future__ import annotations
 
-from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct, VarInt, ZigZag
+from construct import Bytes, Const, Int8ul, Int16ul, Int32sl, Int32ul, Int64ul, Struct, VarInt, ZigZag
 
 from catar.schema import UINT64_MAX, Declared
 
@@ -171,7 +171,13 @@ CACHE_IDENTITY = Struct(
 )
 """In the machine's byte order, in truth, since a cache never leaves its machine. Zeros for what was not there."""
 
-# What the native readers of files are to ask about each (`fs._python`).
+# What `fs.apply` plans for each row of a run, in C, and looks at in Python. In the machine's byte order.
+
+PLACE = Struct("fd" / Int32sl, "row" / Int32sl, "uid" / Int32ul, "gid" / Int32ul)
+"""`fd` is that of the directory that a node goes into, or that the row opens or ends; -1 for none. `row` opened the
+directory that the row ends, when that was in the same plan; else -1. `uid` and `gid` are to be changed to; -1 not."""
+
+# What the native readers of files are to ask about each (`fs.system`).
 
 WANT = (
     "FLAGS",  # read the chattr flags
@@ -213,6 +219,7 @@ DECLARED = Declared(
         "CACHE_HEADER": CACHE_HEADER,
         "CACHE_DIRECTORY": CACHE_DIRECTORY,
         "CACHE_IDENTITY": CACHE_IDENTITY,
+        "PLACE": PLACE,
     },
     bits={"WANT": WANT},
 )

@@ -57,13 +57,16 @@ def _members(declaration: Any) -> list[tuple[str, Construct[Any, Any]]]:
 
 
 def _code(con: Construct[Any, Any]) -> str | None:
-    """The `struct` code of a field: an unsigned little-endian number, or bytes of a fixed size. None for all else."""
+    """The `struct` code of a field: a little-endian number, or bytes of a fixed size. None for all else."""
     if isinstance(con, Const):
         con = con.subcon
     if isinstance(con, FormatField):
         code = _CODES[con.length]
-        swapped = con.fmtstr[0] == ">" and con.length > 1
-        return code if not swapped and con.fmtstr[1] in (code, "L") else None
+        if con.fmtstr[0] == ">" and con.length > 1:
+            return None
+        if con.fmtstr[1] in (code.lower(), "l"):
+            return code.lower()
+        return code if con.fmtstr[1] in (code, "L") else None
     if type(con).__name__ == "Bytes":
         try:
             return f"{con.sizeof()}s"
@@ -75,7 +78,7 @@ def _code(con: Construct[Any, Any]) -> str | None:
 def fixed_fields(declaration: Construct[Any, Any]) -> str:
     """The fields of a structure of fixed size, as of `catar.structs.Fields`.
 
-    :raises TypeError: when the declaration has anything but unsigned little-endian numbers and `Bytes`
+    :raises TypeError: when the declaration has anything but little-endian numbers and `Bytes`
     """
     fields = []
     for name, con in _members(declaration):

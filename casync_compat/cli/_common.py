@@ -20,6 +20,7 @@ from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource
 from casync_compat.streams.trees import Tree, kind_of
+from catar import layouts
 from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
 
 __all__ = [
@@ -43,7 +44,7 @@ _BATCH = 32 << 10
 _REGISTRY_JOBS = 10
 """Threads that mostly wait for a registry; as many as desync uses."""
 
-_INVALID_IDS = (0xFFFF, 0xFFFFFFFF)
+_INVALID_IDS = (layouts.ID16_INVALID, layouts.ID_INVALID)
 
 
 def is_stream(argument: str | None) -> bool:

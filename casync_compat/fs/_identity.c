@@ -7,9 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#include "../_layouts.h"
 
 /* Fields in the order of their size, so that there is nothing between them; all in the machine's byte order. */
 typedef struct {
@@ -17,7 +20,12 @@ typedef struct {
     uint32_t mode, uid, gid, zero;
 } row;
 
-_Static_assert(sizeof(row) == 64, "a row has 64 bytes");
+#define STANDS(field, declared) (offsetof(row, field) == CASYNC_CACHE_IDENTITY_AT_##declared)
+
+_Static_assert(sizeof(row) == CASYNC_CACHE_IDENTITY_SIZE && STANDS(device, DEVICE) && STANDS(inode, INODE) &&
+                   STANDS(rdev, SPECIAL_DEVICE) && STANDS(size, SIZE) && STANDS(mtime, MTIME) && STANDS(ctime, CTIME) &&
+                   STANDS(mode, MODE) && STANDS(uid, UID) && STANDS(gid, GID) && STANDS(zero, ZERO),
+               "a row is what casync_compat/schema.py declares");
 
 /* Modulo 2^64, so that times before 1970 and after 2262 differ from others, too. */
 static uint64_t nanoseconds(struct timespec time) {

@@ -13,9 +13,11 @@ import os
 import pwd
 from dataclasses import dataclass
 
+from catar import layouts
+
 __all__ = ["IdShift", "Names"]
 
-_INVALID = (0xFFFF, 0xFFFFFFFF)
+_INVALID = (layouts.ID16_INVALID, layouts.ID_INVALID)
 
 
 class Names:
@@ -113,6 +115,6 @@ class IdShift:
         if not self.enabled:
             return id_
         shifted = (id_ % self.range_ if self.range_ else id_) + self.shift
-        if shifted >= 0xFFFFFFFF:
+        if shifted >= layouts.ID_INVALID:
             raise ValueError(f"owner id {id_} is too large for a shift of {self.shift} (--uid-shift)")
         return shifted

@@ -12,6 +12,7 @@ from construct import (
     Const,
     ConstructError,
     FixedSized,
+    Float64l,
     GreedyBytes,
     Int8ul,
     Int16ul,
@@ -218,7 +219,7 @@ def test_no_layout(body: Any) -> None:
 
 def test_no_fixed_layout() -> None:
     """The same goes for structures of fixed size."""
-    for part in ("swapped" / Int32ub, "signed" / Int32sl, "rest" / schema.RAW, "counted" / Bytes(this.count)):
+    for part in ("swapped" / Int32ub, "real" / Float64l, "rest" / schema.RAW, "counted" / Bytes(this.count)):
         with pytest.raises(TypeError, match="no fixed layout"):
             fixed_fields(Struct(part))
 
@@ -230,20 +231,21 @@ ODD = Struct(
     "kind" / Int8ul,
     "digest" / Bytes(5),
     "total" / Int64ul,
+    "offset" / Int32sl,
 )
 
 
 def test_structures_of_any_width() -> None:
     """Numbers of 8 to 64 bits and bytes, constants among them, for formats that are not made of 64-bit numbers."""
     fields = Fields(fixed_fields(ODD), constants(ODD))
-    assert fields.size == ODD.sizeof() == 25
-    values = {"count": 7, "kind": 1, "digest": b"abcde", "total": 1 << 60}
+    assert fields.size == ODD.sizeof() == 29
+    values = {"count": 7, "kind": 1, "digest": b"abcde", "total": 1 << 60, "offset": -5}
     packed = ODD.build(values)
     assert fields.writer(*values)(*values.values()) == packed
     assert fields.reader(*reversed(values))(b"x" + packed, 1) == tuple(reversed(values.values()))
     assert list(fields.row_reader("total", "kind")(packed * 2)) == [(1 << 60, 1)] * 2
     assert list(fields.row_reader("kind")(packed)) == [(1,)]
-    assert [fields.at(name) for name in fields.names] == [0, 5, 9, 11, 12, 17]
+    assert [fields.at(name) for name in fields.names] == [0, 5, 9, 11, 12, 17, 25]
     assert fields.has_constants(packed, 0)
     assert not fields.has_constants(b"O" + packed[1:], 0)
     assert fields.has_constants(b"O" + packed[1:], 0, "version")
@@ -269,7 +271,7 @@ def test_both_files_say_the_same() -> None:
     assert (found["LINE_COLUMNS"], found["ASK_ONE"], found["ASK_TWO"]) == ("first:Q second:Q", 1, 2)
     header = c_source("some.schema", declared)
     for line in (
-        *("#define P_LIMIT 9", "#define P_MANY 0x10000000000ULL", "#define P_ODD_SIZE 25"),
+        *("#define P_LIMIT 9", "#define P_MANY 0x10000000000ULL", "#define P_ODD_SIZE 29"),
         *(
             "#define P_ODD_AT_COUNT 9",
             "#define P_THING_TYPE 0x8000000000000000ULL",

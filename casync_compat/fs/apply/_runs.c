@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,16 +25,22 @@
 #include <unistd.h>
 
 #include "../../../catar/_layouts.h"
+#include "../../_layouts.h"
 #include "_payload.h"
 
 enum { PLANNED, UNUSUAL, OWNER }; /* what became of a row; OWNER: its owner is not known here */
 
-/* Where a row goes. */
+/* Where a row goes: PLACE in casync_compat/schema.py. */
 struct place {
-    int32_t fd;    /* of the directory that a node goes into; of the one that a row opens or ends; -1 for none */
-    int32_t row;   /* of the directory, when the row ends one that was opened in the same plan; else -1 */
-    uint32_t uid, gid; /* to change the owner to; both (uint32_t)-1 to leave it */
+    int32_t fd, row;
+    uint32_t uid, gid;
 };
+
+#define STANDS(field, declared) (offsetof(struct place, field) == CASYNC_PLACE_AT_##declared)
+
+_Static_assert(sizeof(struct place) == CASYNC_PLACE_SIZE && STANDS(fd, FD) && STANDS(row, ROW) && STANDS(uid, UID) &&
+                   STANDS(gid, GID),
+               "a place is what casync_compat/schema.py declares");
 
 struct owner {
     uint64_t uid, gid;

@@ -17,13 +17,13 @@ either works or says what is wrong: no error is reported from here.
 from __future__ import annotations
 
 import os
-import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from casync_compat import _layouts
 from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.regular import FileWriter
 from casync_compat.fs.apply.special import SpecialWriter
@@ -31,6 +31,7 @@ from casync_compat.fs.apply.target import Directory
 from catar.flags import FeatureFlags
 from catar.records import Node
 from catar.runs import Run, node_of_row
+from catar.structs import Fields
 
 try:
     from casync_compat.fs.apply import _runs
@@ -45,7 +46,8 @@ _MOST_DIRECTORIES = 48
 _MOST_OPEN = 256
 """Directories that all plans under way opened: few enough for the usual limit of 1024 descriptors."""
 _MOST_OWNERS = 64
-_PLACE_SIZE = 16
+_PLACE = Fields(*_layouts.PLACE, order="=")
+_read_place = _PLACE.reader("fd", "row")
 
 _Owner: TypeAlias = tuple[int, int, bytes, bytes, int, int]
 _FilesCall: TypeAlias = tuple[Any, ...]
@@ -97,12 +99,12 @@ class _Plan:
 
     @property
     def end(self) -> int:
-        return self.first + len(self.places) // _PLACE_SIZE
+        return self.first + len(self.places) // _PLACE.size
 
     def place(self, number: int) -> tuple[int, int]:
         """Descriptor that a row goes into, opens or ends, and the row that opened it when it ends one, else -1."""
-        at = (number - self.first) * _PLACE_SIZE
-        fd, opener = struct.unpack_from("=ii", self.places, at)
+        at = (number - self.first) * _PLACE.size
+        fd, opener = _read_place(self.places, at)
         return fd, opener
 
     def path(self, number: int) -> bytes:

@@ -22,6 +22,7 @@ import xattr
 from casync_compat import _layouts
 from casync_compat.fs import acl, inode_flags
 from casync_compat.fs.owners import IdShift, Names
+from catar import layouts
 from catar.filling import Owners
 from catar.flags import CHATTR, FAT_ATTRS, NODE_FLAGS, SUBVOLUME_BITS, FeatureFlags, time_granularity
 from catar.grammar import NODE_FEATURES
@@ -73,7 +74,7 @@ class FileSystem:
 def _xattr_is_stored(name: bytes) -> bool:
     """Whether an attribute becomes an XATTR record: `user.` or `trusted.`, with something after the first dot."""
     dot = name.find(b".")
-    return name.startswith(_STORED_XATTRS) and len(name) <= 255 and dot != len(name) - 1
+    return name.startswith(_STORED_XATTRS) and len(name) <= layouts.XATTR_NAME_MAX and dot != len(name) - 1
 
 
 class Inspector:
@@ -169,7 +170,7 @@ class Inspector:
     def _stored_id(self, id_: int, *, is_group: bool) -> tuple[bytes | None, int]:
         what = "group" if is_group else "user"
         shifted = self._shift.encode(id_) if self._numeric or self._named else 0
-        if self._features & F.UIDS_16BIT and shifted > 0xFFFF:
+        if self._features & F.UIDS_16BIT and shifted > layouts.ID16_INVALID:
             raise ValueError(f"{what} id {shifted} does not fit 16bit-uids; use --with=32bit-uids")
         name = None
         if self._named and id_ != 0:

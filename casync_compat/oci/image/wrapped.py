@@ -17,7 +17,7 @@ from functools import cached_property
 from casync_compat.closing import Closing
 from casync_compat.errors import FormatError
 from casync_compat.ids import ChunkId
-from casync_compat.index import Index
+from casync_compat.index import Index, file_size
 from casync_compat.oci.image.packsource import PackSource
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource, Place
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
@@ -34,7 +34,7 @@ from catar.archive import RandomAccess
 
 __all__ = ["INDEX_LIMIT", "RECIPE_LIMIT", "WrappedImage"]
 
-INDEX_LIMIT = 4096 + 40 * MAX_CHUNKS
+INDEX_LIMIT = file_size(MAX_CHUNKS)
 """Bytes of the largest layer index."""
 RECIPE_LIMIT = 512 << 20
 """Bytes of the largest recipe, as stored: they take some 20 bytes a file."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from casync_compat.fs import acl
 from casync_compat.oci.tar.reader import Member
+from catar import layouts
 from catar.flags import FeatureFlags
 from catar.grammar import check_node, check_xattr
 from catar.records import AclDefault, AclEntry, Node, XAttr
@@ -30,14 +31,12 @@ _LATEST = ((1 << 34) - (1 << 31) - 1) * 1_000_000_000
 _FCAPS = b"security.capability"
 _SELINUX = b"security.selinux"
 _STORED = (b"user.", b"trusted.")
-_LABEL_MAX = 4095
-_VALUE_MAX = 65536
 _ACL_FEATURES = int(FeatureFlags.ACL | FeatureFlags.UIDS_32BIT)
 
 
 def stored_owner(value: int) -> int:
     """A user or group id as the catar has it."""
-    return value if 0 <= value < 0xFFFFFFFF and value != 0xFFFF else NOBODY
+    return value if 0 <= value < layouts.ID_INVALID and value != layouts.ID16_INVALID else NOBODY
 
 
 def stored_mode(kind: int, mode: int, uid: int, gid: int) -> int:
@@ -68,10 +67,10 @@ def stored_attributes(member: Member) -> dict[str, Any] | None:
     for name, value in member.xattrs:
         if name == _SELINUX:
             label = value.rstrip(b"\0")
-            if 0 < len(label) < _LABEL_MAX and b"\0" not in label:
+            if 0 < len(label) < layouts.SELINUX.room and b"\0" not in label:
                 out["selinux"] = label
         elif name == _FCAPS:
-            if kind == stat.S_IFREG and len(value) <= _VALUE_MAX:
+            if kind == stat.S_IFREG and len(value) <= layouts.FCAPS.room:
                 out["fcaps"] = value
         elif (
             kind in (stat.S_IFREG, stat.S_IFDIR) and name.startswith(_STORED) and not check_xattr(name, value)

@@ -19,13 +19,13 @@ from casync_compat.oci.tar.attributes import stored_attributes, stored_mode, sto
 from casync_compat.oci.tar.fields import SparseMap
 from casync_compat.oci.tar.member import stored_ranges
 from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member, clean_path
+from catar import layouts
 from catar.grammar import MAX_DEPTH, check_device
 
 __all__ = ["LOST", "PLANNED", "LayerEntry", "LayerLimits", "LayerTree", "Unrepresentable"]
 
 _DIR, _REG, _LNK = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK
 _NAME_MAX = 255
-_TARGET_MAX = 4095
 LOST = -1
 PLANNED = 0
 
@@ -217,7 +217,7 @@ class LayerTree:
                 raise self._refuse(member, "it is a file whose name ends in a slash")
             self._add_payload(entry, member)
         elif kind == _LNK:
-            if not 0 < len(member.linkname) <= _TARGET_MAX or b"\0" in member.linkname:
+            if not 0 < len(member.linkname) < layouts.SYMLINK.room or b"\0" in member.linkname:
                 raise self._refuse(member, f"its target has {len(member.linkname)} bytes")
             more = {**(more or {}), "target": member.linkname}
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
