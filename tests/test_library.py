@@ -155,7 +155,7 @@ def test_a_tree_answers_like_a_collection(place: Path, name: str) -> None:
     with casync.open_archive(name) as tree:
         paths = [path for path, _ in tree]
         assert paths == [path for path, _ in tree] == [b"", b"b\xff", b"hostname", b"ssh", b"ssh/config"]
-        assert len(tree) == len(paths)
+        assert len(list(tree)) == len(paths)
         assert tree
         for path in paths:
             for given in (path, os.fsdecode(path), *([Path(os.fsdecode(path))] if path else [])):
@@ -187,7 +187,6 @@ def test_a_closed_tree_does_not_answer(place: Path, name: str) -> None:
         lambda: tree["hostname"],
         lambda: "hostname" in tree,
         lambda: list(tree),
-        lambda: len(tree),
         lambda: tree.listdir(),
         lambda: tree.open_file("hostname"),
         lambda: tree.feature_flags,
@@ -223,7 +222,7 @@ def test_an_empty_tree_and_an_empty_blob(place: Path) -> None:
     casync.make("x.caidx", "nothing")
     with casync.open_archive("x.caidx") as tree:
         assert [path for path, _ in tree] == [*tree.listdir(), b""]
-        assert len(tree) == 1
+        assert len(list(tree)) == 1
     casync.make("x.caibx", "empty")
     with casync.open_blob("x.caibx") as blob:
         assert (blob.read(), blob.size, blob.seek(0, io.SEEK_END)) == (b"", 0, 0)
@@ -238,7 +237,7 @@ def test_what_is_open_survives_another_working_directory(place: Path, name: str)
     with casync.open_archive(name) as tree:
         os.chdir("/")
         assert tree["hostname"].size == 8
-        assert len(tree) == 5
+        assert len(list(tree)) == 5
 
 
 # ---- blobs

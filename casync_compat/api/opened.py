@@ -65,7 +65,6 @@ class ArchiveTree(Closing):
         self._path = path
         self._archive: Archive | None = None
         self._closed = False
-        self._count: int | None = None
 
     def __repr__(self) -> str:
         closed = ", closed" if self._closed else ""
@@ -109,16 +108,6 @@ class ArchiveTree(Closing):
 
     def __iter__(self) -> Iterator[tuple[bytes, Node]]:
         return self.walk()
-
-    def __len__(self) -> int:
-        """The number of nodes, the root among them. The first time, all of their metadata are read for it."""
-        if self._count is None:
-            self._count = sum(1 for _ in self.walk())
-        self.check_open()
-        return self._count
-
-    def __bool__(self) -> bool:
-        return True  # there is a root at least
 
     def __contains__(self, path: object) -> bool:
         if not isinstance(path, (str, bytes, os.PathLike)):

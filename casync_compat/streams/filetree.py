@@ -23,7 +23,7 @@ from errno import ENOENT, ENOTDIR
 from typing import Protocol
 
 from casync_compat import paths
-from casync_compat.errors import FileError, naming
+from casync_compat.errors import FileError, NotFound, naming
 from catar.archive import Archive
 from catar.archive import NotFound as Absent
 from catar.flags import time_granularity
@@ -140,7 +140,12 @@ def look_up(
 
 
 def failed(where: str, path: bytes, error: OSError) -> FileError:
-    """The error for a path in a tree that means nothing."""
+    """The error for a path in a tree that means nothing.
+
+    A path that an archive or image does not have is told apart from the archive that is not there itself.
+    """
+    if error.errno == ENOENT and not os.path.isdir(where):
+        return NotFound.in_archive(os.fsencode(where), path)
     return FileError(_joined(where, path), "look up", OSError(error.errno, os.strerror(error.errno or 0)))
 
 

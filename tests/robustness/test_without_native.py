@@ -39,6 +39,7 @@ RUNS = {
     "dump": ("x.caidx", "x.catar --json"),
     "cat": ("x.caidx d1/e0/f006", "x.caibx"),
     "convert-index": ("x.caidx w.caidx --chunk-size=1K:8K:20K",),
+    "verify": ("default.castr", "x.caidx", "x.caidx ../src", "x.caibx ../blob"),
     "gc": ("-n x.caidx", "x.caidx"),
     "completion": ("bash",),
     "oci convert": ("oci:../images:app oci:new:app --store=images.castr", "oci:../images:app oci:thin:app --thin"),
