@@ -25,11 +25,14 @@ class Result:
 
 
 @pytest.fixture(autouse=True)
-def quiet_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quiet_surroundings(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """A directory of its own, no variables that change defaults, and signal handlers as they were."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("CASYNC_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     old = [signal.getsignal(number) for number in signals]
     yield

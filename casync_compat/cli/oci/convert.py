@@ -27,6 +27,7 @@ from casync_compat.fs.atomic import AtomicFile
 from casync_compat.ids import Digest
 from casync_compat.index import Index
 from casync_compat.oci.convert import Converted, ConvertOptions, ConvertResult, convert
+from casync_compat.oci.image.converted import ConvertedLayers
 from casync_compat.oci.spec.descriptor import Platform
 
 EXAMPLES = (
@@ -127,8 +128,17 @@ def _options(options: argparse.Namespace) -> ConvertOptions:
         jobs=options.jobs,
         layer_limit=parse_size(options.max_layer_size),
         store=store,
+        memory=ConvertedLayers(_memory()),
         on_index=_IndexFiles(local_path(options.store), options.all) if store is not None else None,
     )
+
+
+def _memory() -> bytes | None:
+    """The file that remembers which layers were converted here; None without a home directory."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not home.startswith("/"):  # the XDG specification has relative ones ignored
+        home = os.path.expanduser("~/.cache")
+    return os.fsencode(os.path.join(home, "pycasync", "layers")) if home.startswith("/") else None
 
 
 class _IndexFiles:

@@ -20,6 +20,7 @@ from casync_compat.compression import Compression
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.oci.image.chunkspool import ChunkSpool
+from casync_compat.oci.image.converted import ConvertedLayers, layer_key, source_key
 from casync_compat.oci.image.convertlayer import LayerOptions, LayerResult, convert_layer
 from casync_compat.oci.image.layertar import LAYER_LIMIT, LayerTar, open_layer_tar
 from casync_compat.oci.image.packwriter import BasePacks, write_packs
@@ -50,6 +51,7 @@ class ConvertOptions:
     :ivar base: whether to build upon what the tag names now, when no base is given
     :ivar layer_limit: the most bytes that a layer may decompress to
     :ivar store: gets all chunks too
+    :ivar memory: layers that were converted before; a base's layer that is not among them is made anew
     :ivar on_index: told each layer: the image's platform, its number and index, and whether that is of a tree
     """
 
@@ -66,6 +68,7 @@ class ConvertOptions:
     jobs: int | None = None
     layer_limit: int = LAYER_LIMIT
     store: ChunkSink | None = None
+    memory: ConvertedLayers = field(default_factory=ConvertedLayers)
     on_index: Callable[[Platform, int, Index, bool], None] | None = None
 
 
@@ -79,7 +82,7 @@ class Converted:
     :ivar chunks: different chunks in it
     :ivar new_packs: packs written now; `new_bytes` is their size
     :ivar pack_bytes: size of all packs
-    :ivar reused_layers: layers that were taken over from the base
+    :ivar reused_layers: layers that are as in the base: taken over, or the same when made anew
     :ivar tars: layers that are kept as tars of chunks, each with the reason
     """
 
@@ -155,6 +158,9 @@ class Conversion:
 
     def run(self) -> Converted:
         """Convert the image, store its blobs, and return what to name."""
+        base = self._base
+        if base is not None and base.source is self._sink:
+            self._sink.assume([base.wrapper.config, *base.wrapper.manifest.layers])
         with ChunkSpool(self._options.compression, self._known, self._options.store) as spool:
             result = Converted(self._plain, self._plain, self._config.platform)
             layers = self._squashed(spool, result) if self._options.squash else self._layers(spool, result)
@@ -209,7 +215,21 @@ class Conversion:
         self._reporter.state.path = f"layer {number}".encode()
         with self._open(number, blob, diff_id) as tar:
             converted = self._convert(number, tar, diff_id, spool, result)
-        return self._store_layer(converted, blob, diff_id)
+        made = self._store_layer(converted, blob, diff_id)
+        key = layer_key(made[0], self._layer_options)
+        self._options.memory.add(key, source_key(blob.digest, diff_id))
+        if self._base is not None and key in self._keys_of_base():
+            result.reused_layers += 1
+        return made
+
+    def _keys_of_base(self) -> list[str]:
+        if self._base is None or not self._made_alike(self._base):
+            return []
+        return [layer_key(layer, self._layer_options) for layer in self._base.config.layers]
+
+    def _made_alike(self, base: WrappedImage) -> bool:
+        theirs, ours = base.config, self._options
+        return (theirs.sizes, theirs.mtime, theirs.epoch) == (ours.sizes, ours.mtime, ours.epoch)
 
     def _convert(
         self, number: int, tar: LayerTar, diff_id: BlobDigest, spool: ChunkSpool, result: Converted
@@ -266,21 +286,18 @@ class Conversion:
     def _from_base(
         self, number: int, blob: Descriptor, diff_id: BlobDigest, result: Converted
     ) -> _Layer | None:
-        """A layer that the base has already, converted in the same way: nothing of it needs to be read."""
-        base = self._base
+        """A layer that the base has already, converted in the same way: nothing of it needs to be read, if this program
+        made it so before. What a base says of itself is no reason to believe it."""
+        base, memory = self._base, self._options.memory
         if base is None or self._options.store is not None:
             return None
-        theirs = base.config
-        if (theirs.sizes, theirs.mtime, theirs.epoch) != (
-            self._options.sizes,
-            self._options.mtime,
-            self._options.epoch,
-        ):
-            return None
-        for at, layer in enumerate(theirs.layers):
-            if layer.diff_id == diff_id:
-                if layer.source.digest != blob.digest:  # or else it was checked when the base was made
+        for at, key in enumerate(self._keys_of_base()):
+            layer = base.config.layers[at]
+            if layer.diff_id == diff_id and memory.has(key):
+                checked = source_key(blob.digest, diff_id)
+                if not memory.has(checked):
                     self._open(number, blob, diff_id).close()
+                    memory.add(checked)
                 result.reused_layers += 1
                 result.tar_bytes += layer.tar_size
                 return layer, *self._borrow_layer(base, at)
@@ -314,8 +331,6 @@ class Conversion:
         result: Converted,
     ) -> None:
         base = self._base
-        if base is not None and base.source is self._sink:
-            self._sink.assume([base.wrapper.config, *base.wrapper.manifest.layers])
         packed = write_packs(
             chain.from_iterable(index.ids() for _, _, index in layers),
             spool,
