@@ -118,7 +118,10 @@ def test_gc_takes_one_index_or_several_but_not_none(place: Path) -> None:
         casync.gc([], store="default.castr")
     assert casync.gc("x.caidx", dry_run=True).removed > 0
     assert casync.cat("y.caibx") == LARGE
-    assert casync.gc("x.caidx").remaining == 1
+    with pytest.raises(casync.CasyncError, match=r"y\.caibx"):
+        casync.gc("x.caidx")
+    assert casync.cat("y.caibx") == LARGE
+    assert casync.gc("x.caidx", ignore_unnamed=True).remaining == 1
 
 
 def test_stores_are_opened_by_any_path_and_closed_by_with(place: Path) -> None:

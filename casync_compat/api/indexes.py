@@ -80,6 +80,7 @@ def gc(
     *,
     store: Prunable | PathType | None = None,
     dry_run: bool = False,
+    ignore_unnamed: bool = False,
     on_chunk: Callable[[ChunkId], None] | None = None,
 ) -> GcResult:
     """Remove from a store every chunk that is in none of the indexes.
@@ -88,8 +89,10 @@ def gc(
 
     :param store: None for `default.castr` beside the first index
     :param dry_run: remove nothing, and tell what would be
+    :param ignore_unnamed: remove also what is needed by index files in the directory that holds the store and not named
     :param on_chunk: called with each chunk before it is removed, also in a dry run
     :raises UsageError: no index is given, so that everything would go
+    :raises UnnamedIndexes: (of `casync_compat.verbs.gc`) such files would lose chunks; nothing is removed
     :raises CasyncError: an index cannot be read, or the store not be changed
 
     >>> casync.gc("etc.caidx").remaining
@@ -105,7 +108,7 @@ def gc(
     if store is None:
         store = beside(places[0], settings)
     chunks: Prunable = _open_store(store, settings) if isinstance(store, (str, bytes, os.PathLike)) else store
-    return collect_garbage(chunks, needed, dry_run=dry_run, on_chunk=on_chunk)
+    return collect_garbage(chunks, needed, dry_run=dry_run, ignore_unnamed=ignore_unnamed, on_chunk=on_chunk)
 
 
 def convert_index(

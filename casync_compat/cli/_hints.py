@@ -12,6 +12,7 @@ from typing import Any
 from casync_compat.errors import ChunkMissing
 from casync_compat.ids import DigestUnavailable
 from casync_compat.oci.spec.errors import CannotShare, ImageTooLarge, NoSuchPlatform
+from casync_compat.verbs.gc import UnnamedIndexes
 
 __all__ = ["HINTS", "Hint", "hint_for"]
 
@@ -40,6 +41,7 @@ HINTS: tuple[Hint, ...] = (
     Hint(NoSuchPlatform, "; choose with --platform or --all"),
     Hint(ImageTooLarge, "; allow more with --max-size if you trust it"),
     Hint(CannotShare, ", or use --link=auto"),
+    Hint(UnnamedIndexes, "; name them, too, or give --yes"),
 )
 
 

@@ -147,6 +147,7 @@ OPTIONS: tuple[Option, ...] = (
     _bool("--recursive", "list what is in directories too", True),
     _flag("--json", help="print JSON"),
     _flag("-n", "--dry-run", help="only say what would be done"),
+    _flag("--yes", help="remove also what indexes need that lie beside the store and are not named"),
     _value("--jobs", "threads to use (default: one a processor)", "N", type=int),
     _bool("--stream-digest", "hash and print the digest of the whole stream", True),
     _value(

@@ -240,6 +240,7 @@ SHOWN = {
     "--recursive": "list",
     "--json": "digest dump info list make stat verify",
     "--dry-run": "gc",
+    "--yes": "gc",
     "--jobs": "digest extract make verify",
     "--stream-digest": "make",
     "--cache": "make",

@@ -373,16 +373,67 @@ def test_gc(ok: Run, tree: Path, index: Path) -> None:
     (tree / "hello").write_bytes(b"changed")
     ok("make", "new.caidx", tree)
     count = len(list(Path("default.castr").rglob("*.cacnk")))
+    index.unlink()
     dry = ok("gc", "-n", "new.caidx").out
     found = re.fullmatch(rb"Would remove (\d+) chunks, (\d+) chunks remaining\.\n", dry)
     assert found
     assert len(list(Path("default.castr").rglob("*.cacnk"))) == count
-    assert ok("gc", "new.caidx").out == b""
+    assert re.fullmatch(
+        rb"Removed %b chunks, \d+ directories, %b chunks remaining\.\nFreed [\d.]+ [KM]?i?B\.\n"
+        % found.groups(),
+        ok("gc", "new.caidx").out,
+    )
     assert len(list(Path("default.castr").rglob("*.cacnk"))) == int(found[2]) == count - int(found[1])
     ok("extract", "new.caidx", "out")
     assert re.search(
         rb"Removed 0 chunks, 0 directories, \d+ chunks remaining\.\n", ok("gc", "-v", "new.caidx").out
     )
+
+
+@pytest.mark.parametrize("defect", ["", "cut", "empty", "fifo", "dangling", "named elsewhere"])
+def test_gc_spares_indexes_that_nobody_named(
+    run: Run, ok: Run, fails: Fails, tree: Path, index: Path, defect: str
+) -> None:
+    """A blob index beside the store, or what may be one, loses nothing by `gc *.caidx`, unless --yes is given."""
+    blob = tree / "blob"
+    blob.write_bytes(bytes(range(256)) * 4000)
+    ok("make", "disk.caibx", blob)
+    ok("gc", index, "disk.caibx")
+    disk = Path("disk.caibx")
+    if defect == "cut":
+        disk.write_bytes(disk.read_bytes()[:-1])
+    elif defect == "empty":
+        disk.write_bytes(b"")
+    elif defect in ("fifo", "dangling"):
+        disk.unlink()
+        os.mkfifo(disk) if defect == "fifo" else disk.symlink_to("gone")
+    elif defect == "named elsewhere":
+        Path("a link").symlink_to("default.castr")
+    store = ("--store=a link",) if defect == "named elsewhere" else ()
+    before = sorted(Path("default.castr").rglob("*.cacnk"))
+    message = fails("gc", index, *store)
+    assert "disk.caibx" in message
+    assert "--yes" in message
+    assert sorted(Path("default.castr").rglob("*.cacnk")) == before
+    dry = run("gc", "-n", index, *store)
+    assert dry.status == 0
+    assert b"disk.caibx" in dry.err
+    assert b"Would remove " in dry.out
+    assert sorted(Path("default.castr").rglob("*.cacnk")) == before
+    assert b"Removed 0 chunks" not in ok("gc", "--yes", index, *store).out
+    assert len(list(Path("default.castr").rglob("*.cacnk"))) < len(before)
+    ok("gc", index, *store)  # nothing more to remove: no index is in danger
+
+
+def test_gc_does_not_mind_indexes_that_lose_nothing(ok: Run, tree: Path, index: Path) -> None:
+    """One of other chunks, a copy of a named one, and those in other directories do not stop it."""
+    ok("make", "other.caidx", "--store=other.castr", tree / "sub")
+    Path("copy.caidx").write_bytes(index.read_bytes())
+    Path("below").mkdir()
+    (tree / "hello").write_bytes(b"changed")
+    ok("make", "below/new.caidx", "--store=default.castr", tree)
+    assert b"Removed 0 " not in ok("gc", index).out
+    ok("extract", "copy.caidx", "out")
 
 
 def test_gc_with_an_index_that_cannot_be_read(fails: Fails, index: Path) -> None:
