@@ -134,7 +134,7 @@ four lanes do 1.7 times as much as one of OpenSSL's, but one of the four alone d
 def _together() -> Callable[[Sequence[ReadableBuffer]], list[bytes]] | None:
     try:
         from casync_compat import _sha512  # lazily: many runs make no ids
-    except ImportError:  # built without a C compiler
+    except ImportError:  # built without a C compiler: `sha512` does no more at once than `of`
         return None
     return _sha512.sha512_256 if _sha512.LANES > 1 else None
 

@@ -23,12 +23,13 @@ from casync_compat.fs.blob import BlobInput
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.scanner import Scanner
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.index import Index, digest_of_flags
+from casync_compat.index import Index, IndexChunk, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.chunks import ChunkFile, ChunkStore
 from casync_compat.store.files import FileDamaged
 from casync_compat.streams.archive import Archiver
+from casync_compat.streams.comparing import ComparingSink
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 
 __all__ = [
@@ -40,9 +41,6 @@ __all__ = [
     "verify_chunks",
     "verify_store",
 ]
-
-_ZEROS = bytes(1 << 20)
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,67 +284,38 @@ def _unique(index: Index) -> Iterator[tuple[ChunkId, int]]:
             yield chunk.id, chunk.size
 
 
-class _Comparing:
-    """A sink that compares a stream with an index, chunk by chunk, as it comes."""
+class _Comparison:
+    """Tells what a stream has other than an index.
+
+    :param where: what is compared, as a user would name it
+    :param name: the file in it that is being read, where there are several
+    """
 
     def __init__(self, index: Index, where: str, tally: _Tally, name: Callable[[], str]) -> None:
-        self._chunks = iter(index)
-        self._total = index.size
-        self._digest = digest_of_flags(index.feature_flags)
+        self._size = index.size
         self._where = where
         self._tally = tally
         self._name = name
-        self._room = memoryview(bytearray(_PIECE))
-        self.written = 0
-        self._next()
+        self.sink = ComparingSink(index, self._chunk, name)
 
-    def _next(self) -> None:
-        self._chunk = next(self._chunks, None)
-        self._hasher = self._digest.new()
-        self._first = ""
+    def _chunk(self, chunk: IndexChunk, good: bool, first: str) -> None:
+        self._tally.add(chunk.size, () if good else [self._differs(chunk, first)])
 
-    def write(self, data: bytes | memoryview) -> None:
-        view = memoryview(data).cast("B")
-        while view and self._chunk is not None:
-            self._first = self._first or self._name()
-            part = view[: self._chunk.end - self.written]
-            self._hasher.update(part)
-            self.written += len(part)
-            view = view[len(part) :]
-            if self.written == self._chunk.end:
-                good = self._hasher.digest() == self._chunk.id
-                self._tally.add(
-                    self._chunk.size, () if good else [self._differs(self._chunk.start, self._chunk.end)]
-                )
-                self._next()
-        self.written += len(view)
-
-    def _differs(self, start: int, end: int) -> Defect:
+    def _differs(self, chunk: IndexChunk, first: str) -> Defect:
         last = self._name()
-        at = f" ({self._first} to {last})" if last != self._first else f" ({last})" if last else ""
-        id = self._chunk.id if self._chunk is not None else None
-        return Defect("differs", self._where, f"bytes {start} to {end} are not those of the index{at}", id)
-
-    def write_zeros(self, count: int) -> None:
-        while count > 0:
-            part = min(count, len(_ZEROS))
-            self.write(_ZEROS[:part])
-            count -= part
-
-    def room(self) -> memoryview:
-        return self._room
-
-    def advance(self, count: int) -> None:
-        self.write(self._room[:count])
+        at = f" ({first} to {last})" if last != first else f" ({last})" if last else ""
+        why = f"bytes {chunk.start} to {chunk.end} are not those of the index{at}"
+        return Defect("differs", self._where, why, chunk.id)
 
     def finish(self, *, longer: bool = False) -> None:
         """That was all.
 
         :param longer: whether there may be more than the index says
         """
-        if self.written < self._total or (self.written > self._total and not longer):
+        written = self.sink.written
+        if written < self._size or (written > self._size and not longer):
             self._tally.found(
-                Defect("differs", self._where, f"it has {self.written} bytes, the index {self._total}")
+                Defect("differs", self._where, f"it has {written} bytes, the index {self._size}")
             )
 
 
@@ -366,7 +335,8 @@ def verify_against_file(
         reporter = Reporter(progress)
         reporter.state.total = index.size
         tally = _Tally(on_defect, reporter)
-        sink = _Comparing(index, show_path(path), tally, lambda: "")
+        comparison = _Comparison(index, show_path(path), tally, lambda: "")
+        sink = comparison.sink
         # A device may be larger than the image that was written to it.
         while not (device and sink.written >= index.size):
             if hole := blob.take_hole():
@@ -375,7 +345,7 @@ def verify_against_file(
                 sink.advance(count)
             else:
                 break
-        sink.finish(longer=device)
+        comparison.finish(longer=device)
     return tally.result
 
 
@@ -395,7 +365,7 @@ def verify_against_directory(
     reporter.state.total = index.size
     tally = _Tally(on_defect, reporter)
     with Scanner(path, index.feature_flags, shift=shift) as scanner:
-        sink = _Comparing(index, show_path(path), tally, lambda: show_path(scanner.path or b"."))
-        Archiver(scanner, sink, index.feature_flags).run()
-        sink.finish()
+        comparison = _Comparison(index, show_path(path), tally, lambda: show_path(scanner.path or b"."))
+        Archiver(scanner, comparison.sink, index.feature_flags).run()
+        comparison.finish()
     return tally.result
