@@ -17,7 +17,7 @@ from casync_compat.oci.places.selection import Found, host_platform, look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.spec.manifest import ImageIndex
+from casync_compat.oci.spec.manifest import ImageIndex, ImageManifest
 from casync_compat.oci.spec.reference import parse_reference
 
 
@@ -43,11 +43,84 @@ def test_which_platform(layout: Layout) -> None:
     platforms(layout, "linux/arm/v6", "linux/arm/v7", "linux/riscv64")
     found = look_up(layout, "x")
     assert chosen(found, "linux/arm/v7") == ["linux/arm/v7"]
-    assert chosen(found, "linux/arm") == ["linux/arm/v6"]
+    assert chosen(found, "linux/arm") == ["linux/arm/v7"]
+    assert chosen(found, "linux/arm/v8") == ["linux/arm/v7"]
     assert chosen(found, None, True) == ["linux/arm/v6", "linux/arm/v7", "linux/riscv64"]
-    for wanted in ("linux/arm/v8", "windows/arm", "linux/s390x"):
+    for wanted in ("linux/arm/v5", "windows/arm/v7", "linux/s390x"):
         with pytest.raises(ImageError, match=f"there is no image for {wanted}; there are: linux/arm/v6, "):
             chosen(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "found"),
+    [
+        ("linux/aarch64", "linux/amd64 linux/arm64/v8", "linux/arm64/v8"),
+        ("linux/arm64/v8", "linux/amd64 linux/arm64", "linux/arm64"),
+        ("linux/arm64", "linux/arm/v7 linux/arm64/v9 linux/aarch64", "linux/aarch64"),
+        ("linux/arm64/v9", "linux/arm64 linux/arm64/v8.5 linux/arm/v8", "linux/arm64/v8.5"),
+        ("linux/arm64", "linux/amd64 linux/arm/v6 linux/arm/v7", "linux/arm/v7"),
+        ("linux/x86_64", "linux/amd64/v3 linux/amd64", "linux/amd64"),
+        ("linux/amd64", "linux/amd64/v3 linux/amd64/v1", "linux/amd64/v1"),
+        ("linux/amd64", "linux/amd64/v2 linux/386", "linux/386"),
+        ("linux/amd64", "linux/amd64/v2 linux/amd64/v3", None),
+        ("linux/amd64/v3", "linux/amd64 linux/amd64/v2 linux/amd64/v4", "linux/amd64/v2"),
+        ("linux/arm/7", "linux/arm/v5 linux/arm/v6 linux/arm/v8", "linux/arm/v6"),
+        ("linux/arm/v6", "linux/arm linux/arm/v7", None),
+        ("linux/armhf", "linux/arm/v6 linux/arm", "linux/arm"),
+        ("Linux/ARM64", "linux/arm64 linux/amd64", "linux/arm64"),
+        ("linux/i686", "linux/amd64 linux/386", "linux/386"),
+    ],
+)
+def test_platforms_as_containerd_matches_them(
+    layout: Layout, wanted: str, there: str, found: str | None
+) -> None:
+    """One platform has several names, and runs what is made for lesser ones, never for greater ones."""
+    platforms(layout, *there.split())
+    if found is not None:
+        assert chosen(look_up(layout, "x"), wanted) == [found]
+        return
+    with pytest.raises(ImageError, match=f"there is no image for {wanted}"):
+        chosen(look_up(layout, "x"), wanted)
+
+
+@pytest.mark.parametrize(
+    ("machine", "platform"),
+    [
+        ("armv6l", "linux/arm/v6"),
+        ("armv8l", "linux/arm/v8"),
+        ("i686", "linux/386"),
+        ("x86_64", "linux/amd64"),
+    ],
+)
+def test_names_of_machines(monkeypatch: pytest.MonkeyPatch, machine: str, platform: str) -> None:
+    """What the kernel calls a machine has another name among images."""
+    monkeypatch.setattr(selection.machine, "machine", lambda: machine)
+    assert str(host_platform()) == platform
+
+
+def test_an_artifact_without_a_platform(layout: Layout) -> None:
+    """An artifact in an index of images is not an image, also when the index names no platform for it; and an image
+    for which it names none has the platform of its config."""
+    image = build(layout, None, [layer({})], architecture="arm64")
+    empty = Descriptor.of(media.OCI_EMPTY, b"{}")
+    artifact = ImageManifest.build(empty, [], artifact_type="a/b")
+    layout.put(empty, [b"{}"])
+    layout.put_manifest(artifact.descriptor, artifact.raw)
+    index(layout, artifact.descriptor, image.descriptor)
+    found = look_up(layout, "x")
+    assert chosen(found, None) == chosen(found, "linux/arm64") == ["linux/arm64"]
+    assert [one.digest for one in found.others] == [artifact.descriptor.digest]
+    with pytest.raises(ImageError, match=r"there are: linux/arm64$"):
+        chosen(found, "linux/s390x")
+
+
+def test_no_message_says_none(layout: Layout) -> None:
+    """An image that cannot be looked into has no platform, and is called so."""
+    image = build(layout, None, [layer({})])
+    gone = Descriptor.of(media.OCI_MANIFEST, b"gone")
+    index(layout, gone, replace(image.descriptor, platform=Platform("linux", "s390x")))
+    with pytest.raises(ImageError, match="there are: one that names none, linux/s390x"):
+        chosen(look_up(layout, "x"), "linux/riscv64")
 
 
 def test_this_machine(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

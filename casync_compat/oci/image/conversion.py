@@ -32,6 +32,7 @@ from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
+from casync_compat.oci.spec.platforms import normalized
 from casync_compat.oci.spec.wrapper import LayerBlobs, LayerConfig, Wrapper, WrapperConfig
 from casync_compat.progress import Reporter
 from casync_compat.store.base import ChunkSink
@@ -140,7 +141,9 @@ class Conversion:
             platform=choice.platform or self._config.platform,
         )
         self._check_layers()
-        same = [image for platform, image in bases if platform == self._config.platform]
+        same = [
+            image for platform, image in bases if normalized(platform) == normalized(self._config.platform)
+        ]
         self._base = same[0] if same else None
         self.raw = b""
         self._layer_options = LayerOptions(options.sizes, options.digest, options.mtime, options.epoch)

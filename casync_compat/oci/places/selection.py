@@ -10,31 +10,29 @@ A tag names a manifest, or an index of several. In an index, a converted image i
 from __future__ import annotations
 
 import platform as machine
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place
 from casync_compat.oci.spec.descriptor import Descriptor, Platform
-from casync_compat.oci.spec.errors import ImageError, NoSuchPlatform
+from casync_compat.oci.spec.errors import BlobError, ImageError, NoSuchPlatform
 from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document
+from casync_compat.oci.spec.platforms import acceptable, normalized
 
 __all__ = ["Choice", "Found", "host_platform", "look_into", "look_up"]
 
 _DEPTH = 4
 _MOST = 1000
-_MACHINES = {
-    "x86_64": Platform("linux", "amd64"),
-    "i686": Platform("linux", "386"),
-    "aarch64": Platform("linux", "arm64"),
-    "armv7l": Platform("linux", "arm", "v7"),
-}
+_ARM = re.compile(r"armv([5-8])\w*")
 
 
 def host_platform() -> Platform:
     """The platform that this program runs on."""
     name = machine.machine()
-    return _MACHINES.get(name, Platform("linux", name))
+    arm = _ARM.fullmatch(name)
+    return normalized(Platform("linux", "arm", f"v{arm[1]}") if arm else Platform("linux", name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class Choice:
     """A manifest that a tag leads to.
 
     :ivar descriptor: as the index has it, or as the tag resolved
-    :ivar platform: None when nobody says
+    :ivar platform: None when nobody says; an image without one in its index has that of its config
     :ivar of: for a converted image, the digest of the plain one as text, if that is noted
     """
 
@@ -93,16 +91,13 @@ def _choose(
     if everything or (wanted is None and len(choices) == 1):
         return list(choices)
     target = wanted or host_platform()
-    for choice in choices:
-        found = choice.platform
-        if found is not None and (
-            found == target
-            or (not target.variant and (found.os, found.architecture) == (target.os, target.architecture))
-        ):
-            return [choice]
+    for runs in acceptable(target):
+        for choice in choices:
+            if choice.platform is not None and normalized(choice.platform) == runs:
+                return [choice]
     if wanted is not None and len(choices) == 1 and choices[0].platform is None:
         return list(choices)
-    known = ", ".join(str(choice.platform) for choice in choices[:20])
+    known = ", ".join(str(choice.platform or "") or "one that names none" for choice in choices[:20])
     raise NoSuchPlatform(where, f"there is no {what} for {target}; there are: {known}")
 
 
@@ -160,8 +155,31 @@ def _sort(
             nested = parse_document(place.read_manifest(entry), where, entry.media_type)
             if isinstance(nested, ImageIndex):
                 _sort(place, nested, where, (plain, deeper, others), depth + 1)
-        elif entry.media_type in media.MANIFEST_TYPES and (platform is None or platform.os != "unknown"):
+        elif entry.media_type in media.MANIFEST_TYPES and platform is None:
+            _sort_unnamed(place, entry, where, (plain, wrappers, others))
+        elif entry.media_type in media.MANIFEST_TYPES and platform is not None and platform.os != "unknown":
             plain.append(Choice(entry, platform))
         else:
             others.append(entry)
     wrappers.extend(deeper)
+
+
+def _sort_unnamed(
+    place: Place,
+    entry: Descriptor,
+    where: str,
+    into: tuple[list[Choice], list[Choice], list[Descriptor]],
+) -> None:
+    """A manifest for which the index names no platform: only its own text tells an image from an artifact."""
+    plain, wrappers, others = into
+    try:
+        manifest = ImageManifest.parse(place.read_manifest(entry), where, entry.media_type)
+        if manifest.is_wrapper:
+            wrappers.append(Choice(entry, None))
+        elif manifest.is_image:
+            config = ImageConfig.parse(place.read(manifest.config), f"{where}, config")
+            plain.append(Choice(entry, config.platform))
+        else:
+            others.append(entry)
+    except (BlobError, ImageError):
+        plain.append(Choice(entry, None))  # what is wrong with it is told if it is chosen
