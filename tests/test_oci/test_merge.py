@@ -340,3 +340,77 @@ def test_walk_is_in_the_order_of_archives() -> None:
         *(("B", False), ("a", False), ("a/z", False), ("a", True)),
         *(("a.b", False), ("b", False), ("b/x", False), ("b", True)),
     ]
+
+
+@pytest.mark.parametrize("name", [".wh..wh.plnk", ".wh..wh.aufs", "usr/.wh..wh.orph"])
+def test_what_is_beneath_the_directories_of_aufs(name: str) -> None:
+    """Everything beneath them is left out, and what is a hard link to a file there is that file."""
+    tree = merged(
+        [
+            directory(name),
+            directory(f"{name}/deep"),
+            member(f"{name}/12.34", uid=7, size=3),
+            link(f"{name}/deep/again", f"{name}/12.34"),
+            symlink(f"{name}/link", "12.34"),
+            member(f"{name}/deep/.wh.x"),
+            link("a", f"{name}/12.34"),
+            link("b", f"./{name}/deep/again"),
+        ]
+    )
+    assert [one for one in names(tree) if one != "usr"] == ["a", "b"]
+    assert at(tree, "a") is at(tree, "b")
+    assert at(tree, "a").uid == 7
+
+
+def test_files_of_aufs_are_their_layers_own() -> None:
+    """A later layer does not see what was set aside in one below."""
+    with pytest.raises(ImageError, match="hard link"):
+        merged([member(".wh..wh.plnk/1", uid=7)], [link("a", ".wh..wh.plnk/1")])
+
+
+def through_links(count: int, wide: int) -> list[Member]:
+    """A chain of symlinks, each with a target of very many names."""
+    detour = "x/../" * wide
+    chain = [directory("end"), directory("x")]
+    chain += [symlink(f"l{n}", f"/{detour}l{n + 1}") for n in range(count - 1)]
+    return [*chain, symlink(f"l{count - 1}", f"/{detour}end")]
+
+
+def test_many_members_through_many_symlinks() -> None:
+    """Where a path leads is found out once for all members beneath it, so that the work is bounded."""
+    limits = MergeLimits(steps=2 * 40 * 1200)
+    files = [member(f"l0/d{n}/f", uid=n) for n in range(300)]
+    links = [link(f"end/h{n}", f"l0/d{n}/f") for n in range(300)]
+    gone = [member(f"l0/d{n}/.wh.f") for n in range(300)]
+    tree = merged([*through_links(40, 599), *files], limits=MergeLimits(steps=limits.steps))
+    assert at(tree, "end/d299/f").uid == 299
+    tree = merged([*through_links(40, 599), *files, *links], limits=MergeLimits(steps=2 * limits.steps))
+    assert at(tree, "end/h299") is at(tree, "end/d299/f")
+    tree = merged([*through_links(40, 599), *files], gone, limits=MergeLimits(steps=2 * limits.steps))
+    assert "end/d0" in names(tree)
+    assert "end/d0/f" not in names(tree)
+
+
+def test_what_defeats_remembering_is_bounded() -> None:
+    """Symlinks that are replaced again and again, each followed by a path through all of them, come to an end."""
+    layer: list[Member] = through_links(40, 599)
+    for number in range(200):
+        layer += [symlink("other", str(number)), member("l0/f")]
+    with pytest.raises(ImageError, match="symbolic links"):
+        merged(layer, limits=MergeLimits(steps=1_000_000))
+
+
+def test_replaced_directories_are_not_remembered() -> None:
+    """After a directory or a symlink was replaced or removed, the same path leads to the new place."""
+    tree = merged(
+        [
+            directory("a"),
+            symlink("to", "a"),
+            member("to/1"),
+            directory("b"),
+            symlink("to", "b"),
+            member("to/2"),
+        ],
+        [member("to/3"), member(".wh.to"), member("to/4"), link("5", "b/3")],
+    )
+    assert names(tree) == ["5", "a", "a/1", "b", "b/2", "b/3", "to", "to/4"]

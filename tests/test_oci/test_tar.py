@@ -292,6 +292,26 @@ def test_last_extension_counts() -> None:
     assert (one(tar).uid, one(tar).gid) == (0, 2)
 
 
+@pytest.mark.parametrize(
+    ("pending", "member"),
+    [
+        (rawtar.pax([(b"path", b"other"), (b"uid", b"9")]), rawtar.file(b"x")),
+        (rawtar.gnu_long(b"other"), rawtar.file(b"x")),
+        (rawtar.gnu_long(b"other", b"K"), rawtar.symlink(b"x", b"y")),
+        (
+            rawtar.pax([(b"path", b"a")]) + rawtar.gnu_long(b"b") + rawtar.gnu_long(b"c", b"K"),
+            rawtar.file(b"x"),
+        ),
+    ],
+)
+def test_global_headers_drop_what_was_pending(pending: bytes, member: bytes) -> None:
+    """To Go a global header is a member of its own: what stood before it is not about the member after it."""
+    found = one(pending + rawtar.pax([(b"comment", b"c")], b"g") + member)
+    assert (found.path, found.uid, found.linkname) == (b"x", 0, one(member).linkname)
+    again = one(pending + rawtar.pax([(b"comment", b"c")], b"g") + rawtar.pax([(b"uid", b"5")]) + member)
+    assert (again.path, again.uid) == (b"x", 5)
+
+
 def test_global_headers_change_nothing() -> None:
     """docker and containerd take no notice of them."""
     tar = rawtar.pax([(b"mtime", b"5"), (b"path", b"other")], b"g") + rawtar.file(b"x")

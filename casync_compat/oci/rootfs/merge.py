@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from casync_compat.errors import show_path
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
@@ -37,6 +38,8 @@ _DIR, _LNK, _REG = stat.S_IFDIR, stat.S_IFLNK, stat.S_IFREG
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _AUFS = b".wh..wh."
+_MOST_WALKS = 10_000
+"""Paths of directories that are remembered at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class MergeLimits:
     :ivar entries: members of all layers together
     :ivar depth: directories within each other; every one open at a time takes a file descriptor
     :ivar size: bytes of payload in the files of the merged tree, holes not counted
+    :ivar steps: names in the targets of symlinks that are followed
     :ivar memory: bytes that names, targets, attributes and the like may take, roughly
     """
 
@@ -53,7 +57,23 @@ class MergeLimits:
     depth: int = 256
     size: int = 1 << 40
     memory: int = 2 << 30
+    steps: int = 20_000_000
 
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A directory, and how it was come to.
+
+    :ivar links: symlinks on the way to it
+    """
+
+    inode: Inode
+    up: _Place | None
+    depth: int
+    links: int = 0
+
+
+_Walks: TypeAlias = "dict[tuple[bytes, ...], _Place]"
 
 _NO_CHILDREN: dict[bytes, Inode] = {}
 
@@ -87,15 +107,20 @@ class Merger:
         # Of the layer being applied: names it linked to files of lower layers, and what its whiteouts removed.
         self._linked: set[tuple[Inode, bytes]] = set()
         self._removed: dict[tuple[Inode, bytes], Inode] = {}
-        # Members mostly come directory by directory.
-        self._parent: tuple[tuple[bytes, ...], Inode] | None = None
+        self._aside: dict[tuple[bytes, ...], Inode] = {}  # aufs' own files, which others may be links to
+        self._steps = 0
+        # Where paths led, so that many members behind many symlinks cost one walk; apart for paths that may go through
+        # what whiteouts removed.
+        self._walks: _Walks = {}
+        self._ghost_walks: _Walks = {}
 
     def apply(self, members: Iterable[Member]) -> None:
         """Take the next layer."""
         self._layer += 1
         self._linked.clear()
         self._removed.clear()
-        self._parent = None
+        self._aside.clear()
+        self._forget()
         for member in members:
             self._count += 1
             if self._count > self._limits.entries:
@@ -130,6 +155,9 @@ class Merger:
             self._set_root(member)
             return
         name = parts[-1]
+        if any(part.startswith(_AUFS) for part in parts[:-1]):
+            self._set_aside(parts, member)
+            return
         if name.startswith(_WHITEOUT):
             self._whiteout(parts, name, member.path)
             return
@@ -148,7 +176,9 @@ class Merger:
                 there.touched = self._layer
                 return
             if there.kind in (_DIR, _LNK):
-                self._parent = None
+                self._forget()
+        elif (parent, name) in self._removed:
+            self._ghost_walks.clear()
         if inode.layer != self._layer:
             self._linked.add((parent, name))
         parent.children[name] = inode
@@ -187,8 +217,8 @@ class Merger:
 
     def _link_target(self, member: Member) -> Inode:
         parts = self._clean(member.linkname, "a hard link's target")
-        parent = self._walk(parts[:-1], ghosts=True)
-        target = None
+        target = self._aside.get(parts)
+        parent = self._walk(parts[:-1], ghosts=True) if target is None else None
         if parent is not None and parts:
             target = self._child(parent, parts[-1], ghosts=True)
         if target is None:
@@ -202,7 +232,19 @@ class Merger:
             )
         return target
 
+    def _set_aside(self, parts: tuple[bytes, ...], member: Member) -> None:
+        """Something within aufs' own directories: left out, but what its files are linked to elsewhere is there."""
+        if member.kind not in (_DIR, UNKNOWN):
+            self._aside[parts] = (
+                self._link_target(member) if member.kind == HARD_LINK else self._inode(member)
+            )
+
     # Directories
+
+    def _forget(self) -> None:
+        """A directory or symlink is no longer where it was."""
+        self._walks.clear()
+        self._ghost_walks.clear()
 
     def _child(self, directory: Inode, name: bytes, ghosts: bool) -> Inode | None:
         child = directory.children.get(name)
@@ -210,12 +252,9 @@ class Merger:
 
     def _make_parent(self, parts: tuple[bytes, ...]) -> Inode:
         """The directory for a new entry, with all above it noted as touched by this layer."""
-        if self._parent is not None and self._parent[0] == parts:
-            return self._parent[1]
         found = self._walk(parts, make=True)
         if found is None:
             raise self._error(f"too many symbolic links lead to {show_path(b'/'.join(parts))}")
-        self._parent = (parts, found)
         return found
 
     def _walk(self, parts: tuple[bytes, ...], *, make: bool = False, ghosts: bool = False) -> Inode | None:
@@ -224,36 +263,59 @@ class Merger:
         :param make: make what is missing, in place of what is no directory
         :param ghosts: find what this layer's whiteouts removed, too
         """
-        stack = [self._root]
-        pending = list(reversed(parts))
-        links = 0
+        walks = self._ghost_walks if ghosts else self._walks
+        known = len(parts)
+        while known and parts[:known] not in walks:
+            known -= 1
+        at = walks[parts[:known]] if known else _Place(self._root, None, 1)
+        for number in range(known, len(parts)):
+            found = self._step(at, parts[number], make, ghosts)
+            if found is None:
+                return None
+            at = found
+            if len(walks) >= _MOST_WALKS:
+                walks.clear()
+            walks[parts[: number + 1]] = at
+        if make:
+            above: _Place | None = at
+            while above is not None and above.inode.touched != self._layer:
+                above.inode.touched = self._layer
+                above = above.up
+        return at.inode
+
+    def _step(self, at: _Place, name: bytes, make: bool, ghosts: bool) -> _Place | None:
+        """Where a name leads from a directory, through however many symlinks; see `_walk`."""
+        pending = [name]
+        links = at.links
         while pending:
             name = pending.pop()
             if name in (b"", b".", b".."):  # of a symlink's target: names of members have none of them
-                if name == b".." and len(stack) > 1:
-                    stack.pop()
+                if name == b".." and at.up is not None:
+                    at = at.up
                 continue
-            here = stack[-1]
-            child = self._child(here, name, ghosts)
+            child = self._child(at.inode, name, ghosts)
             if child is not None and child.kind == _LNK:
                 links += 1
                 if links > MAX_LINKS:
                     return None
                 if child.target.startswith(b"/"):
-                    del stack[1:]
-                pending += child.target.split(b"/")[::-1]
+                    at = _Place(self._root, None, 1)
+                names = child.target.split(b"/")
+                self._steps += len(names)
+                if self._steps > self._limits.steps:
+                    raise self._error("far too many of its paths lead through symbolic links")
+                pending += names[::-1]
                 continue
             if child is None or child.kind != _DIR:
                 if not make:
                     return None
-                child = here.children[name] = _implied()
-            stack.append(child)
-            if len(stack) > self._limits.depth:
+                if (at.inode, name) in self._removed:
+                    self._ghost_walks.clear()
+                child = at.inode.children[name] = _implied()
+            at = _Place(child, at, at.depth + 1)
+            if at.depth > self._limits.depth:
                 raise self._error(f"directories nest deeper than {self._limits.depth} levels")
-        if make:
-            for directory in stack:
-                directory.touched = self._layer
-        return stack[-1]
+        return replace(at, links=links)
 
     # Whiteouts
 
@@ -265,7 +327,6 @@ class Merger:
         parent = self._walk(parts[:-1])
         if parent is None:
             return
-        self._parent = None
         if name == _OPAQUE:
             names = list(parent.children)
         else:
@@ -284,6 +345,8 @@ class Merger:
                 pending += [(child, inner) for inner in child.children]
             elif child.layer != self._layer and (directory, one) not in self._linked:
                 self._removed[directory, one] = directory.children.pop(one)
+                if child.kind in (_DIR, _LNK):
+                    self._walks.clear()  # paths through what was removed still lead there for hard links
 
 
 def _weight(member: Member) -> int:

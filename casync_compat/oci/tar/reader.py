@@ -179,7 +179,10 @@ class TarReader:
         if flag == b"x":
             self._pax = pax_records(data)
         elif flag == b"g":
+            # A member of its own to Go: what was said before it for the next member is dropped.
             pax_records(data)
+            self._pax = None
+            self._long_name = self._long_link = b""
         elif flag == b"L":
             self._long_name = text(data)
         else:
