@@ -36,7 +36,7 @@ def run(top: Path) -> int:
             with tree.open_file(Path("hostname")) as file:
                 total += len(file.read())
         names: list[bytes] = tree.listdir()
-        total += len(tree) + len(names)
+        total += len(list(tree)) + len(names)
     with casync.open_blob(made.index, store=store) as blob:
         total += len(io.BufferedReader(blob).read(10))
     entries: list[bytes] = [path for path, node in casync.list("x.caidx", store=store)]
