@@ -184,8 +184,11 @@ class _Checkout:
         identity = self._identity(inode)
         found = self._files.find(content, identity)
         if found is None and (other := self._files.find_content(content)) is not None:
+            if other.stamp.size != inode.size:
+                return None
             found = self._files.add(self._files.pieces(other), inode.size, identity)
-        return found
+        # What the store remembers is a hint, which may be wrong.
+        return found if found is None or found.stamp.size == inode.size else None
 
     def place(self, directory: int, name: bytes, inode: Inode, path: bytes) -> bool:
         """Link a file from the store."""

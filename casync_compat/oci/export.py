@@ -24,7 +24,7 @@ from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
-from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.errors import BlobError, ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSource
@@ -153,6 +153,7 @@ class _Export:
         self._reporter = reporter
         self._done: dict[BlobDigest, Descriptor] = {}
         self.manifest = image.source_manifest
+        image.check_source()
         self.platform = image.config.platform
         self.image_id = image.wrapper.source_config.digest
         self.original = True
@@ -183,7 +184,7 @@ class _Export:
         """Have a layer at the destination: the original blob where it can be had."""
         diff_id = self._image.diff_id(number)
         if not self._options.rebuild:
-            if self._sink.has(blob):
+            if self._sink.has(blob) and self._is_sound(blob):
                 return blob
             if self._has_original(blob):
                 self._sink.borrow(blob, self._image.source)
@@ -195,6 +196,18 @@ class _Export:
             self._sink.put(blob, pieces)
             return blob
         return self._rebuilt(number, blob, pieces)
+
+    def _is_sound(self, blob: Descriptor) -> bool:
+        """Whether a blob at the destination is what it should be, as far as that costs nothing to find out."""
+        if not self._sink.near:
+            return True
+        try:
+            with self._sink.open(blob) as stream:
+                while stream.read(_PIECE):
+                    pass
+        except BlobError:
+            return False
+        return True
 
     def _has_original(self, blob: Descriptor) -> bool:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -304,3 +305,28 @@ def test_link_words() -> None:
     assert [Link.parse(text) for text in ("auto", "reflink", "hardlink", "copy")] == list(Link)
     with pytest.raises(UsageError, match="hardlink"):
         Link.parse("symlink")
+
+
+def forget_right(tmp_path: Path, how: str) -> None:
+    """Let the store's memory say that files have the contents of others."""
+    database = sqlite3.connect(tmp_path / "files" / "cache.sqlite")
+    rows = database.execute("SELECT origin, content FROM origins ORDER BY origin").fetchall()
+    contents = [content for _, content in rows]
+    for number, (origin, _) in enumerate(rows):
+        wrong = contents[number - 1] if how == "swapped" else contents[0]
+        database.execute("UPDATE origins SET content = ? WHERE origin = ?", (wrong, origin))
+    database.commit()
+    database.close()
+
+
+@pytest.mark.parametrize("how", ["swapped", "all one"])
+@pytest.mark.parametrize("verify", [False, True])
+@LINKS
+def test_origins_are_hints(tmp_path: Path, link: Link, verify: bool, how: str) -> None:
+    """Wrong memories of where contents came from give no wrong files: never of another size, and none with --verify."""
+    same = [rawtar.file(b"same%d" % n, noise(5000, n)) for n in range(4)] if verify else []
+    tars = [tar(*same, *(rawtar.file(b"g%d" % n, noise(1000 * n + 1, n)) for n in range(1, 6)))]
+    check_out(tmp_path, "one", tars, link, tag="a")
+    forget_right(tmp_path, how)
+    check_out(tmp_path, "two", tars, link, verify=verify, tag="a")
+    assert_same(tmp_path / "one", tmp_path / "two")

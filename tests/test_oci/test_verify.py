@@ -6,9 +6,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_oci.fake_registry import FakeRegistry
@@ -295,3 +296,85 @@ def test_corrupt_blobs_do_not_hide(layout: Layout) -> None:
         flip(blob_file(layout, pack), 3)
         with pytest.raises(BlobCorrupt):
             layout.read(pack, 1 << 30)
+
+
+def pointing_elsewhere(value: object, old: str, new: Descriptor) -> object:
+    """A JSON value in which what points at one blob points at another."""
+    if isinstance(value, list):
+        return [pointing_elsewhere(one, old, new) for one in value]
+    if not isinstance(value, dict):
+        return str(new.digest) if value == old else value
+    found = {key: pointing_elsewhere(one, old, new) for key, one in value.items()}
+    return {**found, "size": new.size} if value.get("digest") == old else found
+
+
+def with_source_manifest(layout: Layout, change: Callable[[dict[str, Any]], None]) -> None:
+    """Let the tag name an image that says to have been made from another manifest, all digests being right."""
+    with wrapper(layout) as image:
+        source = json.loads(image.source_manifest.raw)
+        old = image.wrapper
+    change(source)
+
+    def put(media_type: str, document: object) -> Descriptor:
+        data = json.dumps(document).encode()
+        made = Descriptor.of(media_type, data)
+        layout.put(made, [data])
+        return made
+
+    new = put(media.SOURCE_MANIFEST, source)
+    text = json.loads(layout.read(old.config))
+    config = put(old.config.media_type, pointing_elsewhere(text, str(old.source_manifest.digest), new))
+    document = pointing_elsewhere(json.loads(old.manifest.raw), str(old.source_manifest.digest), new)
+    document = pointing_elsewhere(document, str(old.config.digest), config)
+    layout.tag("x", put(old.manifest.media_type, document))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest["layers"].reverse(),
+        lambda manifest: manifest["layers"].pop(),
+        lambda manifest: manifest["layers"].append(manifest["layers"][0]),
+        lambda manifest: manifest["layers"][1].update(size=7),
+        lambda manifest: manifest["layers"][1].update(digest="sha256:" + "0" * 64),
+        lambda manifest: manifest["config"].update(size=7),
+    ],
+    ids=["other order", "one less", "one more", "size", "digest", "config"],
+)
+def test_a_source_manifest_of_another_image(
+    layout: Layout, tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    """What export refuses, verification does not call good: the source manifest is that of this config and layers."""
+    with_source_manifest(layout, change)
+    assert verify_image(layout, "x").problems != []
+    with layout_at(tmp_path / "back") as back, pytest.raises(ImageError):
+        export(layout, "x", back, "y", ExportOptions())
+
+
+def test_a_damaged_blob_at_the_destination(layout: Layout, tmp_path: Path) -> None:
+    """A file of the right name and size with wrong contents is noticed and replaced before a tag names it."""
+    with wrapper(layout) as image:
+        blobs = [*image.source_manifest.blobs, image.wrapper.pack_index, *image.wrapper.packs]
+    for number, use in enumerate(("convert", "copy", "export", "rebuild")):
+        with layout_at(tmp_path / f"target{number}") as target:
+            for blob in blobs:
+                target.put(blob, [layout.read(blob, 1 << 30)])
+                flip(blob_file(target, blob), blob.size // 2)
+            if use == "convert":
+                convert(layout, "plain", target, "t", DUAL)
+            elif use == "copy":
+                copy_image(layout, "x", target, "t")
+            else:
+                export(layout, "x", target, "t", ExportOptions(rebuild=use == "rebuild"))
+            assert verify_image(target, "t").problems == []
+
+
+def test_a_damaged_blob_in_place(layout: Layout) -> None:
+    """Converting in place over a damaged blob fails, and the tag stays."""
+    image = look_up(layout, "plain").plain[0]
+    manifest = ImageManifest.parse(layout.read_manifest(image.descriptor), "plain")
+    flip(blob_file(layout, manifest.layers[0]), 30)
+    before = layout.resolve("plain")
+    with pytest.raises(BlobCorrupt):
+        convert(layout, "plain", layout, "plain", DUAL)
+    assert layout.resolve("plain") == before

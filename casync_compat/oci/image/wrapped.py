@@ -22,7 +22,7 @@ from casync_compat.oci.image.packsource import PackSource
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource, Place
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
-from casync_compat.oci.spec.manifest import ImageManifest
+from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.spec.packindex import MAX_CHUNKS, PACK_INDEX_LIMIT, PackIndex
 from casync_compat.oci.spec.wrapper import Wrapper, WrapperConfig
 from casync_compat.oci.tar.recipe import Recipe, rebuild_checked
@@ -100,6 +100,32 @@ class WrappedImage(Closing):
     def source_config(self) -> bytes:
         """The image config, verbatim."""
         return self.source.read(self.wrapper.source_config, MANIFEST_LIMIT)
+
+    def check_source(self) -> None:
+        """That the source manifest, the image config and the layers here are of one image.
+
+        :raises ImageError: they are not, so that it cannot be given back
+        """
+        config = ImageConfig.parse(self.source_config, f"{self.where}, image config")
+        if config.platform != self.config.platform:
+            raise ImageError(
+                self.where, f"its image config is for {config.platform}, and it says {self.config.platform}"
+            )
+        manifest = self.source_manifest
+        if self.wrapper.squashed:
+            return
+        theirs = self.wrapper.source_config
+        if (manifest.config.digest, manifest.config.size) != (theirs.digest, theirs.size):
+            raise ImageError(self.where, "the source manifest has another config than the image")
+        if config.diff_ids != tuple(layer.diff_id for layer in self.config.layers):
+            raise ImageError(self.where, "its layers are not those that the image config names")
+        if len(manifest.layers) != len(self):
+            raise ImageError(
+                self.where, f"the source manifest has {len(manifest.layers)} layers, and it has {len(self)}"
+            )
+        for number, (blob, layer) in enumerate(zip(manifest.layers, self.config.layers, strict=True)):
+            if (blob.digest, blob.size) != (layer.source.digest, layer.source.size):
+                raise ImageError(self.label(number), "the source manifest names another blob for it")
 
     @cached_property
     def pack_index(self) -> PackIndex:

@@ -28,7 +28,7 @@ class StagesFiles(Protocol):
     def blob_path(self, digest: BlobDigest) -> bytes:
         """Its name as a blob."""
 
-    def has(self, descriptor: Descriptor) -> bool:
+    def sound(self, descriptor: Descriptor) -> bool:
         """Whether the blob is there already."""
 
 
@@ -98,7 +98,7 @@ class StagedFile:
     def commit(self, media_type: str, annotations: Mapping[str, str] | None = None) -> Descriptor:
         digest = BlobDigest("sha256", self._hash.hexdigest())
         descriptor = Descriptor(media_type, digest, self.size, annotations or {})
-        if not self._layout.has(descriptor):
+        if not self._layout.sound(descriptor):
             self._publish(descriptor)
         return descriptor
 

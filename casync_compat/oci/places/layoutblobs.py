@@ -55,6 +55,7 @@ class LayoutBlobs(Closing):
         self._lock = threading.Lock()
         self._writers_fd = -1
         self._made: set[str] = set()
+        self._seen: dict[BlobDigest, tuple[int, int, int, int]] = {}
         self.exists = self._look()
 
     def _look(self) -> bool:
@@ -124,6 +125,27 @@ class LayoutBlobs(Closing):
         except OSError as error:
             raise FileError(path, "look for a blob", error) from error
         return stat.S_ISREG(status.st_mode) and status.st_size == descriptor.size
+
+    def sound(self, descriptor: Descriptor) -> bool:
+        """Whether the blob is there with its content: what a tag is to name is read once, and not taken for granted
+        because a file of its name and size is there."""
+        try:
+            fd = self.open_file(descriptor)
+        except (BlobMissing, BlobCorrupt):
+            return False
+        status = os.fstat(fd)
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if self._seen.get(descriptor.digest) == stamp:
+            os.close(fd)
+            return True
+        try:
+            with FileStream(fd, descriptor, self.name) as stream:
+                while stream.read(_PIECE):
+                    pass
+        except BlobCorrupt:
+            return False
+        self._seen[descriptor.digest] = stamp
+        return True
 
     def open(self, descriptor: Descriptor) -> FileStream:
         return FileStream(self.open_file(descriptor), descriptor, self.name)
@@ -221,7 +243,7 @@ class LayoutBlobs(Closing):
         return StagedFile(self)
 
     def put(self, descriptor: Descriptor, data: Iterable[ReadableBuffer], *, look: bool = True) -> bool:
-        if self.has(descriptor):  # whatever `look` says: it costs nothing here
+        if self.sound(descriptor):  # whatever `look` says: it costs little here
             return False
         self._make_room(descriptor.digest)
         check = Check(descriptor, self.name)
@@ -243,7 +265,7 @@ class LayoutBlobs(Closing):
             self._made.add(digest.algorithm)
 
     def borrow(self, descriptor: Descriptor, source: BlobSource) -> bool:
-        if self.has(descriptor):
+        if self.sound(descriptor):
             return False
         if isinstance(source, LayoutBlobs) and self._share(descriptor, source):
             return True

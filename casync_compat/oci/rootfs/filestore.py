@@ -80,6 +80,7 @@ class FileStore(Closing):
         self.added = 0
         self._metadata = metadata
         self._verify = verify
+        self._learned: dict[bytes, bytes] = {}
         self._seals = True
         self.fd = -1
         """The directory, open."""
@@ -132,8 +133,8 @@ class FileStore(Closing):
         return b"%b/%b/%b" % (_INODES, digits[:2], digits[2:])
 
     def known(self, origin: bytes) -> bytes | None:
-        """The digest of contents that were once added with this origin."""
-        return self._cache.known(origin)
+        """The digest of contents that were once added with this origin: a hint. With `verify` only in this run."""
+        return self._learned.get(origin) if self._verify else self._cache.known(origin)
 
     # Finding
 
@@ -153,8 +154,8 @@ class FileStore(Closing):
         if found is not None:
             return found
         for name in self._cache.names_of(content):
-            if not _NAME.fullmatch(name):
-                continue
+            if not _NAME.fullmatch(name) or name.startswith(_FILES):
+                continue  # what is named after its contents was looked for above
             # Its metadata may be anything: only the contents count.
             with self._naming(os.path.join(self.path, name), "check"):
                 found = self._check(name, content, None)
@@ -241,6 +242,8 @@ class FileStore(Closing):
                 os.unlink(temporary, dir_fd=self.fd)
         if origin is not None:
             self._cache.learn(origin, content)
+            if self._verify:
+                self._learned[origin] = content
         return kept
 
     def _write(self, fd: int, temporary: bytes, pieces: Pieces, size: int) -> bytes:
