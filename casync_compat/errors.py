@@ -109,10 +109,19 @@ class ChunkMissing(StoreError):
 
 
 class ChunkCorrupt(StoreError):
-    """The store holds bytes under this id that are not this chunk."""
+    """The store holds bytes under this id that are not this chunk.
+
+    :ivar file: where in the store, for the message; empty where chunks have no files of their own
+    """
+
+    def __init__(self, id: bytes, where: str, why: str = "", file: str = "") -> None:
+        super().__init__(id, where, why)
+        self.args = (id, where, why, file)
+        self.file = file
 
     def __str__(self) -> str:
-        return f"chunk {self.id.hex()} in {self.where} is corrupt: {self.why}; delete it and store it again"
+        where = self.file or self.where
+        return f"chunk {self.id.hex()} in {where} is corrupt: {self.why}; delete it and store it again"
 
 
 class FileError(CasyncError, OSError):

@@ -149,6 +149,10 @@ OPTIONS: tuple[Option, ...] = (
     _flag("-n", "--dry-run", help="only say what would be done"),
     _flag("--yes", help="remove also what indexes need that lie beside the store and are not named"),
     _value("--jobs", "threads to use (default: one a processor)", "N", type=int),
+    _flag(
+        "--verify-reused",
+        help="read the chunks that the store has already, and replace those that are damaged",
+    ),
     _bool("--stream-digest", "hash and print the digest of the whole stream", True),
     _value(
         "--cache",

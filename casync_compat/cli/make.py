@@ -26,6 +26,7 @@ from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
+from casync_compat.store.chunks import ChunkStore
 from casync_compat.streams.archive import MakeResult
 from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index, make_blob_index
 from catar.flags import flag_names
@@ -80,6 +81,7 @@ def add_arguments(parser: Parser) -> None:
         "--json",
         "--jobs",
         "--stream-digest",
+        "--verify-reused",
         "--cache",
         "--cache-auto",
         "--no-progress",
@@ -124,6 +126,8 @@ def _make(
         out = None if named is None else local_path(named)
         return make_archive(out, tree, how, progress=progress)
     store = open_chunk_store(options.store or default_store(named), Compression.parse(options.compression))
+    if isinstance(store, ChunkStore):
+        store.verify_reused = options.verify_reused
     how = replace(how, jobs=jobs_for(options, output), skip=store.own_paths)
     with index_output(named) as out:
         if kind is Kind.ARCHIVE_INDEX:

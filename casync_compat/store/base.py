@@ -156,13 +156,14 @@ class Store(Keeping, Prunable, OnDisk, Protocol):
         """Let go of what is held open. The store stays usable."""
 
 
-def checked(id: ChunkId, digest: Digest, raw: bytes, where: str) -> bytes:
+def checked(id: ChunkId, digest: Digest, raw: bytes, where: str, file: str = "") -> bytes:
     """`raw`, if it is the chunk `id`.
 
     :param where: the store, for the message
+    :param file: the file in it, for the message
     :raises ChunkCorrupt: it is not
     """
     found = digest.of(raw)
     if found != id:
-        raise ChunkCorrupt(id, where, f"its content has the {digest.value} id {found.hex()}")
+        raise ChunkCorrupt(id, where, f"its content has the {digest.value} id {found.hex()}", file)
     return raw

@@ -4,12 +4,12 @@ A chunk is the file ``<first 4 hex digits of its id>/<64 hex digits>.cacnk``, co
 suffix, uncompressed. Both forms may lie side by side, written by different programs. Names and lookup order are those
 of casync 2 (casync `src/castore.c`); stricter, on purpose, in these places:
 
-* an empty file counts as missing: it is what a loss of power leaves behind; the next `put` replaces it;
+* a file that is empty, cut or not a chunk does not count as there (`store.framing`): the next `put` replaces it;
 * the size of a file is checked before it is read.
 
 Not here: how files are read and written (`store.files`, and each kind of place), verifying or repairing a whole store,
-and deciding what may be removed (``gc``). A damaged chunk is reported, never replaced: `put` looks at names, not at
-content.
+and deciding what may be removed (``gc``). What is damaged inside is reported by `get`, and replaced by `put` only when
+`verify_reused` is set.
 
     >>> store = ChunkStore(MemoryFiles())
     >>> store.put(id, raw)
@@ -21,14 +21,16 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from casync_compat.closing import Closing
 from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError, show_path
-from casync_compat.ids import ChunkId, Digest
+from casync_compat.ids import ChunkId, Digest, DigestUnavailable
 from casync_compat.store.base import Put, checked
 from casync_compat.store.files import FileDamaged, Files, FileStatus
+from casync_compat.store.framing import looks_whole
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -40,6 +42,10 @@ _DIRECTORIES = re.compile(rb"[0-9a-f]{4}")
 _NO_DIRECTORIES = re.compile(b"")
 _NAME = rb"([0-9a-f]{4})/(\1[0-9a-f]{60})"
 _FLAT_NAME = rb"()([0-9a-f]{64})"
+_LARGEST = 256 << 20
+"""Bytes of a chunk whose size nobody says, and that is read all the same."""
+_REMEMBERED = 1 << 16
+"""Files that are remembered to be whole: within a run the same chunk is looked at once."""
 
 
 class ChunkFile(NamedTuple):
@@ -63,7 +69,10 @@ class ChunkStore(Closing):
     :ivar files: the place
     :ivar name: the same for messages
     :ivar compression: how new chunks are written; whatever is there is read
+    :ivar verify_reused: whether `put` and `keep` read a chunk that is there, to see that it is the right one
     """
+
+    verify_reused: bool = False
 
     def __init__(
         self,
@@ -92,6 +101,7 @@ class ChunkStore(Closing):
         self._mostly_packed = compression is not Compression.NONE
         self._lock = threading.Lock()
         self._found_unsynced = False
+        self._whole: set[int] = set()
 
     @property
     def own_paths(self) -> tuple[bytes, ...]:
@@ -115,11 +125,10 @@ class ChunkStore(Closing):
             try:
                 raw = self._read(name, name is packed, limit)
                 if raw:
-                    return checked(id, digest, raw, self.name)
+                    return checked(id, digest, raw, self.name, self._path(name))
             except (CompressionError, FileDamaged) as e:
-                damage = damage or ChunkCorrupt(
-                    id, self.name, e.why if isinstance(e, FileDamaged) else str(e)
-                )
+                why = e.why if isinstance(e, FileDamaged) else str(e)
+                damage = damage or ChunkCorrupt(id, self.name, why, self._path(name))
             except ChunkCorrupt as e:
                 damage = damage or e
         if damage is not None:
@@ -160,16 +169,25 @@ class ChunkStore(Closing):
         return self._look(id) is not None
 
     def keep(self, id: ChunkId, durable_before: int = 0) -> bool:
-        """`has`; and if so, after `sync` the chunk is as durable as one that was just put.
+        """Whether the chunk is there and whole; if so, after `sync` it is as durable as one that was just put.
 
-        :param durable_before: nanoseconds since 1970; what was there before that moment is durable already
+        :param durable_before: nanoseconds since 1970; what was there before that moment is durable already, and whole
         """
-        status = self._look(id)
-        if status is None:
-            return False
-        if status.arrived is None or status.arrived >= durable_before:
-            self._found_unsynced = True  # as in `put`: whoever wrote it may not have synced
-        return True
+        for file in self._in_order(id):
+            try:
+                status = self.files.stat(file.name)
+            except FileDamaged:
+                continue
+            if status is None or status.size == 0:
+                continue
+            if status.arrived is None or status.arrived >= durable_before:
+                if not self._is_whole(file, status, None):
+                    continue
+                self._found_unsynced = True  # as in `put`: whoever wrote it may not have synced
+            elif self.verify_reused and not self._is_right(file, None):
+                continue
+            return True
+        return False
 
     def _look(self, id: ChunkId) -> FileStatus | None:
         """About a file of a chunk, None if there is none."""
@@ -183,18 +201,70 @@ class ChunkStore(Closing):
                 return status
         return None
 
-    def _is_written(self, id: ChunkId, name: bytes) -> bool:
-        """Whether `put` has nothing to do.
+    def _is_written(self, id: ChunkId, name: bytes, data: memoryview) -> tuple[bool, list[bytes]]:
+        """Whether `put` has nothing to do; and if not, the damaged files that it is to replace.
 
         Far away, it asks one question a chunk: whether the form is there that it writes, and that others of us wrote.
         """
-        if self.files.near:
-            return self._look(id) is not None
+        damaged: list[bytes] = []
+        for file in self._in_order(id):
+            if not self.files.near and file.name != name:
+                continue
+            try:
+                status = self.files.stat(file.name)
+            except FileDamaged:
+                continue  # replaced by a good one
+            if status is None:
+                continue
+            if status.size and self._is_whole(file, status, data):
+                return True, []
+            damaged.append(file.name)
+        return False, damaged
+
+    def _is_whole(self, file: ChunkFile, status: FileStatus, data: memoryview | None) -> bool:
+        """Whether a file that is there is the chunk, as far as is to be looked; `data` is the chunk if it is known."""
+        if self.verify_reused:
+            return self._is_right(file, data)
+        if not self.files.near:  # each look is a request
+            return True
+        version = hash((file.name, status.size, status.version))
+        if version in self._whole:
+            return True
+        size = None if data is None else data.nbytes
         try:
-            status = self.files.stat(name)
+            good = looks_whole(
+                partial(self.files.read_range, file.name), status.size, size, packed=file.packed
+            )
         except FileDamaged:
-            return False  # replaced by a good one
-        return status is not None and status.size > 0
+            good = False
+        if good is None:
+            return self._is_right(file, data)
+        if good and file.packed:
+            if len(self._whole) >= _REMEMBERED:
+                self._whole.clear()
+            self._whole.add(version)
+        return good
+
+    def _is_right(self, file: ChunkFile, data: memoryview | None) -> bool:
+        """Whether a file holds the very chunk."""
+        try:
+            raw = self._read(file.name, file.packed, _LARGEST if data is None else data.nbytes)
+        except (CompressionError, FileDamaged):
+            return False
+        if not raw:
+            return False
+        if data is not None:
+            return data == memoryview(raw)
+        return any(_has_id(digest, raw, file.id) for digest in Digest)
+
+    def _in_order(self, id: ChunkId) -> tuple[ChunkFile, ChunkFile]:
+        """The files that a chunk may be in, the likely one first."""
+        plain, packed = self._names(id)
+        one, other = ChunkFile(plain, id, False, True), ChunkFile(packed, id, True, True)
+        return (other, one) if self._mostly_packed else (one, other)
+
+    def _path(self, name: bytes) -> str:
+        return f"{self.files.name}/{name.decode('ascii', 'replace')}"
 
     def _names(self, id: ChunkId) -> tuple[bytes, bytes]:
         """The names of the plain form and of the compressed one."""
@@ -215,13 +285,17 @@ class ChunkStore(Closing):
         plain, packed = self._names(id)
         raw = self.compression is Compression.NONE
         name = plain if raw else packed
-        if self._is_written(id, name):
+        there, damaged = self._is_written(id, name, memoryview(data).cast("B"))
+        if there:
             self._found_unsynced = (
                 True  # whoever wrote it may not have synced: a run that was killed, or one going on
             )
             return Put(False, 0)
         content = memoryview(data).cast("B") if raw else memoryview(compress(self.compression, data))
         self.files.write(name, content)
+        for other in damaged:
+            if other != name:  # casync would read it first
+                self.files.remove(other)
         return Put(True, content.nbytes)
 
     def sync(self) -> None:
@@ -287,3 +361,10 @@ class ChunkStore(Closing):
         :returns: how many were removed
         """
         return self.files.clean(self._under, before)
+
+
+def _has_id(digest: Digest, raw: bytes, id: ChunkId) -> bool:
+    try:
+        return digest.of(raw) == id
+    except DigestUnavailable:
+        return False

@@ -242,6 +242,7 @@ SHOWN = {
     "--dry-run": "gc",
     "--yes": "gc",
     "--jobs": "digest extract make verify",
+    "--verify-reused": "make",
     "--stream-digest": "make",
     "--cache": "make",
     "--cache-auto": "make",

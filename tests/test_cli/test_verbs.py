@@ -549,3 +549,29 @@ def test_json_of_stat(ok: Run, tree: Path, archive: Path) -> None:
     assert about["digest"] == ok("digest", archive, "sub/data").out.decode().strip()
     top = json.loads(ok("stat", "--json", archive).out)
     assert top["type"] == "dir"
+
+
+def test_make_mends_the_store(run: Run, ok: Run, tree: Path, index: Path) -> None:
+    """Chunks that are empty, cut or something else are stored again by the next make, also with a cache."""
+    ok("make", "--cache=caches", "cached.caidx", tree)
+    for damage in (b"", b"nonsense", None):
+        for words in ((), ("--cache=caches",)):
+            for path in Path("default.castr").rglob("*.cacnk"):
+                good = path.read_bytes()
+                path.chmod(0o644)
+                path.write_bytes(good[:-1] if damage is None else damage)
+            assert run("verify", index).status == 1
+            ok("make", *words, "again.caidx", tree)
+            ok("verify", index)
+
+
+def test_make_verify_reused(fails: Fails, ok: Run, tree: Path, index: Path) -> None:
+    """Damage inside a chunk is named with its file, and mended when make is told to read what is there."""
+    largest = max(Path("default.castr").rglob("*.cacnk"), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.chmod(0o644)
+    largest.write_bytes(content)
+    assert str(largest) in fails("digest", index)
+    ok("make", "--verify-reused", "again.caidx", tree)
+    ok("verify", index)
