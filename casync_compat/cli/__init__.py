@@ -1,7 +1,7 @@
 """The `pycasync` command: casync's command line, with errors that say what, where and what to do.
 
 Everything is imported when it is needed, so that `--version` and `--help` answer at once. Exit status is 0 for success
-and 1 for any failure, as casync's.
+and 1 for any failure, as casync's, and 3 for what is complete but for what was told to be left out.
 """
 
 from __future__ import annotations

@@ -77,6 +77,15 @@ def replay_mask(options: argparse.Namespace) -> int:
     return NO_REPLAY_LIMIT if mask == WITH_ALL else mask
 
 
+def asked_flags(options: argparse.Namespace) -> int:
+    """Feature flags that `--with` names one by one; sets of them, as `best`, ask for nothing in particular."""
+    flags = 0
+    for name in options.with_:
+        flag = parse_flag(name)
+        flags |= flag if flag.bit_count() == 1 else 0
+    return flags
+
+
 def _number(text: str) -> int | None:
     """A number as C's strtoul reads it: decimal, 0x hexadecimal, 0 octal."""
     if not _NUMBER.fullmatch(text):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 
 from casync_compat.cli._common import (
     archive_errors,
+    asked_flags,
     id_shift,
     input_kind,
     is_stream,
@@ -33,6 +35,12 @@ EXAMPLES = (
     ("pycasync extract --seed=old.img new.caibx new.img", "take from old.img what has not changed"),
 )
 
+INCOMPLETE = 3
+"""Exit status: everything is there but for what was told to be left out."""
+_STATUS = (
+    "The exit status is 0 when everything is restored, 1 when that failed, and 3 when all is there but for attributes "
+    "and entries that the target cannot hold, which are listed."
+)
 _INPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)
 
 
@@ -55,6 +63,8 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
             punch_holes=options.punch_holes,
             undo_immutable=options.undo_immutable,
             shift=id_shift(options),
+            strict=options.strict,
+            named=asked_flags(options),
         ),
         seeds=tuple(map(local_path, options.seed)),
         seed_output=options.seed_output,
@@ -66,7 +76,7 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
 
 def add_arguments(parser: Parser) -> None:
     """What it takes."""
-    parser.explain("[INPUT] [OUTPUT] [PATH INSIDE]", STORE_HELP)
+    parser.explain("[INPUT] [OUTPUT] [PATH INSIDE]", f"{STORE_HELP} {_STATUS}")
     add_positional(parser, "input", "input: .catar, .caidx or .caibx; - or nothing: standard input", "?")
     add_positional(parser, "output", "output; default .", "?")
     add_positional(parser, "inside", "path inside the archive", "?")
@@ -83,6 +93,8 @@ def add_arguments(parser: Parser) -> None:
         "--punch-holes",
         "--delete",
         "--undo-immutable",
+        "--strict",
+        "--json",
         "--jobs",
         "--no-progress",
     )
@@ -134,7 +146,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"pycasync: {_deleted(result)}", file=sys.stderr)
     if options.verbose:
         _report(result)
-    return 0
+    if options.json:
+        print(json.dumps(_summary(result)), file=sys.stderr if output == "-" else sys.stdout)
+    return INCOMPLETE if result.left_out else 0
 
 
 def _check_meant(target: bytes, said: bool) -> None:
@@ -165,6 +179,23 @@ def _deleted(result: ExtractResult) -> str:
     more = ", ..." if result.deleted > len(result.deleted_first) else ""
     names = ", ".join(map(show_path, result.deleted_first))
     return f"deleted {entries} that the archive does not have: {names}{more}"
+
+
+def _summary(result: ExtractResult) -> dict[str, object]:
+    """What `--json` prints."""
+    return {
+        "entries": result.entries,
+        "size": result.size,
+        "chunks": result.chunks,
+        "from_seeds": result.from_seeds,
+        "seed_bytes": result.seed_bytes,
+        "shared": result.shared,
+        "deleted": result.deleted,
+        "left_out": [
+            {"kind": each.kind, "count": each.count, "first": show_path(each.first)}
+            for each in result.left_out
+        ],
+    }
 
 
 def _report(result: ExtractResult) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from casync_compat.errors import CasyncError, ChunkMissing, show_path
+from casync_compat.fs.apply.left_out import LeftOutKind
 from casync_compat.fs.apply.restore import ApplyOptions
 from casync_compat.index import IndexChunk
 from casync_compat.progress import ProgressCallback, Reporter
@@ -61,6 +62,7 @@ class ExtractResult:
     :ivar shared: bytes that share blocks with a seed
     :ivar deleted: entries that the archive does not have and that were deleted, each with all below it
     :ivar deleted_first: the first three of them, from the target
+    :ivar left_out: what the archive has and the target cannot hold, by kind; empty when the restore is complete
     """
 
     entries: int
@@ -71,6 +73,7 @@ class ExtractResult:
     shared: int = 0
     deleted: int = 0
     deleted_first: tuple[bytes, ...] = ()
+    left_out: tuple[LeftOutKind, ...] = ()
 
 
 class UnusedSeeds:

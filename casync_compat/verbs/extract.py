@@ -236,4 +236,9 @@ def extract_archive(
         shared = sharing.shared if sharing is not None else 0
         result = counter.result(tree.size or 0, entries=follower.entries, shared=shared)
         deleted = writer.deleted
-        return replace(result, deleted=deleted.count, deleted_first=tuple(deleted.first))
+        return replace(
+            result,
+            deleted=deleted.count,
+            deleted_first=tuple(deleted.first),
+            left_out=writer.left_out,
+        )

@@ -24,6 +24,8 @@ __all__ = ["ExtendedWriter"]
 F = FeatureFlags
 _FCAPS = b"security.capability"
 _SELINUX = b"security.selinux"
+_ACLS_OF_XFS = frozenset({b"trusted.SGI_ACL_FILE", b"trusted.SGI_ACL_DEFAULT"})
+"""XFS shows ACLs a second time under these names; they are restored as ACLs."""
 _RESTORED = (b"user.", b"trusted.")
 _ABSENT = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -56,11 +58,20 @@ class ExtendedWriter:
     def listed(self, item: int | bytes) -> list[bytes]:
         """Names of the attributes that an existing inode has; none where the file system has none."""
         try:
-            return xattr.list(item)
+            return [name for name in xattr.list(item) if name not in _ACLS_OF_XFS]
         except OSError as error:
             if error.errno in _ABSENT:
                 return []
-            raise
+            self._left_out.op, self._left_out.option = "list attributes of", "--without=xattrs"
+            self._left_out.skip("extended attributes", error)
+            return []
+
+    def _has(self, item: int | bytes, name: bytes, value: bytes) -> bool:
+        """Whether an attribute has a value; no when it cannot be read, since setting it then tells more."""
+        try:
+            return bytes(xattr.get(item, name)) == value
+        except OSError:
+            return False
 
     def _set(self, item: int | bytes, name: bytes, value: bytes, category: str) -> None:
         try:
@@ -131,13 +142,15 @@ class ExtendedWriter:
                     self._remove(item, name, _category(name))
         for attribute in node.xattrs:
             name, value = attribute.name, attribute.value
+            if name in _ACLS_OF_XFS:
+                continue
             if not name.startswith(_RESTORED):
                 self._warn_once(
                     f"extended attributes like {_show(name)} are not restored, only user.* and trusted.*"
                 )
                 continue
             self._left_out.op = f"set extended attribute {_show(name)} of"
-            if name in names and xattr.get(item, name) == value:
+            if name in names and self._has(item, name, value):
                 continue
             self._set(item, name, value, _category(name))
 
@@ -156,9 +169,9 @@ class ExtendedWriter:
                     xattr.remove(item, _SELINUX)
                 except OSError as error:
                     if error.errno not in (*_ABSENT, errno.EACCES, errno.EPERM):
-                        raise
+                        self._left_out.skip("SELinux labels", error)
             return
-        if here and xattr.get(item, _SELINUX).rstrip(b"\0") == label:
+        if here and (self._has(item, _SELINUX, label + b"\0") or self._has(item, _SELINUX, label)):
             return
         self._set(item, _SELINUX, label + b"\0", "SELinux labels")
 

@@ -45,6 +45,12 @@ class Placer:
         left_out.op = op
         left_out.option = option
 
+    def at(self, parent: Directory, node: Node) -> None:
+        """Say whose metadata comes next, for what is told of what was left out."""
+        left_out = self.restorer.left_out
+        left_out.directory = parent.path
+        left_out.name = node.name
+
     def owner_fits(self, parent: Directory, node: Node) -> bool:
         """Whether a new inode in a directory has the recorded owner from the start."""
         uid, gid = self.restorer.owner(node)

@@ -80,6 +80,7 @@ class FileWriter:
         placer = self._placer
         restorer = placer.restorer
         parent, node = file.parent, file.node
+        placer.at(parent, node)
         mode = restorer.create_mode(node, placer.owner_fits(parent, node))
         placer.doing("create")
         try:
@@ -134,6 +135,7 @@ class FileWriter:
 
     def _complete(self, file: _File) -> None:
         placer, parent, node = self._placer, file.parent, file.node
+        placer.at(parent, node)
         placer.restorer.metadata(file.inode, node)
         placer.put(parent, file.temp, node.name)
         placer.restorer.flags(file.fd, node, file.inode.flags, placer.has_fat(parent))

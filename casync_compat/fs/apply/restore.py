@@ -19,15 +19,15 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from casync_compat.errors import show_path
 from casync_compat.fs import inode_flags
 from casync_compat.fs.apply.extended import ExtendedWriter
 from casync_compat.fs.apply.left_out import LeftOut
-from casync_compat.fs.owners import IdShift, Names
-from catar.flags import CHATTR, FAT_ATTRS, NO_REPLAY_LIMIT, FeatureFlags, replayed, time_granularity
+from casync_compat.fs.apply.options import ApplyOptions
+from casync_compat.fs.owners import Names
+from catar.flags import CHATTR, FAT_ATTRS, FeatureFlags, replayed, time_granularity
 from catar.records import AclEntry, Node, signed_time
 
 __all__ = ["ApplyOptions", "InodeState", "Restorer"]
@@ -42,31 +42,13 @@ _LOCKING = int(F.FLAG_IMMUTABLE | F.FLAG_APPEND)
 INHERITED = CHATTR & ~_LOCKING
 """Flags that new inodes may take over from their directory (`EXT4_FL_INHERITED` and its like)."""
 
+_FOREIGN = int(F.FLAG_NOCOW | F.FLAG_COMPR | F.FLAG_NOCOMP | F.FLAG_PROJINHERIT)
+"""Flags that only some kinds of file systems have."""
+_NO_PROJECT = 0xFFFFFFFF
 _NUMERIC = int(F.UIDS_16BIT | F.UIDS_32BIT)
 _WITHOUT_OWNERS = "--without=32bit-uids --without=16bit-uids --without=user-names"
 _TIME_SAMPLES = 16
 _USUAL_TIMES = range(1 << 31)
-
-
-@dataclass(frozen=True, slots=True)
-class ApplyOptions:
-    """How a tree is written.
-
-    :ivar mask: feature flags to restore at most (`--with`, `--without`)
-    :ivar delete: remove what is in a directory but not in the archive, and directories with something in them that
-        are to become something else
-    :ivar punch_holes: leave holes where 4 KiB of payload are zero
-    :ivar undo_immutable: clear immutable and append-only flags that are in the way
-    :ivar shift: how stored owner ids become ids on disk
-    :ivar in_use: files and directories that are read meanwhile, and therefore neither deleted nor replaced
-    """
-
-    mask: int = NO_REPLAY_LIMIT
-    delete: bool = True
-    punch_holes: bool = True
-    undo_immutable: bool = False
-    shift: IdShift = field(default_factory=IdShift)
-    in_use: tuple[bytes, ...] = ()
 
 
 class InodeState(NamedTuple):
@@ -115,7 +97,8 @@ class Restorer:
     def __init__(self, archive_flags: int, options: ApplyOptions, warn: Callable[[str], None]) -> None:
         self.features = replayed(archive_flags, options.mask)
         """What is restored at all."""
-        self.left_out = LeftOut()
+        self.left_out = LeftOut(tolerant=not options.strict)
+        self._asked = options.named
         self._warn = warn
         self._warned: set[str] = set()
         self.extended = ExtendedWriter(self.features, self._acl_id, self.left_out, self._warn_once)
@@ -172,9 +155,10 @@ class Restorer:
 
     def finish(self) -> None:
         """Warn about all that was left out."""
-        summary = self.left_out.summary()
-        if summary is not None:
-            self._warn(summary)
+        left_out = self.left_out
+        for line in (left_out.summary(), left_out.foreign(), left_out.missing()):
+            if line is not None:
+                self._warn(line)
 
     # Owners
 
@@ -226,8 +210,10 @@ class Restorer:
         except OSError as error:
             self.left_out.skip("owners", error)
             if uid >= 0 and gid >= 0:
-                with suppress(PermissionError):
-                    os.chown(inode.item, -1, gid)  # one of the user's own groups needs no privilege
+                # One of the user's own groups needs no privilege, and one of the two ids may be mapped.
+                for half in ((-1, gid), (uid, -1)) if self.left_out.privileged else ((-1, gid),):
+                    with suppress(OSError):
+                        os.chown(inode.item, *half)
             return False
         return True
 
@@ -284,11 +270,14 @@ class Restorer:
         return flags
 
     def _set_projid(self, fd: int, projid: int) -> None:
+        kind = "quota project ids"
         try:
-            if not inode_flags.set_projid(fd, projid) and projid:
+            if projid == _NO_PROJECT:  # the kernel's invalid id, which is never set
+                self.left_out.skip(kind, OSError(errno.EINVAL, os.strerror(errno.EINVAL)))
+            elif not inode_flags.set_projid(fd, projid) and projid:
                 raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         except OSError as error:
-            self.left_out.skip("quota project ids", error)
+            self.left_out.skip_foreign(kind, error, named=bool(self._asked & F.QUOTA_PROJID))
 
     def metadata(self, inode: InodeState, node: Node) -> None:
         """Everything except flags. The time must be the last thing that is done before the inode is renamed."""
@@ -321,7 +310,10 @@ class Restorer:
             wanted &= ~0o6000  # set-user-id means another user now
         if wanted != mode & 0o7777 or mode < 0 or inode.inherits_acl or inode.lent:
             self.left_out.op, self.left_out.option = "set mode of", ""
-            os.chmod(item, wanted)
+            try:
+                os.chmod(item, wanted)
+            except OSError as error:
+                self._skip_own(inode, "permissions", error)
         if extended.wants_acl and node.has_acl_records:
             extended.acls(item, node)
         if node.fcaps is not None and extended.wants_fcaps and isinstance(item, int):
@@ -333,11 +325,21 @@ class Restorer:
         left_out = self.left_out
         left_out.op, left_out.option = "set time of", ""
         mtime = signed_time(node.mtime, self._granularity)
-        os.utime(inode.item, ns=(inode.atime, mtime))
+        try:
+            os.utime(inode.item, ns=(inode.atime, mtime))
+        except OSError as error:
+            self._skip_own(inode, "times", error)
+            return
         seconds, rest = divmod(mtime, 1_000_000_000)
         kind = 1 if rest else 2 if seconds & 1 else 0
         if self._samples[kind] or seconds not in _USUAL_TIMES:
             self._check_time(os.stat(inode.item).st_mtime_ns, mtime, kind)
+
+    def _skip_own(self, inode: InodeState, category: str, error: OSError) -> None:
+        """Go on without what every owner may set; other people's directories are no place to extract to."""
+        if not self.left_out.privileged and inode.uid != self.left_out.euid:
+            raise error
+        self.left_out.skip(category, error)
 
     def _check_time(self, found: int, wanted: int, kind: int) -> None:
         """Whether the file system holds times as finely as they are recorded; a few samples show it."""
@@ -361,7 +363,10 @@ class Restorer:
         if self._granularity:
             left_out.op, left_out.option = "set time of", ""
             mtime = signed_time(node.mtime, self._granularity)
-            os.utime(name, ns=(time.time_ns(), mtime), dir_fd=directory_fd, follow_symlinks=False)
+            try:
+                os.utime(name, ns=(time.time_ns(), mtime), dir_fd=directory_fd, follow_symlinks=False)
+            except OSError as error:
+                left_out.skip("times", error)
 
     def is_as_recorded(self, st: os.stat_result, node: Node) -> bool:
         """Whether an existing regular file has the size, owner, mode and time that are to be restored."""
@@ -377,12 +382,30 @@ class Restorer:
 
     # Flags
 
-    def _set_flags(self, fd: int, bits: int, mask: int) -> None:
+    def _set_flags(self, fd: int, bits: int, mask: int, counted: int = 0) -> None:
+        """Set as many flags as the file system, and the privileges, allow; what locks the file goes last.
+
+        :param counted: flags that were tried before, whose refusal is known
+        """
         try:
             inode_flags.set_flags(fd, bits, mask)
-        except PermissionError as error:
-            self.left_out.skip("immutable and append-only flags", error)
-            inode_flags.set_flags(fd, bits, mask & ~_LOCKING)
+            return
+        except OSError:
+            pass  # one by one it shows which
+        for flag in sorted(
+            (flag for flag in F if mask & flag & CHATTR), key=lambda flag: bool(flag & _LOCKING)
+        ):
+            try:
+                inode_flags.set_flags(fd, bits, int(flag))
+            except OSError as error:
+                if flag & counted:
+                    continue
+                if flag & _LOCKING:
+                    self.left_out.skip("immutable and append-only flags", error)
+                elif flag & bits & _FOREIGN:
+                    self.left_out.skip_foreign("attribute flags", error, named=bool(self._asked & flag))
+                else:
+                    self.left_out.skip("attribute flags", error)
 
     def flags(self, fd: int, node: Node, flags: int, on_fat: bool) -> None:
         """chattr flags and FAT attributes, once the inode has its final name.
@@ -393,11 +416,30 @@ class Restorer:
         left_out = self.left_out
         if (node.flags | flags) & self.chattr_mask:
             left_out.op, left_out.option = "set attribute flags of", "--without=chattr"
-            self._set_flags(fd, node.flags, self.chattr_mask)
+            self._set_flags(fd, node.flags, self.chattr_mask, EARLY)
         mask = self.features & FAT_ATTRS
         if on_fat or node.flags & mask:
             left_out.op, left_out.option = "set FAT attributes of", "--without=fat-attrs"
-            if on_fat:
+            try:
+                if not on_fat:
+                    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
                 inode_flags.set_fat(fd, node.flags, mask)
-            else:
-                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            except OSError as error:
+                named = bool(self._asked & node.flags & mask)
+                left_out.skip_foreign("FAT attributes", error, named=named)
+
+    def no_subvolume(self, on_btrfs: bool) -> None:
+        """A plain directory does where there can be no subvolume. :raises OSError: it does not"""
+        error = OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        named = on_btrfs or bool(self._asked & F.SUBVOLUME)
+        self.left_out.skip_foreign("btrfs subvolumes", error, named=named)
+
+    def subvolume(self, fd: int, read_only: bool) -> None:
+        """Make the btrfs subvolume whose top directory is open as `fd` read-only, or writable again."""
+        self.left_out.op, self.left_out.option = "make read-only", "--without=subvolume-ro"
+        try:
+            inode_flags.set_subvolume_read_only(fd, read_only)
+        except OSError as error:
+            if read_only:
+                named = bool(self._asked & F.SUBVOLUME_RO)
+                self.left_out.skip_foreign("read-only subvolumes", error, named=named)

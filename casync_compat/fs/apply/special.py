@@ -38,6 +38,7 @@ class SpecialWriter:
         :raises ValueError: when something else took its place
         """
         fresh = parent.fresh
+        self._placer.at(parent, node)
         where = node.name if fresh else self._placer.temp.next()
         self._under_way = (parent, where)
         if self._create(parent, node, where):
@@ -60,22 +61,31 @@ class SpecialWriter:
         """:returns: False when it was left out, because only root may"""
         placer = self._placer
         kind = node.kind
+        left_out = placer.restorer.left_out
         if kind == stat.S_IFLNK:
-            placer.doing("create symlink")
-            os.symlink(node.target or b"", where, dir_fd=parent.fd)
+            placer.doing("create symlink", "--without=symlinks")
+            try:
+                os.symlink(node.target or b"", where, dir_fd=parent.fd)
+            except OSError as error:
+                left_out.skip_entry("symlinks", error)
+                return False
             return True
         mode = placer.restorer.create_mode(node, placer.owner_fits(parent, node))
         if kind not in _DEVICES:
             fifo = kind == stat.S_IFIFO
             placer.doing("create fifo" if fifo else "create socket", "--without=fifos --without=sockets")
-            os.mknod(where, kind | mode, 0, dir_fd=parent.fd)
+            try:
+                os.mknod(where, kind | mode, 0, dir_fd=parent.fd)
+            except OSError as error:
+                left_out.skip_entry("fifos" if fifo else "sockets", error)
+                return False
             return True
         placer.doing("create device node", "--without=device-nodes")
         device = os.makedev(*node.device) if node.device is not None else 0
         try:
             os.mknod(where, kind | mode, device, dir_fd=parent.fd)
         except OSError as error:
-            placer.restorer.left_out.skip("device nodes", error)
+            left_out.skip_entry("device nodes", error)
             return False
         return True
 

@@ -17,14 +17,13 @@ import os
 import stat
 from contextlib import suppress
 
-from casync_compat.errors import FileError
 from casync_compat.fs import acl, inode_flags
 from casync_compat.fs.apply.restore import INHERITED, InodeState, Restorer
 from casync_compat.fs.remove import OPEN_DIR, TempNames
 from catar.flags import FeatureFlags
 from catar.records import Node
 
-__all__ = ["Directory", "enter", "open_target"]
+__all__ = ["Directory", "enter", "is_subvolume", "open_target"]
 
 F = FeatureFlags
 _SUBVOLUME = int(F.SUBVOLUME)  # a plain int: arithmetic on IntFlag members costs a microsecond each
@@ -159,7 +158,7 @@ def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immu
     restorer.left_out.op, restorer.left_out.option = "create directory", ""
     made = False
     try:
-        os.mkdir(path, 0o700 if private else 0o777)
+        _make_target(path, node, restorer, private)
         made = True
     except FileExistsError:
         pass
@@ -175,6 +174,8 @@ def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immu
             _open_fresh(fd, None, directory, restorer)
         else:
             _open_existing(fd, directory, restorer, undo_immutable)
+        if node is not None:
+            _check_subvolume(directory, node, restorer)
         _prepare(directory, restorer)
     except BaseException:
         os.close(fd)
@@ -186,6 +187,7 @@ def _prepare(directory: Directory, restorer: Restorer) -> None:
     node = directory.node
     if node is None:
         return
+    restorer.left_out.directory, restorer.left_out.name = directory.path, b""
     before = directory.flags
     directory.flags = restorer.prepare(directory.fd, node, directory.fresh, before)
     if directory.flags != before:
@@ -199,29 +201,61 @@ def _make(parent: Directory, name: bytes, node: Node, restorer: Restorer) -> Non
     """
     if node.flags & _SUBVOLUME and restorer.features & _SUBVOLUME:
         restorer.left_out.op, restorer.left_out.option = "create subvolume", "--without=subvolume"
-        inode_flags.create_subvolume(parent.fd, name)
-        fd = os.open(name, OPEN_DIR, dir_fd=parent.fd)
+        if _make_subvolume(parent.fd, name):
+            return
+    restorer.left_out.op, restorer.left_out.option = "create directory", ""
+    os.mkdir(name, 0o700, dir_fd=parent.fd)
+
+
+def _make_subvolume(directory_fd: int, name: bytes) -> bool:
+    """:returns: False when there can be none, so that a plain directory has to do
+
+    :raises FileExistsError: when something has the name
+    """
+    try:
+        inode_flags.create_subvolume(directory_fd, name)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    fd = os.open(name, OPEN_DIR, dir_fd=directory_fd)
+    try:
+        os.fchmod(fd, 0o700)
+    finally:
+        os.close(fd)
+    return True
+
+
+def _make_target(path: bytes, node: Node | None, restorer: Restorer, private: bool) -> None:
+    """Create the target. :raises FileExistsError: when it is there"""
+    if node is not None and private and node.flags & restorer.features & _SUBVOLUME:
+        above, name = os.path.split(path.rstrip(b"/"))
+        fd = os.open(above or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fchmod(fd, 0o700)
+            if name not in (b"", b".", b"..") and _make_subvolume(fd, name):
+                return
         finally:
             os.close(fd)
-    else:
-        restorer.left_out.op, restorer.left_out.option = "create directory", ""
-        os.mkdir(name, 0o700, dir_fd=parent.fd)
+    os.mkdir(path, 0o700 if private else 0o777)
 
 
-def _check_subvolume(directory: Directory, node: Node, restorer: Restorer) -> None:
-    """An existing directory must be what the archive says: neither can be made the other."""
-    if directory.fresh or not restorer.features & _SUBVOLUME:
-        return
-    is_subvolume = (
+def is_subvolume(directory: Directory) -> bool:
+    """Whether a directory is the top of a btrfs subvolume."""
+    return (
         directory.stat.st_ino == inode_flags.BTRFS_SUBVOLUME_INO
         and inode_flags.fs_magic(directory.fd) == inode_flags.BTRFS_MAGIC
     )
-    if is_subvolume != bool(node.flags & _SUBVOLUME):
-        what = "is not a btrfs subvolume" if node.flags & _SUBVOLUME else "is a btrfs subvolume"
-        why = f"the existing directory {what}, unlike the archive's; --without=subvolume ignores that"
-        raise FileError(directory.path, "update", why)
+
+
+def _check_subvolume(directory: Directory, node: Node, restorer: Restorer) -> None:
+    """Where there is no subvolume to be had, or a plain directory is there already, that does."""
+    if not node.flags & restorer.features & _SUBVOLUME or is_subvolume(directory):
+        return
+    on_btrfs = inode_flags.fs_magic(directory.fd) == inode_flags.BTRFS_MAGIC
+    left_out = restorer.left_out
+    left_out.op, left_out.option = "create subvolume", "--without=subvolume"
+    left_out.directory, left_out.name = directory.path, b""
+    restorer.no_subvolume(on_btrfs)
 
 
 def enter(

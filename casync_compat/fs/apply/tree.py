@@ -23,14 +23,14 @@ from dataclasses import replace as changed
 from typing import Protocol, TypeAlias
 
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
-from casync_compat.fs import inode_flags
+from casync_compat.fs.apply.left_out import LeftOutKind
 from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.regular import FileWriter, PayloadHook
 from casync_compat.fs.apply.restore import ApplyOptions, Restorer
 from casync_compat.fs.apply.runs import Pool, RunWriter
 from casync_compat.fs.apply.sparing import Deleted, Spared, delete
 from casync_compat.fs.apply.special import SpecialWriter
-from casync_compat.fs.apply.target import Directory, enter, open_target
+from casync_compat.fs.apply.target import Directory, enter, is_subvolume, open_target
 from casync_compat.fs.remove import TempNames, remove
 from catar.flags import FeatureFlags
 from catar.grammar import MAX_DEPTH, NODE_FEATURES, check_name
@@ -157,6 +157,11 @@ class TreeWriter:
         self.begun = True
 
     # Input
+
+    @property
+    def left_out(self) -> tuple[LeftOutKind, ...]:
+        """What the archive has and the target cannot hold."""
+        return self._restorer.left_out.kinds if self.begun else ()
 
     @property
     def has_hooks(self) -> bool:
@@ -355,15 +360,15 @@ class TreeWriter:
     def _complete(self, directory: Directory, node: Node) -> None:
         """Restore a directory's metadata and put it into its place."""
         restorer, placer = self._restorer, self._placer
+        restorer.left_out.directory, restorer.left_out.name = directory.path, b""
         restorer.metadata(directory.inode(), node)
         directory.made_writable = False
         if directory.temp is not None:
             placer.put(self._stack[-2], directory.temp, directory.name)
             directory.temp = None
         restorer.flags(directory.fd, node, directory.flags, placer.has_fat(directory))
-        if node.flags & _SUBVOLUME and restorer.features & _SUBVOLUME_RO:
-            placer.doing("make read-only", "--without=subvolume-ro")
-            inode_flags.set_subvolume_read_only(directory.fd, bool(node.flags & _SUBVOLUME_RO))
+        if node.flags & _SUBVOLUME and restorer.features & _SUBVOLUME_RO and is_subvolume(directory):
+            restorer.subvolume(directory.fd, bool(node.flags & _SUBVOLUME_RO))
 
     def _delete_others(self, directory: Directory, names: set[bytes]) -> None:
         """Remove what is in a directory but not in the archive."""
