@@ -8,9 +8,11 @@ code, it is asked beside its Python twin.
 from __future__ import annotations
 
 import ctypes
+import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -22,7 +24,7 @@ from test_catar.test_walker import Stream
 from test_oci.test_layers import convert
 
 from casync_compat.chunker import Chunker, ChunkSizes
-from casync_compat.errors import FormatError, UsageError
+from casync_compat.errors import CasyncError, FormatError, UsageError
 from casync_compat.fs.scan.exclude import decide, parse_rules
 from casync_compat.fs.scan.glob import translate
 from casync_compat.index import Index, IndexBuilder
@@ -33,8 +35,9 @@ from casync_compat.oci.spec.wrapper import Wrapper, WrapperConfig
 from casync_compat.oci.tar.plan import Unrepresentable
 from casync_compat.oci.tar.reader import members
 from casync_compat.oci.tar.recipe import Recipe, rebuild
-from casync_compat.oci.tar.recipeformat import RecipeLimits
+from casync_compat.oci.tar.recipeformat import LITERAL, RecipeLimits
 from casync_compat.oci.tar.view import TarView
+from casync_compat.verbs.dump import json_line, pieces, text_line
 from catar import Archive, Encoder, Node
 from catar import errors as catar_errors
 from catar import schema as catar_schema
@@ -129,8 +132,8 @@ def decoder(data: bytes) -> str:
     if len(data) < 1000:
         ways.append(list(bytewise(data)))
     for native in (True, False):
-        for pieces in ways if native else ways[1:]:
-            assert feed(pieces, Decoder(native=native)) == python
+        for way in ways if native else ways[1:]:
+            assert feed(way, Decoder(native=native)) == python
     plain = said(Stream(data, 1 << 20), runs=False, native=False)
     for piece in (1 << 20, 100):
         assert said(RangeSource(Memory(data), 0, len(data), piece), runs=True) == plain
@@ -258,6 +261,43 @@ def packindex(data: bytes) -> str:
             assert data.endswith(pack_table(rows))
             outcome += f"; {min(len(rows), 4)} rows"
     return outcome
+
+
+# ---- any of these
+
+
+def _whole_recipe(data: bytes) -> Recipe:
+    """:raises ImageError: it is no recipe, or what it holds itself cannot be read"""
+    found = Recipe.parse(data, limits=_RECIPE_LIMITS)
+    for kind, _, source, length in found.splices(0, found.tar_size):
+        if kind == LITERAL:
+            found.literal(source, length)
+    return found
+
+
+def dump(data: bytes) -> str:
+    """Piece by piece up to the first that is wrong, each where the last ended; what is whole is shown whole."""
+    count = end = 0
+    outcome = "whole"
+    try:
+        for piece in pieces(io.BytesIO(data)):
+            if not piece.inside:
+                assert piece.offset == end
+                end += piece.size
+            count += 1
+            assert len(text_line(piece).splitlines()) == len(json_line(piece).splitlines()) == 1
+    except FormatError as error:
+        outcome = words(error)
+        for parse in (Index.parse, partial(PackIndex.parse, where="x"), _whole_recipe):
+            try:
+                taken = parse(data)
+            except CasyncError:
+                continue
+            if isinstance(taken, Recipe) and not taken.tar_size:
+                continue  # whose list of splices nobody reads
+            raise AssertionError(f"dump refuses what {parse} takes") from error
+        assert not (data and feed([data]).ended)
+    return f"{outcome}, {count.bit_length()} bits of pieces"
 
 
 # ---- exclusion
@@ -395,6 +435,8 @@ _TAR = (
     ),
 )
 
+_SHOWN = tuple(HERE / "corpus" / name for name in ("index", "recipe", "packindex"))
+
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
@@ -405,6 +447,7 @@ TARGETS: dict[str, Target] = {
         Target("recipe", recipe, (b"\x80\x01", b"\x02", b"\x09"), repairs.recipe_frames),
         Target("manifest", manifest, _JSON),
         Target("packindex", packindex, (bytes(8), b"\xff" * 4), repairs.counts),
+        Target("dump", dump, _types(), more=(*_SHOWN, CATARS), largest=1 << 12),
         Target("caexclude", caexclude, _RULES, largest=1 << 10),
     )
 }

@@ -123,6 +123,7 @@ WELL_FORMED: dict[str, SearchStrategy[bytes]] = {
     "packindex": st.dictionaries(ids, places, max_size=6).map(
         lambda chunks: PackIndex.build(PACKS, chunks.items()).raw
     ),
+    "dump": st.one_of(_indexes(), _recipes(), plain_archives().map(lambda archived: archived.data)),
     "caexclude": st.lists(
         st.sampled_from(TARGETS["caexclude"].tokens) | st.binary(max_size=3), max_size=30
     ).map(b"".join),
