@@ -95,8 +95,8 @@ def gc(
     :raises UnnamedIndexes: (of `casync_compat.verbs.gc`) such files would lose chunks; nothing is removed
     :raises CasyncError: an index cannot be read, or the store not be changed
 
-    >>> casync.gc("etc.caidx").remaining
-    1
+    >>> casync.gc(["etc.caidx", "small.caidx"]).remaining
+    3
     """
     if isinstance(indexes, (Index, str, bytes, os.PathLike)):
         indexes = [indexes]

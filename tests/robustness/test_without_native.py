@@ -40,7 +40,7 @@ RUNS = {
     "cat": ("x.caidx d1/e0/f006", "x.caibx"),
     "convert-index": ("x.caidx w.caidx --chunk-size=1K:8K:20K",),
     "verify": ("default.castr", "x.caidx", "x.caidx ../src", "x.caibx ../blob"),
-    "gc": ("-n x.caidx", "x.caidx"),
+    "gc": ("-n x.caidx c.caidx w.caidx x.caibx", "x.caidx c.caidx w.caidx x.caibx"),
     "completion": ("bash",),
     "oci convert": ("oci:../images:app oci:new:app --store=images.castr", "oci:../images:app oci:thin:app --thin"),
     "oci export": ("oci:new:app oci:back:app", "oci:thin:app docker-archive:app.tar --rebuild"),
