@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -127,6 +128,7 @@ def below(top: Path) -> list[Path]:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     """However a run ends: no temporary file, no descriptor, no thread."""
+    gc.collect()  # what earlier tests left open is not closed meanwhile
     before = len(os.listdir("/proc/self/fd"))
     yield Place(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before
