@@ -54,6 +54,32 @@ def ramfs(tmp_path: Path) -> Iterator[Path]:
     libc.umount2(os.fsencode(at), 2)
 
 
+# Owners
+
+
+@ROOT
+@pytest.mark.parametrize("uid", [1, 0xFFFE, 0x10000, 1 << 31, (1 << 31) - 1, 3_000_000_000, 0xFFFFFFFE])
+def test_owners_of_the_whole_range(tmp_path: Path, uid: int) -> None:
+    """Every id that a file can have is restored, above 2^31, too."""
+    fields = {"uid": uid, "gid": uid}
+    items = [f(b"f", b"x", **fields), d(b"d", f(b"in"), **fields), link(b"l", b"f", **fields)]
+    apply(tmp_path / "out", d(b"", *items))
+    for name in "fdl":
+        st = (tmp_path / "out" / name).lstat()
+        assert (st.st_uid, st.st_gid) == (uid, uid)
+
+
+@ROOT
+@pytest.mark.parametrize("name", [b"4294967295", b"4294967296", b"18446744073709551616", b"9" * 200])
+def test_owner_names_that_are_numbers_but_no_ids(tmp_path: Path, name: bytes) -> None:
+    """A name that is too large a number to be an id is a name that is not known here: a warning, and the rest is done."""
+    flags = FLAGS & ~int(F.UIDS_32BIT | F.UIDS_16BIT)
+    fields = {"uid": 0, "gid": 0, "user": name, "group": name}
+    warnings = apply(tmp_path / "out", d(b"", f(b"f", b"x", **fields)), feature_flags=flags)
+    assert (tmp_path / "out" / "f").read_bytes() == b"x"
+    assert [w for w in warnings if "not known here" in w]
+
+
 # Modes
 
 

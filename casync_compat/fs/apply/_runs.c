@@ -149,11 +149,15 @@ static int read_owners(PyObject *list, struct owner *owners, Py_ssize_t count)
     for (Py_ssize_t i = 0; i < count; i++) {
         struct owner *o = &owners[i];
         unsigned long long uid, gid;
-        int disk_uid, disk_gid;
+        long long disk_uid, disk_gid; /* -1, or all of 32 bits */
         PyObject *item = PyTuple_GetItem(list, i);
-        if (!item || !PyArg_ParseTuple(item, "KKy#y#ii", &uid, &gid, &o->user, &o->user_len, &o->group, &o->group_len,
+        if (!item || !PyArg_ParseTuple(item, "KKy#y#LL", &uid, &gid, &o->user, &o->user_len, &o->group, &o->group_len,
                                        &disk_uid, &disk_gid))
             return 0;
+        if (disk_uid < -1 || disk_uid > UINT32_MAX || disk_gid < -1 || disk_gid > UINT32_MAX) {
+            PyErr_SetString(PyExc_ValueError, "an owner is no id");
+            return 0;
+        }
         o->uid = uid;
         o->gid = gid;
         o->disk_uid = (uint32_t)disk_uid;

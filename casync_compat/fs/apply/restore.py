@@ -27,6 +27,7 @@ from casync_compat.fs.apply.extended import ExtendedWriter
 from casync_compat.fs.apply.left_out import LeftOut
 from casync_compat.fs.apply.options import ApplyOptions
 from casync_compat.fs.owners import Names
+from catar import layouts
 from catar.flags import CHATTR, FAT_ATTRS, FeatureFlags, replayed, time_granularity
 from catar.records import AclEntry, Node, signed_time
 
@@ -192,8 +193,8 @@ class Restorer:
             id_ = self._shift.decode(number)
             self._warn_once(f"{what} is not known here; its files get the recorded id {id_}")
             return id_
-        if name.isdigit():
-            return self._shift.decode(int(name))  # casync writes the number of a nameless user as its name
+        if name.isdigit() and (id_ := int(name)) < layouts.ID_INVALID:
+            return self._shift.decode(id_)  # casync writes the number of a nameless user as its name
         self._warn_once(f"{what} is not known here and no id is recorded; its files stay yours")
         return -1
 
