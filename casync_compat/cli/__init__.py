@@ -67,15 +67,18 @@ def _let_go_of_output() -> None:
 
 
 def _fill_streams() -> None:
-    """Stand in for standard streams that are closed, lest a file that is opened later be taken for one."""
-    for fd in range(3):
+    """Stand in for standard streams that are closed, lest a file that is opened later be taken for one.
+
+    What stands in for input or output cannot be read or written, so that whoever needs it fails.
+    """
+    for fd, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDWR)):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-    for name in ("stdout", "stderr"):
+            os.open(os.devnull, flags)  # takes the lowest number that is free
+    for fd, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
+            setattr(sys, name, open(fd, "w", closefd=False))  # noqa: SIM115 - as long as the process
 
 
 def _flush() -> None:
@@ -112,8 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     settings = _Settings(os.environ.get("CASYNC_LOG_LEVEL", ""))
     try:
-        _fill_streams()
         _catch_signals()
+        _fill_streams()
         status = _run(words, settings)
         _flush()
         _ignore_signals()  # it is done, and nobody is left to catch one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import fcntl
 import os
 import re
 import sys
@@ -32,6 +33,7 @@ __all__ = [
     "jobs_for",
     "named_kind",
     "open_tree",
+    "output_is_open",
     "replay_mask",
     "shifts",
     "source_for",
@@ -50,6 +52,11 @@ _INVALID_IDS = (layouts.ID16_INVALID, layouts.ID_INVALID)
 def is_stream(argument: str | None) -> bool:
     """Whether an argument stands for standard input or output."""
     return argument is None or argument == "-"
+
+
+def output_is_open() -> bool:
+    """Whether standard output was not closed by whoever started the command (`>&-`)."""
+    return fcntl.fcntl(StandardOutput.fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
 
 
 def feature_flags(options: argparse.Namespace, *, default: int = WITH_ALL) -> int:

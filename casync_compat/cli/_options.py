@@ -26,7 +26,12 @@ __all__ = [
     "add_positional",
     "environment_flag",
     "parse_boolean",
+    "parse_jobs",
 ]
+
+_JOBS_DIGITS = 20
+_MOST_JOBS = 1024
+"""More threads than this only cost memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,18 @@ def parse_boolean(text: str) -> bool:
     if lower in ("0", "no", "n", "false", "f", "off"):
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+
+
+def parse_jobs(text: str) -> int | None:
+    """How many threads; None, for one a processor, where it is 0.
+
+    :raises argparse.ArgumentTypeError: it is no such number
+    """
+    if not text.isascii() or not text.isdigit() or len(text) > _JOBS_DIGITS:
+        raise argparse.ArgumentTypeError(
+            f"invalid int value: {text!r}; use 1 or more, or 0 for one a processor"
+        )
+    return min(int(text), _MOST_JOBS) or None
 
 
 def environment_flag(name: str) -> bool:
@@ -149,7 +166,7 @@ OPTIONS: tuple[Option, ...] = (
     _flag("--json", help="print JSON"),
     _flag("-n", "--dry-run", help="only say what would be done"),
     _flag("--yes", help="remove also what indexes need that lie beside the store and are not named"),
-    _value("--jobs", "threads to use (default: one a processor)", "N", type=int),
+    _value("--jobs", "threads to use (default, and 0: one a processor)", "N", type=parse_jobs),
     _flag(
         "--verify-reused",
         help="read the chunks that the store has already, and replace those that are damaged",

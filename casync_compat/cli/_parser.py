@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -33,6 +34,7 @@ class Parser(argparse.ArgumentParser):
             text suffers, since where that may be asked for, all are. None: any
         """
         self.takes_value: dict[str, bool] = {}
+        self._separated = False
         self._words = None if words is None or wants_help(words) else words
         form = argparse.RawDescriptionHelpFormatter
         super().__init__(
@@ -47,6 +49,21 @@ class Parser(argparse.ArgumentParser):
         action = super().add_argument(*names, **keywords)
         self.takes_value |= dict.fromkeys(action.option_strings, action.nargs != 0)
         return action
+
+    def print_help(self, file: Any = None) -> None:
+        """As argparse's, which passes over what cannot be written."""
+        (file or sys.stdout).write(self.format_help())
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """As argparse's, which before Python 3.13 loses values that are `--`: an option's, and a second argument's."""
+        if "--" in arg_strings and action.nargs in (None, "?", "+"):
+            if action.option_strings or self._separated:
+                values = [self._get_value(action, text) for text in arg_strings]
+                for value in values:
+                    self._check_value(action, value)
+                return values if action.nargs == "+" else values[0]
+            self._separated = True
+        return super()._get_values(action, arg_strings)
 
     def may_be_meant(self, flags: Iterable[str]) -> bool:
         """Whether one of the words to be parsed may name an option, if only by an abbreviation."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.cli._common import feature_flags, id_shift, is_stream, jobs_for, named_kind
+from casync_compat.cli._common import feature_flags, id_shift, is_stream, jobs_for, named_kind, output_is_open
 from casync_compat.cli._location import (
     default_store,
     in_registry,
@@ -95,7 +95,9 @@ def run(options: argparse.Namespace) -> int:
     with ProgressLine("making", wanted=not (options.no_progress or options.verbose)) as line:
         result = _make(options, kind, output, source, line.callback)
     to = sys.stderr if is_stream(output) else sys.stdout
-    if options.json:
+    if not (is_stream(output) or output_is_open()):
+        pass  # the archive is what was asked for, and it is there
+    elif options.json:
         print(json.dumps(_summary(kind, output, result)), file=to)
     elif result.digest is not None:
         print(result.digest, file=to)

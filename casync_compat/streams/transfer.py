@@ -33,9 +33,9 @@ def default_jobs() -> int:
 
 
 def _executor(workers: int, name: str) -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor  # lazily: 15 ms that small jobs do not need
+    from casync_compat.streams._threads import Threads  # lazily: 15 ms that small jobs do not need
 
-    return ThreadPoolExecutor(workers, thread_name_prefix=name)
+    return Threads(workers, name)
 
 
 class OrderedPool(Closing, Generic[R]):

@@ -66,7 +66,8 @@ def test_a_reader_that_leaves(at: Path, words: str) -> None:
 
 @pytest.mark.parametrize(
     "words", ["list x.catar", "digest x.catar", "stat x.catar", "info x.caidx", "mtree src", "cat x.caibx", "--help",
-              "--version", "make y.catar src", "extract x.caibx -", "make - src"],
+              "make --help", "oci convert --help", "completion bash", "--version",
+              "make y.catar src", "extract x.caibx -", "make - src"],
 )  # fmt: skip
 def test_a_full_disk_behind_standard_output(at: Path, words: str) -> None:
     """Output that cannot be written is an error in one line, at the latest when the run ends."""
@@ -79,11 +80,49 @@ def test_a_full_disk_behind_standard_output(at: Path, words: str) -> None:
 @pytest.mark.parametrize("words", ["list x.catar", "digest src", "make y.caidx src", "extract x.caidx out"])
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(at: Path, words: str, closed: str) -> None:
-    """Streams that are closed are no error, and files that are opened are not taken for them."""
+    """Streams that are closed are no error where none is needed, and files that are opened are not taken for them."""
     done = shell(f"pycasync {words} {closed}", at)
+    if ">&-" in closed.split() and words.startswith(("list", "digest")):
+        assert done.returncode == 1, done
+        assert b"standard output: cannot write" in done.stderr or "2>&-" in closed
+        return
     assert (done.returncode, done.stderr) == (0, b"")
     if "make" in words:
         assert (at / "y.caidx").read_bytes() == (at / "x.caidx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "mtree src",
+        "stat x.catar",
+        "info x.caidx",
+        "cat x.caibx",
+        "dump x.caibx",
+        "--help",
+        "list --help",
+        "--version",
+        "make - src",
+        "extract x.caibx -",
+    ],
+)
+def test_output_that_was_due_and_is_closed(at: Path, words: str) -> None:
+    """What was asked for and went nowhere is an error in one line."""
+    done = shell(f"pycasync {words} >&-", at)
+    assert (done.returncode, done.stdout) == (1, b""), done
+    assert done.stderr.count(b"\n") == 1, done
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["list --what=archive -", "digest --what=archive -", "extract --what=archive - out", "make y.caibx -"],
+)
+def test_input_that_was_due_and_is_closed(at: Path, words: str) -> None:
+    """Closed standard input is an error, not an empty file."""
+    done = shell(f"pycasync {words} <&-", at)
+    assert (done.returncode, done.stdout) == (1, b""), done
+    assert b"standard input: cannot read" in done.stderr
+    assert not (at / "y.caibx").exists()
 
 
 def test_an_error_without_anywhere_to_say_it(at: Path) -> None:

@@ -72,7 +72,7 @@ def test_owners_of_the_whole_range(tmp_path: Path, uid: int) -> None:
 @ROOT
 @pytest.mark.parametrize("name", [b"4294967295", b"4294967296", b"18446744073709551616", b"9" * 200])
 def test_owner_names_that_are_numbers_but_no_ids(tmp_path: Path, name: bytes) -> None:
-    """A name that is too large a number to be an id is a name that is not known here: a warning, and the rest is done."""
+    """A name that is too large a number to be an id is not known here: a warning, and the rest is done."""
     flags = FLAGS & ~int(F.UIDS_32BIT | F.UIDS_16BIT)
     fields = {"uid": 0, "gid": 0, "user": name, "group": name}
     warnings = apply(tmp_path / "out", d(b"", f(b"f", b"x", **fields)), feature_flags=flags)

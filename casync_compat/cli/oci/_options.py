@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 
+from casync_compat.cli._options import parse_jobs
+
 __all__ = [
     "add_copying",
     "add_image",
@@ -66,7 +68,7 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
 
 def add_jobs(parser: argparse.ArgumentParser, default: str = "one a processor") -> None:
     """How many threads."""
-    parser.add_argument("--jobs", metavar="N", type=int, help=f"threads to use (default: {default})")
+    parser.add_argument("--jobs", metavar="N", type=parse_jobs, help=f"threads to use (default: {default})")
 
 
 def add_layer_limit(parser: argparse.ArgumentParser) -> None:
