@@ -18,7 +18,7 @@ from typing import Any
 
 from casync_compat.oci.image.conversion import Conversion, Converted, ConvertOptions
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.places.selection import Found, look_into, look_up
+from casync_compat.oci.places.selection import Found, look_into, look_up, named_before
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
@@ -62,7 +62,7 @@ def convert(
     if not found.plain and found.wrappers:
         raise ImageError(found.where, "it is converted already; use `pycasync oci push` or `pull` to copy it")
     choices = found.choose_plain(options.platform, options.all_platforms)
-    before = sink.resolve_or_none(tag)
+    before = named_before(sink, tag)
     now = _look(sink, before)
     reporter = Reporter(progress)
     with ExitStack() as stack:

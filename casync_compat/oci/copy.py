@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from casync_compat.ids import ChunkId
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.graph import Graph, collect, walk
-from casync_compat.oci.places.selection import Found, look_up
+from casync_compat.oci.places.selection import Found, look_up, named_before
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
@@ -67,7 +67,7 @@ def copy_image(
     """
     found = look_up(source, reference)
     root, made = _root(found, thin or store is not None)
-    before = sink.resolve_or_none(tag)
+    before = named_before(sink, tag)
     there = Graph({}, {})
     if before is not None and not sink.near:
         there = walk(sink, before)

@@ -116,6 +116,7 @@ class Session:
 
     repository: str
     data: bytearray = field(default_factory=bytearray)
+    first: int = 0
 
 
 def digest(data: bytes) -> str:
@@ -152,6 +153,11 @@ class FakeRegistry:
     :ivar page: most tags in one answer
     :ivar etags: whether manifests have them, and conditions are heeded
     :ivar minimum: OCI-Chunk-Min-Length
+    :ivar part_status: of an answer to a part
+    :ivar part_range: what its Range says: `all` that is there, `first` part for ever, only the part's `length`, the
+        `part` itself, or `none`
+    :ivar no_range: status of the answer to a Range, 0 to heed it
+    :ivar missing: status of the answer for what is not there
     """
 
     tls: bool = True
@@ -179,6 +185,10 @@ class FakeRegistry:
     page: int = 1000
     etags: bool = False
     minimum: int = 0
+    part_status: int = 202
+    part_range: str = "all"
+    no_range: int = 0
+    missing: int = 404
     deletes: bool = True
 
     def __post_init__(self) -> None:
@@ -361,7 +371,7 @@ class FakeRegistry:
     def _blob(self, seen: Seen, name: str, key: str) -> FakeResponse:
         data = self.store(name).blobs.get(key)
         if data is None:
-            return problem(404, "BLOB_UNKNOWN")
+            return problem(self.missing, "BLOB_UNKNOWN")
         if key in self.truncated:
             data = data[:-1]
         if key in self.flipped:
@@ -373,6 +383,8 @@ class FakeRegistry:
             return FakeResponse(200, headers, data, head=True)
         cut = self.cuts.pop(0) if self.cuts else None
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", seen.headers.get("Range", ""))
+        if match and self.no_range:
+            return problem(self.no_range, "RANGE")
         if match and self.ranges:
             start, end = int(match[1]), min(int(match[2]) + 1, len(data))
             if start >= len(data):
@@ -425,7 +437,15 @@ class FakeRegistry:
         if fault is not None:
             return problem(fault, "UNKNOWN", "half of it")
         if seen.method == "PATCH":
-            return FakeResponse(202, self._location(name, number) | {"Range": f"0-{len(session.data) - 1}"})
+            session.first = session.first or len(body)
+            ranges = {
+                "all": f"0-{len(session.data) - 1}",
+                "first": f"0-{session.first - 1}",
+                "length": f"0-{len(body) - 1}",
+                "part": f"{len(session.data) - len(body)}-{len(session.data) - 1}",
+            }
+            found = {"Range": ranges[self.part_range]} if self.part_range in ranges else {}
+            return FakeResponse(self.part_status, self._location(name, number) | found)
         key = query["digest"][0]
         data = bytes(session.data)
         del self.sessions[number]
@@ -449,7 +469,7 @@ class FakeRegistry:
                 return problem(412, "PRECONDITION")
             return self._put_manifest(store, seen, reference, body)
         if key not in store.manifests:
-            return problem(404, "MANIFEST_UNKNOWN")
+            return problem(self.missing, "MANIFEST_UNKNOWN")
         if seen.method == "DELETE":
             if not self.deletes:
                 return problem(405, "UNSUPPORTED")

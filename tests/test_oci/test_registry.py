@@ -217,6 +217,18 @@ class TestRanges:
             fake.open().read_range(BLOB, offset, size)
         assert fake.seen == []
 
+    @pytest.mark.parametrize("status", [400, 416])
+    def test_ranges_refused(self, status: int) -> None:
+        """A server that refuses a range that there is has the whole blob asked of it, once."""
+        fake = with_blob(no_range=status)
+        repository = fake.open()
+        assert repository.read_range(BLOB, 5, 10) == DATA[5:15]
+        assert repository.read_range(BLOB, len(DATA) - 3, 3) == DATA[-3:]
+        assert len(fake.seen) == 2
+        fake.cuts = [10]
+        with fake.open().open(BLOB) as stream:
+            assert b"".join(iter(lambda: stream.read(1000), b"")) == DATA
+
     def test_shorter_than_it_should_be(self) -> None:
         """A blob that ends before the part asked for, or within, is corrupt."""
         fake = with_blob(truncated={KEY})

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 from test_oci.fake_registry import FakeRegistry
 
-from casync_compat.errors import RemoteError
+from casync_compat.errors import AccessDenied, RemoteError
 from casync_compat.net.http import TransportError
+from casync_compat.oci.places.selection import named_before
 from casync_compat.oci.registry.repository import Repository
 from casync_compat.oci.spec.blobs import BlobStream
 from casync_compat.oci.spec.descriptor import Descriptor
@@ -319,3 +320,27 @@ def _login(client: object, name: str) -> Repository:
 
     assert isinstance(client, RegistryClient)
     return client.repository(Reference("docker", HOST, name), username="joe", password="secret")
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+@pytest.mark.parametrize("says", ["all", "first", "length", "part", "none"])
+def test_answers_to_parts(status: int, says: str) -> None:
+    """Registries answer a part with any of these, and say of it whatever they like; the blob arrives."""
+    fake = FakeRegistry(part_status=status, part_range=says)
+    assert in_parts(fake.open(), 3 * MIB).put(BLOB, pieces(DATA))
+    assert stored(fake)
+    assert [seen.method for seen in fake.seen] == ["HEAD", "POST", *["PATCH"] * 4, "PUT"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_repository_yet_to_be_made(status: int, parts: bool) -> None:
+    """What is not there yet may not be read either, says quay; the first push goes through, tag and all."""
+    fake = FakeRegistry(missing=status)
+    repository = in_parts(fake.open(), 4 * MIB) if parts else fake.open()
+    assert named_before(repository, "x") is None
+    assert repository.put(BLOB, pieces(DATA))
+    assert stored(fake)
+    for reads in (repository.resolve, repository.resolve_or_none):
+        with pytest.raises(AccessDenied):
+            reads("x")

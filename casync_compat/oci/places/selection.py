@@ -14,14 +14,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from casync_compat.errors import AccessDenied
 from casync_compat.oci.spec import media
-from casync_compat.oci.spec.blobs import Place
+from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import Descriptor, Platform
 from casync_compat.oci.spec.errors import BlobError, ImageError, NoSuchPlatform
 from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document
 from casync_compat.oci.spec.platforms import acceptable, normalized
 
-__all__ = ["Choice", "Found", "host_platform", "look_into", "look_up"]
+__all__ = ["Choice", "Found", "host_platform", "look_into", "look_up", "named_before"]
 
 _DEPTH = 4
 _MOST = 1000
@@ -107,6 +108,18 @@ def look_up(place: Place, reference: str | None) -> Found:
     :raises ImageError: there is no such image, or something in it is malformed
     """
     return look_into(place, place.resolve(reference), reference)
+
+
+def named_before(sink: WritablePlace, tag: str) -> Descriptor | None:
+    """What a tag names that is about to be written; None when that is nothing.
+
+    A repository that is yet to be made may not be read, say some registries (quay, Artifactory). Whoever may not write
+    either is told so by the first blob.
+    """
+    try:
+        return sink.resolve_or_none(tag)
+    except AccessDenied:
+        return None
 
 
 def look_into(place: Place, root: Descriptor, reference: str | None = None) -> Found:

@@ -64,9 +64,10 @@ class Downloads:
         if answer.status == 404:
             answer.drain()
             raise BlobMissing(str(descriptor.digest), self._access.name)
-        if answer.status == 416:
+        if answer.status in (400, 416) and partial:
+            # The blob may be shorter, or something on the way knows no ranges: the whole blob tells.
             answer.drain()
-            raise BlobCorrupt(str(descriptor.digest), self._access.name, f"it ends before byte {end}")
+            return self.get(descriptor, 0, descriptor.size)
         if answer.status == 206 and partial:
             match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range") or "")
             total = match[3] if match else "*"

@@ -56,10 +56,10 @@ class ManifestStore:
         self._manifests: OrderedDict[BlobDigest, bytes] = OrderedDict()
 
     def resolve(self, reference: str | None) -> Descriptor:
-        found = self.resolve_or_none(reference)
-        if found is None:
+        fetched = self._fetch(reference or "latest")
+        if fetched is None:
             raise ImageError(self._manifest_name(reference), "there is no such image")
-        return found
+        return fetched[0]
 
     def resolve_or_none(self, reference: str | None) -> Descriptor | None:
         """As `resolve`, but None if there is no such tag or manifest."""

@@ -70,7 +70,8 @@ class Repository(ManifestStore, Closing):
     def _look(self, descriptor: Descriptor) -> bool:
         op = f"look for blob {descriptor.digest}"
         answer = self._access.call("HEAD", f"blobs/{descriptor.digest}", op=op)
-        if answer.status == 404:
+        if answer.status == 404 or (answer.status in (401, 403) and not self._there):
+            # Of a repository that is yet to be made, some say that it may not be read.
             answer.drain()
             return False
         if answer.status != 200:
