@@ -30,7 +30,7 @@ from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError, show_pa
 from casync_compat.ids import ChunkId, Digest, DigestUnavailable
 from casync_compat.store.base import Put, checked
 from casync_compat.store.files import FileDamaged, Files, FileStatus
-from casync_compat.store.framing import looks_whole
+from casync_compat.store.framing import HEAD, looks_whole
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -44,8 +44,6 @@ _NAME = rb"([0-9a-f]{4})/(\1[0-9a-f]{60})"
 _FLAT_NAME = rb"()([0-9a-f]{64})"
 _LARGEST = 256 << 20
 """Bytes of a chunk whose size nobody says, and that is read all the same."""
-_REMEMBERED = 1 << 16
-"""Files that are remembered to be whole: within a run the same chunk is looked at once."""
 
 
 class ChunkFile(NamedTuple):
@@ -101,7 +99,6 @@ class ChunkStore(Closing):
         self._mostly_packed = compression is not Compression.NONE
         self._lock = threading.Lock()
         self._found_unsynced = False
-        self._whole: set[int] = set()
 
     @property
     def own_paths(self) -> tuple[bytes, ...]:
@@ -181,7 +178,7 @@ class ChunkStore(Closing):
             if status is None or status.size == 0:
                 continue
             if status.arrived is None or status.arrived >= durable_before:
-                if not self._is_whole(file, status, None):
+                if (self.files.near or self.verify_reused) and not self._is_whole(file, None):
                     continue
                 self._found_unsynced = True  # as in `put`: whoever wrote it may not have synced
             elif self.verify_reused and not self._is_right(file, None):
@@ -211,39 +208,35 @@ class ChunkStore(Closing):
             if not self.files.near and file.name != name:
                 continue
             try:
-                status = self.files.stat(file.name)
+                whole = self._is_whole(file, data)
             except FileDamaged:
                 continue  # replaced by a good one
-            if status is None:
-                continue
-            if status.size and self._is_whole(file, status, data):
+            if whole:
                 return True, []
-            damaged.append(file.name)
+            if whole is not None:
+                damaged.append(file.name)
         return False, damaged
 
-    def _is_whole(self, file: ChunkFile, status: FileStatus, data: memoryview | None) -> bool:
-        """Whether a file that is there is the chunk, as far as is to be looked; `data` is the chunk if it is known."""
-        if self.verify_reused:
-            return self._is_right(file, data)
+    def _is_whole(self, file: ChunkFile, data: memoryview | None) -> bool | None:
+        """Whether a file is the chunk, as far as is to be looked; None if there is none.
+
+        :param data: the chunk, if it is known
+        """
         if not self.files.near:  # each look is a request
-            return True
-        version = hash((file.name, status.size, status.version))
-        if version in self._whole:
-            return True
-        size = None if data is None else data.nbytes
-        try:
-            good = looks_whole(
-                partial(self.files.read_range, file.name), status.size, size, packed=file.packed
-            )
-        except FileDamaged:
-            good = False
-        if good is None:
+            status = self.files.stat(file.name)
+            if status is None or not status.size or not self.verify_reused:
+                return None if status is None else status.size > 0
             return self._is_right(file, data)
-        if good and file.packed:
-            if len(self._whole) >= _REMEMBERED:
-                self._whole.clear()
-            self._whole.add(version)
-        return good
+        found = self.files.peek(file.name, HEAD)
+        if found is None:
+            return None
+        stored = found[0].size
+        if not stored or self.verify_reused:
+            return stored > 0 and self._is_right(file, data)
+        size = None if data is None else data.nbytes
+        read = partial(self.files.read_range, file.name)
+        whole = looks_whole(found[1], read, stored, size, packed=file.packed)
+        return self._is_right(file, data) if whole is None else whole
 
     def _is_right(self, file: ChunkFile, data: memoryview | None) -> bool:
         """Whether a file holds the very chunk."""

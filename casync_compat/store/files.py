@@ -131,6 +131,11 @@ class Files(Protocol):
     def stat(self, name: bytes) -> FileStatus | None:
         """What is known of a file; None if there is none."""
 
+    def peek(self, name: bytes, size: int) -> tuple[FileStatus, bytes] | None:
+        """`stat`, and at most so many bytes from the beginning, in less time than one by one; None if there is none."""
+        status = self.stat(name)
+        return None if status is None else (status, self.read_range(name, 0, size) or b"")
+
     def write(
         self, name: bytes, data: ReadableBuffer, *, if_absent: bool = False, if_version: Version | None = None
     ) -> Version | None:

@@ -5,7 +5,7 @@ the size of a plain chunk, the block headers of a zstd frame (casync's frames do
 xz stream, the trailer of a gzip member. Damage inside is not: only the chunk's id tells that, and only to whoever reads
 it all.
 
-    >>> looks_whole(lambda offset, size: frame[offset : offset + size], len(frame), len(raw), packed=True)
+    >>> looks_whole(frame[:HEAD], lambda offset, size: frame[offset : offset + size], len(frame), len(raw), packed=True)
     True
 """
 
@@ -14,20 +14,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-__all__ = ["ReadRange", "looks_whole"]
+__all__ = ["HEAD", "ReadRange", "looks_whole"]
 
 ReadRange: TypeAlias = Callable[[int, int], bytes | None]
 """Bytes of the file from an offset, at most so many; None when the file is gone."""
 
-_HEAD = 64
+HEAD = 64
+"""Bytes of a file's beginning that mostly are enough."""
 _XZ_TAIL = 64
 _ZSTD_BLOCK_MAX = 128 << 10
 """RFC 8878 section 3.1.1.2.4: no block is larger, before or after."""
 
 
-def looks_whole(read: ReadRange, stored: int, size: int | None, *, packed: bool) -> bool | None:
+def looks_whole(head: bytes, read: ReadRange, stored: int, size: int | None, *, packed: bool) -> bool | None:
     """Whether a file may be a whole chunk; None where that cannot be told without its size.
 
+    :param head: its first `HEAD` bytes
     :param read: of the file
     :param stored: its size
     :param size: of the chunk, where it is known
@@ -37,7 +39,6 @@ def looks_whole(read: ReadRange, stored: int, size: int | None, *, packed: bool)
         return False
     if not packed:
         return None if size is None else stored == size
-    head = read(0, _HEAD) or b""
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return _zstd(read, head, stored, size)
     if head.startswith(b"\xfd7zXZ\x00"):

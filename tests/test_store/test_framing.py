@@ -11,7 +11,7 @@ import pytest
 
 from casync_compat.compression import Compression, compress
 from casync_compat.ids import Digest
-from casync_compat.store.framing import looks_whole
+from casync_compat.store.framing import HEAD, looks_whole
 from casync_compat.store.local import LocalStore
 
 D = Digest.SHA512_256
@@ -40,7 +40,7 @@ def whole(frame: bytes, size: int | None, packed: bool) -> tuple[bool | None, in
         read += len(part)
         return part
 
-    return looks_whole(take, len(frame), size, packed=packed), read
+    return looks_whole(take(0, HEAD), take, len(frame), size, packed=packed), read
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.value)
