@@ -65,6 +65,8 @@ class Tool:
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.temporary),
             "TMPDIR": str(self.temporary),
+            # What a run remembers for the next is no leftover.
+            "XDG_CACHE_HOME": f"{self.temporary}-cache",
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             # The directory a test runs in must not be taken for a place to import from.
