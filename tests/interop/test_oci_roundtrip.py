@@ -293,7 +293,8 @@ def test_garbage_collection_of_the_registry(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("after", [0.4, 0.8, 1.2])
 def test_killed(pycasync: Tool, built: Images, tmp_path: Path, number: int, after: float) -> None:
-    """A conversion that is killed leaves the tag as it was; gc takes away what else it leaves; the next succeeds."""
+    """A conversion that is killed leaves the tag as it was, or done; gc takes away what else it leaves; the next
+    succeeds."""
     layout = f"oci:{tmp_path}/new"
     pycasync("oci", "convert", "--thin", built.name(1), f"{layout}:app")
     before = (tmp_path / "new/index.json").read_bytes()
@@ -306,7 +307,10 @@ def test_killed(pycasync: Tool, built: Images, tmp_path: Path, number: int, afte
     time.sleep(after)
     run.send_signal(number)
     if run.wait(60) != 0:
-        assert (tmp_path / "new/index.json").read_bytes() == before
+        if (
+            tmp_path / "new/index.json"
+        ).read_bytes() != before:  # the signal came between the tag and the end
+            assert b"all good" in pycasync("oci", "verify", f"{layout}:app")
         if number == signal.SIGTERM:
             assert not list((tmp_path / "new").glob(".pycasync-*")), (
                 "a signal that can be caught leaves nothing"
