@@ -44,7 +44,9 @@ __all__ = ["Encoder"]
 
 _pack_header = layouts.HEADER.writer("size", "type")
 _pack_entry = ENTRY.head.writer("feature_flags", "mode", "flags", "uid", "gid", "mtime")
-_FILENAME_HEAD = FILENAME.head.size
+# Looked up for every node, as are the writers.
+_FILENAME_HEAD, _FILENAME_TYPE, _FILENAME_ROOM = FILENAME.head.size, FILENAME.type, FILENAME.room
+_PAYLOAD_HEAD, _PAYLOAD_TYPE = PAYLOAD.head.size, PAYLOAD.type
 _WHOLE_MODES = int(FeatureFlags.PERMISSIONS | FeatureFlags.ACL)
 
 
@@ -85,7 +87,7 @@ class Encoder:
         filename = b""
         if self._open:
             size = _FILENAME_HEAD + len(node.name) + 1
-            filename = _pack_header(size, FILENAME.type) + node.name + b"\0"
+            filename = _pack_header(size, _FILENAME_TYPE) + node.name + b"\0"
         try:
             entry = _pack_entry(self.feature_flags, node.mode, node.flags, node.uid, node.gid, node.mtime)
             out = filename + entry + self._metadata(node) + self._tail(node)
@@ -122,14 +124,14 @@ class Encoder:
         parent = self._open[-1]
         if parent.starts and node.name <= parent.last_name:
             return f"{node.name!r} comes after {parent.last_name!r}, but names must rise"
-        if len(node.name) >= FILENAME.room:
+        if len(node.name) >= _FILENAME_ROOM:
             return f"file name of {len(node.name)} bytes is too long"
         return check_name(node.name)
 
     def _metadata(self, node: Node) -> bytes:
-        records = metadata_records(node)
-        if not records:
+        if not node.has_metadata:
             return b""
+        records = metadata_records(node)
         reason = check_node(node, self.feature_flags)
         if reason:
             raise UsageError(reason)
@@ -151,7 +153,7 @@ class Encoder:
         reason = check_payload(node.size)
         if reason:
             raise UsageError(reason)
-        return _pack_header(PAYLOAD.head.size + node.size, PAYLOAD.type)
+        return _pack_header(_PAYLOAD_HEAD + node.size, _PAYLOAD_TYPE)
 
     def advance(self, count: int) -> None:
         """Tell that the caller wrote `count` payload bytes of the current file."""

@@ -29,6 +29,7 @@ from catar.structs import Layout
 
 __all__ = ["KINDS", "MetadataKind", "MetadataReader", "metadata_records", "read_tail", "tail_record"]
 
+_HEADER_SIZE = layouts.HEADER.size
 _pack_header = layouts.HEADER.writer("size", "type")
 
 
@@ -163,8 +164,6 @@ _KINDS = (
 KINDS: Mapping[int, MetadataKind] = {kind.layout.type: kind for kind in _KINDS}
 """Every kind of metadata record, by record type."""
 
-_FIELDS = tuple((kind.field, kind.absent, kind) for kind in _KINDS)
-
 
 class MetadataReader:
     """Takes the records of one node, in the order in which they stand.
@@ -226,18 +225,21 @@ def metadata_records(node: Node) -> list[tuple[int, bytes]]:
     :raises UsageError: when a value cannot be stored
     """
     out: list[tuple[int, bytes]] = []
-    for field, absent, kind in _FIELDS:
-        value = getattr(node, field)
-        if value is absent:
-            continue
-        layout = kind.layout
-        try:
-            for one in value if kind.rule.repeats else (value,):
-                body = kind.write(one)
-                out.append((layout.type, _pack_header(layouts.HEADER.size + len(body), layout.type) + body))
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+    try:
+        for kind in _KINDS:
+            field = kind.field
+            value = getattr(node, field)
+            if value is not kind.absent:
+                out += [_packed(kind, one) for one in (value if kind.rule.repeats else (value,))]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     return out
+
+
+def _packed(kind: MetadataKind, value: Any) -> tuple[int, bytes]:
+    type_ = kind.layout.type
+    body = kind.write(value)
+    return type_, _pack_header(_HEADER_SIZE + len(body), type_) + body
 
 
 _read_device = layouts.DEVICE.body.reader("major", "minor")

@@ -196,6 +196,24 @@ class Node:
         return self.mode & 0o170000 == stat.S_IFLNK
 
     @property
+    def has_metadata(self) -> bool:
+        """Whether any record stands between its ENTRY and its tail; most nodes have USER and GROUP at most."""
+        return bool(
+            self.user is not None
+            or self.group is not None
+            or self.xattrs
+            or self.acl_users
+            or self.acl_groups
+            or self.acl_group_obj is not None
+            or self.acl_default is not None
+            or self.acl_default_users
+            or self.acl_default_groups
+            or self.selinux is not None
+            or self.fcaps is not None
+            or self.projid
+        )
+
+    @property
     def has_acl_records(self) -> bool:
         """Whether the archive carries any ACL record for this node."""
         return self.acl_group_obj is not None or self.acl_default is not None

@@ -17,6 +17,7 @@ from catar.encoder import Encoder
 from catar.errors import CatarError, UsageError
 from catar.flags import DEFAULT, FeatureFlags, select
 from catar.grammar import MAX_DEPTH
+from catar.metadata import KINDS, MetadataKind
 from catar.records import AclDefault, AclEntry, Node, XAttr
 
 from .feeding import feed
@@ -386,3 +387,12 @@ def test_most_metadata_of_a_node() -> None:
     encoder.begin(Node(b"c", REG | 0o644, xattrs=small[:-1]))
     with pytest.raises(UsageError, match="too much metadata"):
         encoder.begin(Node(b"d", REG | 0o644, xattrs=small))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.layout.name)
+def test_every_kind_counts_as_metadata(kind: MetadataKind) -> None:
+    """A node that has any record between ENTRY and tail is known to have one, and without it to have none."""
+    node = Node(b"a", REG | 0o644)
+    assert not node.has_metadata
+    setattr(node, kind.field, 1 if kind.absent == 0 else (object(),))
+    assert node.has_metadata
