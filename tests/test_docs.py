@@ -1,4 +1,4 @@
-"""Documents point at what is there: their links lead somewhere, and files that they name exist."""
+"""Documents point at what is there: links lead somewhere, files that they name exist, and rules they give hold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from builds import native_modules
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -48,3 +49,14 @@ def test_named_files_exist(name: str) -> None:
     """A path in backticks is one that is there."""
     for path in NAMED.findall((ROOT / name).read_text()):
         assert (ROOT / path).exists(), f"{name}: {path}"
+
+
+@pytest.mark.parametrize("name", native_modules())
+def test_every_c_file_has_its_twin(name: str) -> None:
+    """`_x.c` lies beside `x.py`, as CONTRIBUTING.md says, typed by `_x.pyi`; one twin is not ours, but hashlib."""
+    package, _, module = name.rpartition(".")
+    beside = ROOT / package.replace(".", "/")
+    assert module.startswith("_")
+    assert (beside / f"{module}.c").exists()
+    assert (beside / f"{module}.pyi").exists()
+    assert (beside / f"{module[1:]}.py").exists() or module == "_sha512"
