@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import trees
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -566,7 +567,7 @@ def test_chunks_that_are_damaged(making: Making, settled: None) -> None:
         name = str(chunk.id)
         path = Path(os.fsdecode(making.store.path)) / name[:4] / f"{name}.cacnk"
         path.chmod(0o644)
-        path.write_bytes(b"damaged")
+        path.write_bytes(zstandard.compress(b"damaged"))  # whole, as far as can be seen without reading it
     making()
     assert len(making.warnings) == 1
     assert making.warnings[0].endswith("; everything is read again")
