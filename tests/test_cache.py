@@ -14,20 +14,22 @@ from typing import Any
 
 import pytest
 import trees
-import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from casync_compat.cache.file import CacheFile, CacheKey
 from casync_compat.chunker import ChunkSizes
+from casync_compat.compression import Compression, compress
 from casync_compat.errors import FormatError, UsageError
 from casync_compat.fs.identity import KEEPS_CHANGE_TIMES
 from casync_compat.fs.inode_flags import fs_magic
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan import reusing
+from casync_compat.index import Index
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore
 from casync_compat.verbs.make import MakeOptions, MakeResult, make_archive_index
+from casync_compat.verbs.verify import verify_chunks
 from catar import flags
 
 SIZES = ChunkSizes(256, 1024, 4096)
@@ -557,20 +559,36 @@ def test_chunks_that_are_gone_are_made_again(making: Making, settled: None) -> N
     assert reads(making()) == 0
 
 
+def damage_chunks(making: Making, index: Index, content: bytes) -> None:
+    for chunk in index:
+        name = str(chunk.id)
+        path = Path(os.fsdecode(making.store.path)) / name[:4] / f"{name}.cacnk"
+        path.chmod(0o644)
+        path.write_bytes(content)
+
+
 def test_chunks_that_are_damaged(making: Making, settled: None) -> None:
-    """Old bytes are only taken from chunks that are whole: otherwise everything is read, and a warning says why."""
+    """Old bytes are only taken from chunks that are right: otherwise everything is read, and a warning says why."""
     made = making()
     assert made.index is not None
     time.sleep(TICK)
     (making.tree / "large").write_bytes(b"!" + (making.tree / "large").read_bytes())
-    for chunk in made.index:
-        name = str(chunk.id)
-        path = Path(os.fsdecode(making.store.path)) / name[:4] / f"{name}.cacnk"
-        path.chmod(0o644)
-        path.write_bytes(zstandard.compress(b"damaged"))  # whole, as far as can be seen without reading it
+    damage_chunks(making, made.index, compress(Compression.ZSTD, b"a whole frame of another chunk"))
     making()
     assert len(making.warnings) == 1
     assert making.warnings[0].endswith("; everything is read again")
+
+
+def test_chunks_that_are_no_longer_whole(making: Making, settled: None) -> None:
+    """Chunks that are visibly damaged count as missing: they are stored anew, and the archive is whole again."""
+    made = making()
+    assert made.index is not None
+    time.sleep(TICK)
+    damage_chunks(making, made.index, b"damaged")
+    again = making()
+    assert again.index is not None
+    assert again.index.to_bytes() == made.index.to_bytes()
+    assert verify_chunks(again.index, making.store).defects == 0
 
 
 def test_chunks_that_came_later_are_synced(making: Making, settled: None) -> None:
