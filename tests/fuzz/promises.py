@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import locale
 import re
 from dataclasses import replace
 from functools import partial
@@ -275,6 +276,16 @@ _CLEAR = re.compile(
 _NAMES = (b"a", b"ab", b".a", b"x.o", b"[", b"]", b"-", b"\\", b"\xff", b"a\nb", b"!", b"caf\xc3\xa9", b"...")
 
 
+def _libc_matches(glob: bytes, name: bytes) -> bool:
+    """What fnmatch(3) says in the C locale, in which casync runs: a character is a byte."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    try:
+        return bool(_LIBC.fnmatch(glob, name, _FNM_PERIOD) == 0)
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+
+
 def caexclude(data: bytes) -> str:
     """Rules match as the C library matches, decide without failing, or are refused with the line's offset."""
     try:
@@ -284,7 +295,7 @@ def caexclude(data: bytes) -> str:
     for rule in rules[:20]:
         for name in (*_NAMES, rule.glob):
             if _IS_GLIBC and b"\0" not in name and _CLEAR.fullmatch(rule.glob):
-                theirs = _LIBC.fnmatch(rule.glob, name, _FNM_PERIOD) == 0
+                theirs = _libc_matches(rule.glob, name)
                 assert bool(translate(rule.glob).match(name)) == theirs, (rule.glob, name)
     depth = 0
     below = rules
