@@ -1,6 +1,7 @@
-"""Fuzzes for as long as one likes: `python tests/fuzz [TARGET...] [--seconds N] [--seed N] [--jobs N]`.
+"""Fuzzes for as long as one likes: `python tests/fuzz [TARGET...] [--seconds N] [--inputs N] [--seed N] [--jobs N]`.
 
     python tests/fuzz --seconds 100              every target in turn, all together 100 seconds
+    python tests/fuzz --inputs 10000             so many for each target and job, the same on every machine
     python tests/fuzz decoder --seconds 3600     one of them for an hour
     python tests/fuzz decoder --replay FILE      what one input does
 
@@ -45,8 +46,8 @@ def _hang(number: int, frame: object) -> None:
     raise Hangs(f"it takes more than {SLOWEST} s")
 
 
-def _job(target: Target, seed: int, until: float, notes: mmap.mmap) -> int:
-    """Try inputs until the time has come; the exit status of its process."""
+def _job(target: Target, seed: int, most: int | None, until: float, notes: mmap.mmap) -> int:
+    """Try inputs until there were `most` or the time has come; the exit status of its process."""
     if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # which maps terabytes
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     signal.signal(signal.SIGALRM, _hang)
@@ -62,7 +63,7 @@ def _job(target: Target, seed: int, until: float, notes: mmap.mmap) -> int:
             _report(said if isinstance(said.error, Hangs) else minimise(target, said))
             return 1
         notes[8:16] = count.to_bytes(8, "little")
-        if time.monotonic() > until:
+        if count == most or time.monotonic() > until:
             return 0
     return 0
 
@@ -78,9 +79,10 @@ def _report(found: Finding) -> None:
     )
 
 
-def _fuzz(target: Target, seeds: Sequence[int], seconds: float) -> bool:
+def _fuzz(target: Target, seeds: Sequence[int], most: int | None, seconds: float) -> bool:
     """Run a job for each seed; whether all went well."""
-    until = time.monotonic() + seconds
+    began = time.monotonic()
+    until = began + seconds
     jobs = []
     for seed in seeds:
         notes = mmap.mmap(-1, NOTED)
@@ -88,7 +90,7 @@ def _fuzz(target: Target, seeds: Sequence[int], seconds: float) -> bool:
         if not pid:
             status = 2
             try:
-                status = _job(target, seed, until, notes)
+                status = _job(target, seed, most, until, notes)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -107,7 +109,10 @@ def _fuzz(target: Target, seeds: Sequence[int], seconds: float) -> bool:
                 Finding(target.name, notes[16 : 16 + size], RuntimeError(f"the process ended with {status}"))
             )
         well = well and not status
-    print(f"{target.name}: {tried} inputs in {seconds:.0f} s, seeds {seeds[0]} to {seeds[-1]}", flush=True)
+    print(
+        f"{target.name}: {tried} inputs in {time.monotonic() - began:.0f} s, seeds {seeds[0]} to {seeds[-1]}",
+        flush=True,
+    )
     return well
 
 
@@ -116,6 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python tests/fuzz", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--seconds", type=float, default=100, help="for all targets together (default 100)")
+    parser.add_argument("--inputs", type=int, metavar="N", help="at most so many for each target and job")
     parser.add_argument("--seed", type=int, default=0, help="another one takes another way (default 0)")
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a processor)"
@@ -138,7 +144,7 @@ def main() -> int:
                 print(f"{target.name}: {said}")
             continue
         seeds = range(options.seed, options.seed + max(options.jobs, 1))
-        well = _fuzz(target, seeds, options.seconds / len(targets)) and well
+        well = _fuzz(target, seeds, options.inputs, options.seconds / len(targets)) and well
     return 0 if well else 1
 
 
