@@ -20,16 +20,16 @@ REPORT = ".venv/coverage/report.json"
 
 def main() -> int:
     """Print a line a package, and below it the files that pull it down; 1 if one is below the floor."""
-    if coverage(["combine", "--quiet"]) or coverage(["json", "--quiet", "-o", REPORT]):
+    if coverage(["combine", "--quiet"]) or coverage(["json", "--quiet", "--ignore-errors", "-o", REPORT]):
         return 1
     with open(REPORT) as file:
         files = json.load(file)["files"]
     packages: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
     for path, found in files.items():
         parts = PurePath(path).parts
-        inside = (
-            parts[len(parts) - parts[::-1].index("site-packages") :] if "site-packages" in parts else parts
-        )
+        if "site-packages" not in parts:  # a test's own copy of the sources
+            continue
+        inside = parts[len(parts) - parts[::-1].index("site-packages") :]
         summary = found["summary"]
         covered = summary["covered_lines"] + summary["covered_branches"]
         whole = summary["num_statements"] + summary["num_branches"]
