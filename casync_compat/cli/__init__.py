@@ -14,6 +14,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from casync_compat.cli._verbs import Command
 
 __all__ = ["main"]
@@ -47,9 +49,43 @@ def _ignore_signals() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is _on_signal:
             signal.signal(number, _nothing)
+    if isinstance(signal.getsignal(signal.SIGALRM), _Later):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, _nothing)
 
 
-def _on_signal(number: int, frame: object) -> None:
+class _Later:
+    """Handles the alarm that brings a signal back which came at a bad moment."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __call__(self, _: int, frame: FrameType | None) -> None:
+        _on_signal(self._number, frame)
+
+
+def _at_a_lock(frame: FrameType | None) -> bool:
+    """Whether a condition of `threading`, which is Python code, is just being taken or let go.
+
+    An exception there leaves it locked for ever, and with it whoever waits for one of its threads.
+    """
+    while frame is not None:
+        if frame.f_code.co_name in _LOCKING and frame.f_globals.get("__name__") == "threading":
+            return True
+        frame = frame.f_back
+    return False
+
+
+_LOCKING = frozenset({"__enter__", "__exit__", "_acquire_restore", "_release_save"})
+_BAD_MOMENT = 0.005
+"""In seconds: how long to let one pass."""
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    if _at_a_lock(frame):
+        signal.signal(signal.SIGALRM, _Later(number))
+        signal.setitimer(signal.ITIMER_REAL, _BAD_MOMENT)
+        return
     _ignore_signals()  # one is enough, and a second must not disturb what cleans up after it
     _let_go_of_output()
     raise _Interrupted(number)

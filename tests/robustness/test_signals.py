@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .hostile import LETTERS, tree
-from .running import start, temporary_files, works
+from .running import environment, start, temporary_files, works
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 SOON = 10
@@ -159,3 +160,36 @@ def test_an_ignored_signal_stays_ignored(at: Path) -> None:
     assert (process.returncode, err) == (0, b"")
     assert len(out) == 65
     assert (at / "x.caibx").exists()
+
+
+LOCKING = """
+import os, signal, sys, threading, time
+from casync_compat import cli
+
+class Lock:
+    # As one of threading, but a signal always comes just when it was taken.
+    def __init__(self):
+        self.real = threading.Lock()
+        self.acquire, self.release = self.real.acquire, self.real.release
+    def __enter__(self):
+        self.real.acquire()
+        os.kill(os.getpid(), signal.SIGTERM)
+    def __exit__(self, *_):
+        self.real.release()
+
+cli._catch_signals()
+lock = Lock()
+try:
+    with threading.Condition(lock):
+        pass
+    time.sleep(20)
+except cli._Interrupted:
+    sys.exit("still locked" if lock.real.locked() else "")
+"""
+
+
+def test_a_signal_while_a_lock_is_taken(at: Path) -> None:
+    """What is locked just then is let go first; else a thread that needs it would be waited for without end."""
+    command = [sys.executable, "-c", LOCKING]
+    done = subprocess.run(command, cwd=at, env=environment(), stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr.strip()) == (1, b"")
