@@ -43,9 +43,6 @@ _XZ_OVERHEAD = 2 << 20
 _ZSTD_BLOCK_MAX = 128 << 10
 """RFC 8878 section 3.1.1.2.4: no block yields more bytes than this."""
 
-_ZSTD_BLOCKS_WALKED = 64
-"""Blocks looked at to estimate the size of a frame without a declared one; 64 are 8 MiB, larger than usual chunks."""
-
 
 _SMALL = 256 << 10
 """Chunks of up to this many bytes are compressed with small tables."""
@@ -197,6 +194,7 @@ _codecs = _Codecs()
 def _decompress_zstd(view: memoryview, limit: int) -> bytes:
     from zstandard import CONTENTSIZE_UNKNOWN, ZstdError, frame_header_size, get_frame_parameters
 
+    end: int | None = len(view)
     try:
         header = get_frame_parameters(view)
         if header.dict_id:
@@ -208,7 +206,10 @@ def _decompress_zstd(view: memoryview, limit: int) -> bytes:
                     f"zstd frame wants a window of {header.window_size} bytes, too much for a chunk"
                 )
             # An output buffer far too large costs more than the decoding (huge pages are zeroed), hence the estimate.
-            room = min(limit, _zstd_bound(view, frame_header_size(view)))
+            bound, end = _zstd_blocks(view, frame_header_size(view))
+            if end is not None:
+                end += 4 if header.has_checksum else 0
+            room = min(limit, bound)
         else:
             # Checked before the library sees it: it allocates what the header declares, not `max_output_size`.
             if header.content_size > limit:
@@ -221,50 +222,30 @@ def _decompress_zstd(view: memoryview, limit: int) -> bytes:
         raw: bytes = _codecs.decompressor().decompress(view, max_output_size=room, allow_extra_data=False)
     except ZstdError as e:
         raise CompressionError(f"not one good zstd frame of at most {limit} bytes: {e}") from e
-    if zstd_frame_size(view) != len(view):  # the library looks only where the frame declares its size
+    if end != len(view):  # the library looks only where the frame declares its size
         raise CompressionError("bytes after the end of the zstd frame")
     return raw
 
 
-def zstd_frame_size(view: memoryview) -> int | None:
-    """Bytes of the zstd frame that `view` begins with, by its block headers (RFC 8878, section 3.1.1); None when it is
-    cut short, or no such frame.
+def _zstd_blocks(view: memoryview, pos: int) -> tuple[int, int | None]:
+    """An upper bound for the content of a frame, and where its last block ends, from its block headers (RFC 8878,
+    section 3.1.1.2).
 
-    Nothing is decoded: a frame of this size may still be damaged inside.
-    """
-    from zstandard import ZstdError, frame_header_size, get_frame_parameters
+    Where the frame is cut short or strange the bound is only for allocating, and the end None: the decoder finds out
+    and says so.
 
-    try:
-        pos = frame_header_size(view)
-        checksum = 4 if get_frame_parameters(view).has_checksum else 0
-    except ZstdError:
-        return None
-    while pos + 3 <= len(view):
-        header = int.from_bytes(view[pos : pos + 3], "little")
-        pos += 4 if header >> 1 & 3 == 1 else 3 + (header >> 3)
-        if header & 1:
-            return pos + checksum if pos + checksum <= len(view) else None
-    return None
-
-
-def _zstd_bound(view: memoryview, pos: int) -> int:
-    """An upper bound for the content of a frame, from its block headers (RFC 8878 section 3.1.1.2).
-
-    Only an estimate for allocating: where the frame is cut short or strange, the decoder finds out and says so.
+    :param pos: of the first block
     """
     bound = 0
-    for _ in range(_ZSTD_BLOCKS_WALKED):
+    while pos < len(view):
         header = int.from_bytes(view[pos : pos + 3], "little")
         size, kind = header >> 3, header >> 1 & 3
         bound += _ZSTD_BLOCK_MAX if kind == 2 else size
+        # Kind 1 is run-length encoded: `size` times the one byte that follows.
+        pos += 4 if kind == 1 else 3 + size
         if header & 1:
-            return bound
-        pos += (
-            4 if kind == 1 else 3 + size
-        )  # kind 1 is run-length encoded: `size` times the one byte that follows
-        if pos >= len(view):
-            break
-    return _ZSTD_BLOCK_MAX * len(view)
+            return bound, pos
+    return _ZSTD_BLOCK_MAX * len(view), None
 
 
 def _decompress_xz(view: memoryview, limit: int) -> bytes:
