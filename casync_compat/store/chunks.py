@@ -170,26 +170,27 @@ class ChunkStore(Closing):
 
         :param durable_before: nanoseconds since 1970; what was there before that moment is durable already, and whole
         """
-        for file in self._in_order(id):
+        plain, packed = self._names(id)
+        for name in self._likely(plain, packed):
             try:
-                status = self.files.stat(file.name)
+                status = self.files.stat(name)
             except FileDamaged:
                 continue
             if status is None or status.size == 0:
                 continue
-            if status.arrived is None or status.arrived >= durable_before:
-                if (self.files.near or self.verify_reused) and not self._is_whole(file, None):
+            fresh = status.arrived is None or status.arrived >= durable_before
+            if self.verify_reused or (fresh and self.files.near):
+                file = ChunkFile(name, id, name is packed, True)
+                if not (self._is_whole(file, None) if fresh else self._is_right(file, None)):
                     continue
+            if fresh:
                 self._found_unsynced = True  # as in `put`: whoever wrote it may not have synced
-            elif self.verify_reused and not self._is_right(file, None):
-                continue
             return True
         return False
 
     def _look(self, id: ChunkId) -> FileStatus | None:
         """About a file of a chunk, None if there is none."""
-        plain, packed = self._names(id)
-        for name in (packed, plain) if self._mostly_packed else (plain, packed):
+        for name in self._likely(*self._names(id)):
             try:
                 status = self.files.stat(name)
             except FileDamaged:
@@ -252,9 +253,8 @@ class ChunkStore(Closing):
 
     def _in_order(self, id: ChunkId) -> tuple[ChunkFile, ChunkFile]:
         """The files that a chunk may be in, the likely one first."""
-        plain, packed = self._names(id)
-        one, other = ChunkFile(plain, id, False, True), ChunkFile(packed, id, True, True)
-        return (other, one) if self._mostly_packed else (one, other)
+        plain, packed = self.forms(id)
+        return (packed, plain) if self._mostly_packed else (plain, packed)
 
     def _path(self, name: bytes) -> str:
         return f"{self.files.name}/{name.decode('ascii', 'replace')}"
@@ -272,19 +272,28 @@ class ChunkStore(Closing):
 
     # ---- writing
 
+    def _written_name(self, id: ChunkId) -> bytes:
+        """The name of the form that this store writes."""
+        plain, packed = self._names(id)
+        return plain if self.compression is Compression.NONE else packed
+
+    def _encoded(self, data: ReadableBuffer) -> memoryview:
+        """A chunk in the form that this store writes."""
+        if self.compression is Compression.NONE:
+            return memoryview(data).cast("B")
+        return memoryview(compress(self.compression, data))
+
     def put(self, id: ChunkId, data: ReadableBuffer) -> Put:
         if memoryview(data).nbytes == 0:
             raise UsageError("a chunk has at least one byte")
-        plain, packed = self._names(id)
-        raw = self.compression is Compression.NONE
-        name = plain if raw else packed
+        name = self._written_name(id)
         there, damaged = self._is_written(id, name, memoryview(data).cast("B"))
         if there:
             self._found_unsynced = (
                 True  # whoever wrote it may not have synced: a run that was killed, or one going on
             )
             return Put(False, 0)
-        content = memoryview(data).cast("B") if raw else memoryview(compress(self.compression, data))
+        content = self._encoded(data)
         self.files.write(name, content)
         for other in damaged:
             if other != name:  # casync would read it first
@@ -307,11 +316,10 @@ class ChunkStore(Closing):
                 id = ChunkId.from_hex(bare.decode("ascii"))
                 yield ChunkFile(file.name, id, bare != name, file.name in self._names(id))
 
-    def forms(self, id: ChunkId) -> Iterator[ChunkFile]:
-        """The files that a chunk may be in, whether there or not."""
+    def forms(self, id: ChunkId) -> tuple[ChunkFile, ChunkFile]:
+        """The files that a chunk may be in, whether there or not: the plain form and the compressed one."""
         plain, packed = self._names(id)
-        yield ChunkFile(plain, id, False, True)
-        yield ChunkFile(packed, id, True, True)
+        return ChunkFile(plain, id, False, True), ChunkFile(packed, id, True, True)
 
     def content(self, file: ChunkFile, limit: int) -> bytes | None:
         """What a chunk file holds, decompressed, its id unchecked; empty for an empty file, None if there is none.
@@ -323,9 +331,8 @@ class ChunkStore(Closing):
 
     def replace(self, file: ChunkFile, data: ReadableBuffer) -> None:
         """Put the chunk `data` in the place of a damaged file."""
-        raw = self.compression is Compression.NONE
-        good = self._names(file.id)[not raw]
-        self.files.write(good, data if raw else compress(self.compression, data))
+        good = self._written_name(file.id)
+        self.files.write(good, self._encoded(data))
         if file.name != good:
             self.files.remove(file.name)
 
