@@ -34,6 +34,7 @@ __all__ = [
     "DirectoryFiles",
     "FileStat",
     "FileTree",
+    "directory",
     "failed",
     "link",
     "look_up",
@@ -183,9 +184,7 @@ class ArchiveFiles:
 
     def children(self, path: bytes = b"") -> Iterator[FileStat]:
         """See `FileTree.children`."""
-        found = self.stat(path)
-        if not found.is_dir:
-            raise failed(self.where, path, NotADirectoryError(ENOTDIR, ""))
+        found = directory(self, path)
         with naming(self._path):
             for child in self._archive.children(found.path):
                 yield self._stat(child.path, self._archive.node_at(child))
@@ -246,9 +245,7 @@ class DirectoryFiles:
 
     def children(self, path: bytes = b"") -> Iterator[FileStat]:
         """See `FileTree.children`."""
-        found = self.stat(path)
-        if not found.is_dir:
-            raise failed(self.where, path, NotADirectoryError(ENOTDIR, ""))
+        found = directory(self, path)
         fd = self._open(found.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             names = sorted(map(os.fsencode, os.listdir(fd)))
@@ -326,6 +323,14 @@ class DirectoryFiles:
             (os.major(found.st_rdev), os.minor(found.st_rdev)),
             target,
         )
+
+
+def directory(tree: FileTree, path: bytes) -> FileStat:
+    """A directory, links followed. :raises FileError: it is none"""
+    found = tree.stat(path)
+    if not found.is_dir:
+        raise failed(tree.where, path, NotADirectoryError(ENOTDIR, ""))
+    return found
 
 
 def regular(tree: FileTree, path: bytes) -> FileStat:
