@@ -16,6 +16,7 @@ from casync_compat.store.local import LocalStore
 
 __all__ = [
     "SETTINGS",
+    "cache_home",
     "default_store",
     "in_registry",
     "index_output",
@@ -25,14 +26,24 @@ __all__ = [
     "open_chunk_store",
     "open_source",
     "open_store",
+    "warn",
 ]
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Say a warning on standard error."""
     print(f"pycasync: warning: {text}", file=sys.stderr)
 
 
-SETTINGS = Settings(environ=os.environ, warn=_warn)
+SETTINGS = Settings(environ=os.environ, warn=warn)
+
+
+def cache_home() -> bytes | None:
+    """The user's directory for what runs remember for the next ones; None without a home directory."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not home.startswith("/"):  # the XDG specification has relative ones ignored
+        home = os.path.expanduser("~/.cache")
+    return os.fsencode(os.path.join(home, "pycasync")) if home.startswith("/") else None
 
 
 def default_store(index: str | None) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 from casync_compat.chunker import ChunkSizes
 from casync_compat.cli._common import feature_flags, id_shift, is_stream, jobs_for, named_kind, output_is_open
 from casync_compat.cli._location import (
+    cache_home,
     default_store,
     in_registry,
     index_output,
     local_path,
     name_of,
     open_chunk_store,
+    warn,
 )
 from casync_compat.cli._options import STORE_HELP, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
@@ -134,7 +136,7 @@ def _make(
     with index_output(named) as out:
         if kind is Kind.ARCHIVE_INDEX:
             return make_archive_index(
-                out, local_path(source or "."), store, how, warn=_warn, progress=progress
+                out, local_path(source or "."), store, how, warn=warn, progress=progress
             )
         blob = None if is_stream(source) else local_path(str(source))
         return make_blob_index(out, blob, store, how, progress=progress)
@@ -148,16 +150,10 @@ def _cache(options: argparse.Namespace, kind: Kind) -> bytes | None:
         raise UsageError("--cache remembers trees; a blob is read anew each time, so leave it out")
     if options.cache is not None:
         return local_path(options.cache)
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    if not home.startswith("/"):  # the XDG specification has relative ones ignored
-        home = os.path.expanduser("~/.cache")
-    if not home.startswith("/"):
+    home = cache_home()
+    if home is None:
         raise UsageError("there is no home directory to keep a cache in; use --cache=PATH")
-    return os.fsencode(os.path.join(home, "pycasync"))
-
-
-def _warn(text: str) -> None:
-    print(f"pycasync: warning: {text}", file=sys.stderr)
+    return home
 
 
 def _summary(kind: Kind, output: str | None, result: MakeResult) -> dict[str, Any]:

@@ -26,6 +26,7 @@ __all__ = [
     "references",
     "tag_for",
     "tell_traffic",
+    "warn",
 ]
 
 
@@ -41,16 +42,17 @@ def platform_of(options: argparse.Namespace) -> Platform | None:
         raise UsageError(f"--{error}") from error
 
 
+def warn(text: str) -> None:
+    """Say a warning on standard error, with what others wrote in it made harmless."""
+    print(f"pycasync: warning: {display(text)}", file=sys.stderr)
+
+
 @contextmanager
 def opened(options: argparse.Namespace) -> Iterator[Places]:
     """What opens places, with the options for registries."""
     username = password = None
     if options.creds is not None:
         username, _, password = options.creds.partition(":")
-
-    def warn(text: str) -> None:
-        print(f"pycasync: warning: {display(text)}", file=sys.stderr)
-
     with Places(
         environ=os.environ, insecure=options.insecure, username=username, password=password, warn=warn
     ) as places:

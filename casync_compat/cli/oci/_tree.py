@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from casync_compat.chunker.params import parse_size
-from casync_compat.cli.oci._common import chunk_store, display, platform_of
+from casync_compat.cli.oci._common import chunk_store, platform_of, warn
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.places.opened import Places
 from casync_compat.oci.rootfs.merge import MergeLimits
 from casync_compat.oci.spec.reference import Reference
 
-__all__ = ["image_tree", "warn"]
-
-
-def warn(text: str) -> None:
-    """Say a warning on standard error."""
-    print(f"pycasync: warning: {display(text)}", file=sys.stderr)
+__all__ = ["image_tree"]
 
 
 @contextmanager

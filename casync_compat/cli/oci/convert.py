@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from casync_compat.chunker.params import ChunkSizes, parse_size
-from casync_compat.cli._location import local_path
+from casync_compat.cli._location import cache_home, local_path
 from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._common import (
     chunk_store,
@@ -135,10 +135,8 @@ def _options(options: argparse.Namespace) -> ConvertOptions:
 
 def _memory() -> bytes | None:
     """The file that remembers which layers were converted here; None without a home directory."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    if not home.startswith("/"):  # the XDG specification has relative ones ignored
-        home = os.path.expanduser("~/.cache")
-    return os.fsencode(os.path.join(home, "pycasync", "layers")) if home.startswith("/") else None
+    home = cache_home()
+    return os.path.join(home, b"layers") if home is not None else None
 
 
 class _IndexFiles:
