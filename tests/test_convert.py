@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_an_archive_index(tmp_path: Path, digest: Digest) -> None:
 def test_a_blob_index(tmp_path: Path) -> None:
     """A blob likewise, and into the store it comes from."""
     blob = tmp_path / "blob"
-    blob.write_bytes(os.urandom(300_000) + bytes(2_000_000))
+    blob.write_bytes(Random(1).randbytes(300_000) + bytes(2_000_000))
     store, expected = MemoryStore(), MemoryStore()
     a, b, c = (os.fsencode(tmp_path / name) for name in ("a.caibx", "b.caibx", "c.caibx"))
     make_blob_index(a, os.fsencode(blob), store, MakeOptions(feature_flags=FAST_BLOB, sizes=FIXED))
@@ -63,7 +64,7 @@ def test_a_blob_index(tmp_path: Path) -> None:
 def test_nothing_appears_when_a_chunk_is_missing(tmp_path: Path) -> None:
     """A conversion that fails leaves no index."""
     blob = tmp_path / "blob"
-    blob.write_bytes(os.urandom(300_000))
+    blob.write_bytes(Random(1).randbytes(300_000))
     store = MemoryStore()
     a, c = os.fsencode(tmp_path / "a.caibx"), os.fsencode(tmp_path / "c.caibx")
     make_blob_index(a, os.fsencode(blob), store, MakeOptions(sizes=FIXED))

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 
 import pytest
 from test_oci import rawtar
@@ -20,7 +21,7 @@ from casync_compat.verbs.cat import cat
 from casync_compat.verbs.make import make_archive
 from catar.archive import Archive
 
-BIG = os.urandom(1 << 10) * 700
+BIG = Random(1).randbytes(1 << 10) * 700
 MEMBERS = {
     "dir": None,
     "dir/empty": b"",

@@ -10,6 +10,7 @@ import shutil
 import stat
 import tarfile
 from pathlib import Path
+from random import Random
 
 import pytest
 from compare import assert_same
@@ -101,7 +102,7 @@ def test_gnu_tar_sparse(
 def test_hard_links(casync: Tool, gnu_tar: Tool, ground: Grounds, tmp_path: Path) -> None:
     """Each name of a file with several gets its contents."""
     source = ground("source")
-    (source / "a").write_bytes(os.urandom(100_000))
+    (source / "a").write_bytes(Random(1).randbytes(100_000))
     for name in ("b", "c"):
         os.link(source / "a", source / name)
     gnu_tar("-cf", tmp_path / "source.tar", "-C", source, ".")

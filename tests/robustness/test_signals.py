@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_make_that_waits_for_input(at: Path, number: int) -> None:
     (at / "x.caibx").write_bytes(b"old")
     process = start("make", "x.caibx", "-", cwd=at, stdin=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.write(os.urandom(6 << 20))
+    process.stdin.write(Random(1).randbytes(6 << 20))
     process.stdin.flush()
     wait_for(lambda: list(at.glob("default.castr/*/*.cacnk")), process)
     told_to_end(process, number)
@@ -138,7 +139,7 @@ def test_two_signals(at: Path) -> None:
     """A second signal does not disturb what cleans up after the first."""
     process = start("make", "x.caibx", "-", cwd=at, stdin=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.write(os.urandom(6 << 20))
+    process.stdin.write(Random(1).randbytes(6 << 20))
     process.stdin.flush()
     wait_for(lambda: list(at.glob("default.castr/*/*.cacnk")), process)
     process.send_signal(signal.SIGINT)

@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -238,7 +239,7 @@ def test_a_large_file_is_on_its_way_early(tmp_path: Path, monkeypatch: pytest.Mo
         real(fd, offset, size)
 
     monkeypatch.setattr(atomic, "start_writing", start)
-    piece = os.urandom(3 << 20)
+    piece = Random(1).randbytes(3 << 20)
     write(tmp_path / "out", *[piece] * 9)
     assert (tmp_path / "out").read_bytes() == piece * 9
     assert begun == [(0, 9 << 20), (9 << 20, 9 << 20), (18 << 20, 9 << 20)]

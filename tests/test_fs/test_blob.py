@@ -7,6 +7,7 @@ import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from filesystems import FileSystems
@@ -140,7 +141,7 @@ def read_all(blob: BlobInput, piece: int = 1000) -> bytes:
 
 def test_a_file(tmp_path: Path) -> None:
     """A file has a size and a mode, and comes whole."""
-    data = os.urandom(12_345)
+    data = Random(1).randbytes(12_345)
     (tmp_path / "blob").write_bytes(data)
     os.chmod(tmp_path / "blob", 0o640)
     with BlobInput(os.fsencode(tmp_path / "blob")) as blob:

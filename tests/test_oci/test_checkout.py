@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -89,7 +90,7 @@ def test_copies_share_nothing(tmp_path: Path) -> None:
 def test_reflinks_share_blocks(ground: Grounds, kind: str) -> None:
     """Where the file system can, files share blocks with the store by default, and are otherwise their own."""
     base = ground("checkout", on=kind)
-    members = [rawtar.file(b"big", os.urandom(4 << 20)), rawtar.file(b"small", b"s")]
+    members = [rawtar.file(b"big", Random(1).randbytes(4 << 20)), rawtar.file(b"small", b"s")]
     before = _used(base)
     first = check_out(base, "one", [tar(*members)], Link.AUTO, tag="a")
     after_one = _used(base)
