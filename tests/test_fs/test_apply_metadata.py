@@ -165,6 +165,25 @@ def test_setgid_directories_in_the_target(tmp_path: Path) -> None:
     assert mode(target) == mode(target / "d") == 0o755
 
 
+@ROOT
+@pytest.mark.parametrize("bits", [0o2700, 0o2500, 0o500, 0o700, 0o1700, 0o2755, 0o6711, 0])
+@pytest.mark.parametrize(
+    "acl", ["", "u::r-x,g::---,o::---", "u::rwx,u:1:rwx,g::r-x,m::rwx,o::---", "u::---,g::---,o::---"]
+)
+@pytest.mark.parametrize("new", [True, False], ids=["new", "below"])
+def test_modes_of_new_directories(tmp_path: Path, acl: str, bits: int, new: bool) -> None:
+    """They are the recorded ones, whatever set-group-id bit and default ACL the directory above hands down."""
+    above = tmp_path / "above"
+    above.mkdir()
+    above.chmod(0o2775)
+    if acl:
+        posix1e.ACL(text=acl).applyto(str(above), posix1e.ACL_TYPE_DEFAULT)
+    target = above / "out" if new else above
+    apply(target, d(b"", d(b"d", d(b"e", f(b"f", b"x", mode=0o2750), mode=bits), mode=bits), mode=0o755))
+    assert (mode(target / "d"), mode(target / "d/e"), mode(target / "d/e/f")) == (bits, bits, 0o2750)
+    assert not posix1e.has_extended(str(target / "d/e"))
+
+
 # Owners
 
 

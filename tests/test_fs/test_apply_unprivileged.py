@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import posix1e
 import pytest
 from applying import apply, d, f, leftovers, link, listing, special
 
@@ -151,5 +152,23 @@ def test_others_directories_are_an_error_that_names_them(as_nobody: Callable[...
     def check(home: Path) -> None:
         with pytest.raises(Exception, match=r"/etc: cannot .*: (Operation not permitted|Permission denied)"):
             apply(b"/etc", d(b""), delete=False)
+
+    as_nobody(check)
+
+
+@pytest.mark.parametrize("mask", [0o777, 0o200, 0o400])
+@pytest.mark.parametrize("acl", ["", "u::---,g::rwx,o::rwx", "u::r-x,u:1:rwx,g::rwx,m::rwx,o::---"])
+def test_new_directories_that_forbid_their_owner(as_nobody: Callable[..., None], mask: int, acl: str) -> None:
+    """A default ACL or umask that takes permissions from the owner keeps nobody from writing a tree."""
+
+    def check(home: Path) -> None:
+        if acl:
+            posix1e.ACL(text=acl).applyto(str(home), posix1e.ACL_TYPE_DEFAULT)
+        os.umask(mask)
+        tree = d(b"", d(b"d", d(b"e", f(b"f", b"x"), mode=0o2550)), d(b"g", mode=0o500))
+        apply(home / "out", tree)
+        assert stat.S_IMODE((home / "out/d/e").stat().st_mode) == 0o2550
+        assert stat.S_IMODE((home / "out/g").stat().st_mode) == 0o500
+        assert (home / "out/d/e/f").read_bytes() == b"x"
 
     as_nobody(check)

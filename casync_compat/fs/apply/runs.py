@@ -166,6 +166,7 @@ class RunWriter:
             and not directory.inherits_acl
             and not directory.child_flags
             and self._placer.restorer.is_exact
+            and not self._placer.restorer.umask & 0o700  # takes what the owner needs from new directories
             and not self._placer.has_fat(directory)
         )
 

@@ -105,6 +105,26 @@ def _is_ours_alone(st: os.stat_result, restorer: Restorer) -> bool:
     return st.st_uid == restorer.left_out.euid and not st.st_mode & 0o077
 
 
+def _open(name: bytes, how: int, made_by: Restorer | None, directory_fd: int | None = None) -> int:
+    """Open a directory. One that we just made may forbid that to its owner, by a default ACL or the umask.
+
+    :param made_by: who has made it; None when it was there
+    """
+    try:
+        return os.open(name, how, dir_fd=directory_fd)
+    except PermissionError:
+        if made_by is None:
+            raise
+        fd = os.open(name, os.O_PATH | OPEN_DIR, dir_fd=directory_fd)
+    try:
+        if not _is_ours_alone(os.fstat(fd), made_by):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        os.chmod(b"/proc/self/fd/%d" % fd, 0o700)
+    finally:
+        os.close(fd)
+    return os.open(name, how, dir_fd=directory_fd)
+
+
 def _has_default_acl(fd: int) -> bool:
     try:
         return bool(os.getxattr(fd, acl.DEFAULT))
@@ -116,6 +136,7 @@ def _open_fresh(fd: int, parent: Directory | None, directory: Directory, restore
     """Complete what is known of a directory that we just made."""
     st = directory.stat
     directory.fresh = True
+    mode = stat.S_IMODE(st.st_mode) | 0o700  # a default ACL or the umask may have taken of that
     # In it, new inodes get what it got itself, by whichever rule of the file system.
     directory.owner = (st.st_uid, st.st_gid)
     if parent is not None:
@@ -125,8 +146,13 @@ def _open_fresh(fd: int, parent: Directory | None, directory: Directory, restore
     if directory.inherits_acl and restorer.extended.wants_acl:
         # What is made in it must not inherit what is about to be replaced.
         restorer.extended.clear_acls(fd, (acl.ACCESS, acl.DEFAULT))
-        os.fchmod(fd, 0o700)
         directory.inherits_acl = False
+        os.fchmod(fd, mode)
+    elif mode != stat.S_IMODE(st.st_mode):
+        os.fchmod(fd, mode)
+    else:
+        return
+    directory.stat = os.fstat(fd)
 
 
 def _open_existing(fd: int, directory: Directory, restorer: Restorer, undo_immutable: bool) -> None:
@@ -163,7 +189,7 @@ def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immu
     except FileExistsError:
         pass
     restorer.left_out.op = "open directory"
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = _open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, restorer if made and private else None)
     try:
         directory = Directory(fd, os.fstat(fd), path, b"", node)
         # Made ourselves, it may still have inherited from a parent that we did not look at.
@@ -273,7 +299,7 @@ def enter(
         made = False
     restorer.left_out.op, restorer.left_out.option = "open directory", ""
     try:
-        fd = os.open(name, OPEN_DIR, dir_fd=parent.fd)
+        fd = _open(name, OPEN_DIR, restorer if made else None, parent.fd)
     except OSError as error:
         if made or error.errno not in _NOT_A_DIRECTORY:
             raise
@@ -282,7 +308,7 @@ def enter(
     temporary = temp.next()
     try:
         _make(parent, temporary, node, restorer)
-        fd = os.open(temporary, OPEN_DIR, dir_fd=parent.fd)
+        fd = _open(temporary, OPEN_DIR, restorer, parent.fd)
         directory = _opened(parent, fd, node, restorer, True, undo_immutable)
         directory.temp = temporary
     except BaseException:
