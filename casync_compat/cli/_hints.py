@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from casync_compat.errors import ChunkMissing
+from casync_compat.fs.locks import Locked
 from casync_compat.ids import DigestUnavailable
 from casync_compat.oci.spec.errors import CannotShare, ImageTooLarge, NoSuchPlatform
 from casync_compat.verbs.gc import UnnamedIndexes
@@ -41,6 +42,7 @@ HINTS: tuple[Hint, ...] = (
     Hint(NoSuchPlatform, "; choose with --platform or --all"),
     Hint(ImageTooLarge, "; allow more with --max-size if you trust it"),
     Hint(CannotShare, ", or use --link=auto"),
+    Hint(Locked, "; --undo-immutable=yes clears that"),
     Hint(UnnamedIndexes, "; name them, too, or give --yes"),
 )
 

@@ -14,18 +14,27 @@ import errno
 import os
 import re
 import stat
+from contextlib import suppress
+from dataclasses import dataclass
 
 from casync_compat.errors import FileError
 from casync_compat.fs import inode_flags
-from catar.flags import FeatureFlags
+from casync_compat.fs.locks import Locked, clear_immutable, clear_locks, is_locked, lock_again
 
-__all__ = ["OPEN_DIR", "TempNames", "clear_immutable", "exchange", "mount_points", "remove", "replace"]
+__all__ = [
+    "OPEN_DIR",
+    "Locked",
+    "TempNames",
+    "clear_immutable",
+    "exchange",
+    "mount_points",
+    "remove",
+    "replace",
+]
 
 OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_ANY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
-_LOCKED = int(FeatureFlags.FLAG_IMMUTABLE | FeatureFlags.FLAG_APPEND)
 _MAX_OPEN = 32
-"""Directories that `remove` has open at most; deeper ones are moved up first."""
+"""Directories that `remove` has open at most, the innermost ones."""
 
 _MOUNTED = "it is a mount point; unmount it first"
 _RENAME_EXCHANGE = 2  # linux/fs.h
@@ -52,55 +61,18 @@ class TempNames:
         return self.next()
 
 
-def _open_flagged(directory_fd: int, name: bytes) -> int | None:
-    """Open an entry that may have chattr flags: opening a device could do anything, and they are not for links."""
-    try:
-        st = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
-        if not stat.S_ISREG(st.st_mode) and not stat.S_ISDIR(st.st_mode):
-            return None
-        return os.open(name, _OPEN_ANY, dir_fd=directory_fd)
-    except OSError:
-        return None
-
-
-def clear_immutable(directory_fd: int, name: bytes) -> bool:
-    """Clear the chattr flags that forbid to replace or remove an entry.
-
-    :returns: whether there were any
-    :raises OSError: when they cannot be cleared
-    """
-    fd = _open_flagged(directory_fd, name)
-    if fd is None:
-        return False
-    try:
-        if not inode_flags.get_flags(fd) & _LOCKED:
-            return False
-        inode_flags.set_flags(fd, 0, _LOCKED)
-        return True
-    finally:
-        os.close(fd)
-
-
-def _is_locked(directory_fd: int, name: bytes) -> bool:
-    fd = _open_flagged(directory_fd, name)
-    if fd is None:
-        return False
-    try:
-        return bool(inode_flags.get_flags(fd) & _LOCKED)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-
-
-def _refused(error: OSError, directory_fd: int, name: bytes, path: bytes, op: str) -> FileError:
-    """The error to raise, with what to do about it where that is known."""
+def _refused(
+    error: OSError, directory_fd: int, name: bytes, path: bytes, op: str, undo_immutable: bool
+) -> FileError:
+    """The error to raise, with the reason where that is known."""
     if isinstance(error, FileError):
-        return FileError(path, op, error)
+        return error
     if error.errno == errno.EBUSY:
         return FileError(path, op, _MOUNTED)
-    if error.errno == errno.EPERM and _is_locked(directory_fd, name):
-        return FileError(path, op, "it is immutable or append-only; --undo-immutable=yes clears that")
+    if error.errno == errno.EPERM and is_locked(directory_fd, name):
+        if undo_immutable:
+            return FileError(path, op, "it is immutable or append-only, and clearing that is not permitted")
+        return Locked.at(path, op)
     return FileError(path, op, error)
 
 
@@ -130,53 +102,118 @@ def refuse_mounts_below(directory_fd: int, name: bytes, path: bytes) -> None:
             raise FileError(path + mount[len(top) :], "delete", _MOUNTED)
 
 
-class _Remover:
-    """Removes one entry and what is below it; keeps the directories on the way open."""
+@dataclass(slots=True)
+class _Emptied:
+    """A directory whose contents are being removed.
 
-    def __init__(self, directory_fd: int, path: bytes, undo_immutable: bool, temp: TempNames) -> None:
+    :ivar fd: -1 while it is closed
+    :ivar key: device and inode
+    :ivar name: in its parent
+    :ivar names: what is still to be removed
+    :ivar mode: as it was; None when it was not changed
+    :ivar locks: flags that were cleared
+    """
+
+    fd: int
+    key: tuple[int, int]
+    name: bytes
+    names: list[bytes]
+    mode: int | None
+    locks: int
+
+    def put_back(self) -> None:
+        """Give it back what was taken from it to empty it, because it stays; never raises."""
+        with suppress(OSError):
+            if self.mode is not None:
+                os.fchmod(self.fd, self.mode)
+        with suppress(OSError):
+            if self.locks:
+                inode_flags.set_flags(self.fd, self.locks, self.locks)
+
+
+class _Remover:
+    """Removes one entry and what is below it; keeps the innermost directories on the way open."""
+
+    def __init__(self, directory_fd: int, path: bytes, undo_immutable: bool) -> None:
         self._base = directory_fd
         self._path = path
         self._undo = undo_immutable
-        self._temp = temp
-        # Open directories from the top down: descriptor, its name in its parent, names still to remove.
-        self._stack: list[tuple[int, bytes, list[bytes]]] = []
+        self._stack: list[_Emptied] = []
 
     def run(self, name: bytes) -> None:
         try:
             self._remove(name)
             while self._stack:
-                fd, own_name, names = self._stack[-1]
-                if names:
-                    self._remove(names.pop())
-                    continue
-                self._stack.pop()
-                os.close(fd)
-                self._remove(own_name)
+                if self._stack[-1].names:
+                    self._remove(self._stack[-1].names.pop())
+                else:
+                    self._leave()
+        except BaseException:
+            self._put_back()
+            raise
         finally:
-            for fd, _, _ in self._stack:
-                os.close(fd)
+            for each in self._stack:
+                if each.fd >= 0:
+                    os.close(each.fd)
+
+    def _leave(self) -> None:
+        """Remove the innermost directory, which is empty now."""
+        self._reopen(len(self._stack) - 2)
+        emptied = self._stack.pop()
+        try:
+            self._remove(emptied.name)
+        except BaseException:
+            emptied.put_back()
+            raise
+        finally:
+            os.close(emptied.fd)
+
+    def _reopen(self, level: int) -> None:
+        """Have a directory open again, from the one below it."""
+        if level < 0 or self._stack[level].fd >= 0:
+            return
+        fd = os.open(b"..", OPEN_DIR, dir_fd=self._stack[level + 1].fd)
+        st = os.fstat(fd)
+        if (st.st_dev, st.st_ino) != self._stack[level].key:
+            os.close(fd)
+            raise FileError(self._path, "delete", "directories in it were moved meanwhile; try again")
+        self._stack[level].fd = fd
+
+    def _put_back(self) -> None:
+        """What could not be removed stays as it was."""
+        for level in range(len(self._stack) - 1, -1, -1):
+            with suppress(OSError):
+                self._reopen(level - 1)
+            if self._stack[level].fd >= 0:
+                self._stack[level].put_back()
 
     @property
     def _parent(self) -> int:
-        return self._stack[-1][0] if self._stack else self._base
+        return self._stack[-1].fd if self._stack else self._base
 
     def _full_path(self, name: bytes) -> bytes:
-        inside = [own_name for _, own_name, _ in self._stack[1:]] + [name]
+        inside = [each.name for each in self._stack[1:]] + [name]
         return os.path.join(self._path, *inside) if self._stack else self._path
 
     def _remove(self, name: bytes) -> None:
         """Unlink an entry, or push it onto the stack when it is a directory with something in it."""
+        locks = 0
         try:
-            self._unlink(name)
+            try:
+                self._unlink(name, 0)
+            except PermissionError as error:
+                locks = clear_immutable(self._parent, name) if self._undo else 0
+                if not locks:
+                    raise error
+                self._unlink(name, locks)
         except FileNotFoundError:
             return
         except OSError as error:
-            if error.errno == errno.EPERM and self._undo and clear_immutable(self._parent, name):
-                self._remove(name)
-                return
-            raise _refused(error, self._parent, name, self._full_path(name), "delete") from error
+            refused = _refused(error, self._parent, name, self._full_path(name), "delete", self._undo)
+            lock_again(self._parent, name, locks)
+            raise refused from error
 
-    def _unlink(self, name: bytes) -> None:
+    def _unlink(self, name: bytes, locks: int) -> None:
         parent = self._parent
         try:
             os.unlink(name, dir_fd=parent)
@@ -186,37 +223,42 @@ class _Remover:
             except OSError as error:
                 if error.errno not in _NOT_EMPTY:
                     raise
-                self._enter(name)
+                self._enter(name, locks)
 
-    def _enter(self, name: bytes) -> None:
+    def _enter(self, name: bytes, locks: int) -> None:
+        """:param locks: its flags that were cleared already"""
         if not self._stack:
             refuse_mounts_below(self._base, name, self._path)
-        if len(self._stack) >= _MAX_OPEN:
-            # Too deep to keep every parent open: make it a child of the top one, which is removed last.
-            moved = self._temp.next()
-            top_fd, _, top_names = self._stack[0]
-            os.rename(name, moved, src_dir_fd=self._parent, dst_dir_fd=top_fd)
-            top_names.append(moved)
-            return
-        if self._undo:
-            clear_immutable(self._parent, name)
         fd = os.open(name, OPEN_DIR, dir_fd=self._parent)
+        st = os.fstat(fd)
+        entered = _Emptied(fd, (st.st_dev, st.st_ino), name, [], None, locks)
         try:
-            _make_writable(fd)
-            names = [os.fsencode(entry) for entry in os.listdir(fd)]
+            if self._undo:
+                entered.locks |= clear_locks(fd)
+            entered.mode = _make_writable(fd, st)
+            entered.names = [os.fsencode(entry) for entry in os.listdir(fd)]
         except BaseException:
+            entered.put_back()
             os.close(fd)
             raise
-        self._stack.append((fd, name, names))
+        self._stack.append(entered)
+        if len(self._stack) > _MAX_OPEN:
+            outer = self._stack[-1 - _MAX_OPEN]
+            os.close(outer.fd)
+            outer.fd = -1
 
 
-def _make_writable(fd: int) -> None:
-    """Give an unprivileged owner the right to remove what is in a directory."""
-    if os.geteuid() == 0:
-        return
-    st = os.fstat(fd)
-    if st.st_mode & 0o700 != 0o700 and st.st_uid == os.geteuid():
-        os.fchmod(fd, 0o700)
+def _make_writable(fd: int, st: os.stat_result) -> int | None:
+    """Give an unprivileged owner the right to remove what is in a directory.
+
+    :returns: the mode that it had, when it was changed
+    """
+    euid = os.geteuid()
+    if euid == 0 or st.st_mode & 0o700 == 0o700 or st.st_uid != euid:
+        return None
+    mode = stat.S_IMODE(st.st_mode)
+    os.fchmod(fd, mode | 0o700)
+    return mode
 
 
 def remove(
@@ -225,15 +267,15 @@ def remove(
     path: bytes,
     *,
     undo_immutable: bool = False,
-    temp: TempNames | None = None,
 ) -> None:
     """Remove an entry of a directory and all that is below it; nothing when there is no such entry.
 
     :param path: the entry's path for messages
     :param undo_immutable: clear immutable and append-only flags that are in the way
-    :raises FileError: naming what could not be removed; mount points never are
+    :raises FileError: naming what could not be removed, which has the modes and flags that it had; mount points
+        never are removed
     """
-    _Remover(directory_fd, path, undo_immutable, temp or TempNames()).run(name)
+    _Remover(directory_fd, path, undo_immutable).run(name)
 
 
 def exchange(directory_fd: int, one: bytes, other: bytes) -> None:
@@ -282,6 +324,37 @@ def _is_full(directory_fd: int, name: bytes) -> bool:
     return False
 
 
+def _swap_back(directory_fd: int, temp_name: bytes, name: bytes, old: bytes) -> None:
+    """Undo `_swap_in`, which returned `old`."""
+    if old == temp_name:
+        exchange(directory_fd, temp_name, name)
+        return
+    os.rename(name, temp_name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    os.rename(old, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+
+
+def _replace_other_kind(
+    directory_fd: int, temp_name: bytes, name: bytes, path: bytes, undo_immutable: bool, temp: TempNames
+) -> None:
+    refuse_mounts_below(directory_fd, name, path)
+    try:
+        old = _swap_in(directory_fd, temp_name, name, temp)
+    except FileNotFoundError:  # it was an empty directory
+        os.rename(temp_name, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        return
+    try:
+        remove(directory_fd, old, path, undo_immutable=undo_immutable)
+    except BaseException as error:
+        try:
+            _swap_back(directory_fd, temp_name, name, old)
+        except OSError:
+            if not isinstance(error, FileError):
+                raise error from None
+            where = os.path.join(os.path.dirname(path), old) + error.path.removeprefix(path)
+            raise FileError(where, error.op, error.cause) from error
+        raise
+
+
 def replace(
     directory_fd: int,
     temp_name: bytes,
@@ -296,29 +369,33 @@ def replace(
 
     :param keep_full: leave a directory that has something in it where it is
     :returns: False when there was such a directory, and nothing was done
-    :raises FileError: when that fails; the old entry is then still there
+    :raises FileError: when that fails; what is left of the old entry is then still there
     """
-    temp = temp or TempNames()
-    try:
+
+    def move() -> bool:
         try:
             os.rename(temp_name, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-            return True
-        except PermissionError:
-            if not undo_immutable or not clear_immutable(directory_fd, name):
-                raise
         except OSError as error:
             if error.errno not in _OTHER_KIND:
                 raise
             if keep_full and _is_full(directory_fd, name):
                 return False
-            refuse_mounts_below(directory_fd, name, path)
-            try:
-                old = _swap_in(directory_fd, temp_name, name, temp)
-            except FileNotFoundError:  # it was an empty directory
-                os.rename(temp_name, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-                return True
-            remove(directory_fd, old, path, undo_immutable=undo_immutable, temp=temp)
-            return True
-        return replace(directory_fd, temp_name, name, path, temp=temp, keep_full=keep_full)
+            _replace_other_kind(directory_fd, temp_name, name, path, undo_immutable, temp or TempNames())
+        return True
+
+    locks = 0
+    try:
+        try:
+            return move()
+        except PermissionError as error:
+            locks = clear_immutable(directory_fd, name) if undo_immutable else 0
+            if not locks:
+                raise error
+            moved = move()
+            if not moved:
+                lock_again(directory_fd, name, locks)
+            return moved
     except OSError as error:
-        raise _refused(error, directory_fd, name, path, "replace") from error
+        refused = _refused(error, directory_fd, name, path, "replace", undo_immutable)
+        lock_again(directory_fd, name, locks)
+        raise refused from error

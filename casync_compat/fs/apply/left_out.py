@@ -124,7 +124,9 @@ class LeftOut:
         """The error for the operation under way, with the option that avoids it where one does."""
         if isinstance(error, ValueError):
             return FileError(path, self.op, str(error))
-        if self.option and error.errno in _OPTION_HELPS and not isinstance(error, FileError):
+        if isinstance(error, FileError):
+            return error  # it knows better what failed
+        if self.option and error.errno in _OPTION_HELPS:
             why = f"{os.strerror(error.errno)}; {self.option} leaves it out"
             failure = FileError(path, self.op, why)
             failure.errno = error.errno

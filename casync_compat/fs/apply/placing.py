@@ -14,7 +14,7 @@ import time
 from casync_compat.fs import inode_flags
 from casync_compat.fs.apply.restore import ApplyOptions, InodeState, Restorer
 from casync_compat.fs.apply.target import Directory
-from casync_compat.fs.remove import TempNames, replace
+from casync_compat.fs.remove import TempNames, remove, replace
 from catar.records import Node
 
 __all__ = ["Placer"]
@@ -95,5 +95,5 @@ class Placer:
             path = os.path.join(parent.path, name)
             undo, keep = self.options.undo_immutable, not self.options.delete
             if not replace(parent.fd, temp, name, path, undo_immutable=undo, temp=self.temp, keep_full=keep):
-                os.unlink(temp, dir_fd=parent.fd)
+                remove(parent.fd, temp, path)
                 self.in_the_way.append(path)

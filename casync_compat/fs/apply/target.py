@@ -19,6 +19,7 @@ from contextlib import suppress
 
 from casync_compat.fs import acl, inode_flags
 from casync_compat.fs.apply.restore import INHERITED, InodeState, Restorer
+from casync_compat.fs.locks import Locked
 from casync_compat.fs.remove import OPEN_DIR, TempNames
 from catar.flags import FeatureFlags
 from catar.records import Node
@@ -46,6 +47,7 @@ class Directory:
     :ivar flags: chattr flags that it has
     :ivar child_flags: chattr flags that new inodes in it may take over
     :ivar made_writable: its owner was given the permission to write into it, beyond what `stat` says
+    :ivar unlocked: chattr flags that were cleared so that it can be written into
     """
 
     __slots__ = (
@@ -62,6 +64,7 @@ class Directory:
         "path",
         "stat",
         "temp",
+        "unlocked",
     )
 
     def __init__(self, fd: int, st: os.stat_result, path: bytes, name: bytes, node: Node | None) -> None:
@@ -78,6 +81,7 @@ class Directory:
         self.flags = 0
         self.child_flags = 0
         self.made_writable = False
+        self.unlocked = 0
 
     def inode(self) -> InodeState:
         """What it has before its metadata is restored."""
@@ -95,10 +99,14 @@ class Directory:
         )
 
     def leave_alone(self) -> None:
-        """Undo what was done to an existing directory only to write into it."""
-        if self.made_writable:
-            os.fchmod(self.fd, self.stat.st_mode & 0o7777)
-            self.made_writable = False
+        """Undo what was done to an existing directory only to write into it; never raises."""
+        with suppress(OSError):
+            if self.made_writable:
+                os.fchmod(self.fd, self.stat.st_mode & 0o7777)
+        with suppress(OSError):
+            if self.unlocked:
+                inode_flags.set_flags(self.fd, self.unlocked, self.unlocked)
+        self.made_writable, self.unlocked = False, 0
 
 
 def _is_ours_alone(st: os.stat_result, restorer: Restorer) -> bool:
@@ -165,8 +173,9 @@ def _open_existing(fd: int, directory: Directory, restorer: Restorer, undo_immut
     if locked:
         restorer.left_out.op = "update"
         if not undo_immutable:
-            raise ValueError("it is immutable or append-only; --undo-immutable=yes clears that")
+            raise Locked.at(directory.path, "update")
         inode_flags.set_flags(fd, 0, locked)
+        directory.unlocked = locked
         directory.flags &= ~locked
     left_out = restorer.left_out
     if st.st_mode & 0o700 != 0o700 and not left_out.privileged and st.st_uid == left_out.euid:
@@ -190,8 +199,8 @@ def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immu
         pass
     restorer.left_out.op = "open directory"
     fd = _open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, restorer if made and private else None)
+    directory = Directory(fd, os.fstat(fd), path, b"", node)
     try:
-        directory = Directory(fd, os.fstat(fd), path, b"", node)
         # Made ourselves, it may still have inherited from a parent that we did not look at.
         if made and private and _is_ours_alone(directory.stat, restorer):
             directory.inherits_acl = _has_default_acl(fd)
@@ -204,6 +213,7 @@ def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immu
             _check_subvolume(directory, node, restorer)
         _prepare(directory, restorer)
     except BaseException:
+        directory.leave_alone()
         os.close(fd)
         raise
     return directory
@@ -322,8 +332,8 @@ def _opened(
     parent: Directory, fd: int, node: Node, restorer: Restorer, made: bool, undo_immutable: bool
 ) -> Directory:
     """The directory that `fd` stands for from now on."""
+    directory = Directory(fd, os.fstat(fd), os.path.join(parent.path, node.name), node.name, node)
     try:
-        directory = Directory(fd, os.fstat(fd), os.path.join(parent.path, node.name), node.name, node)
         if made and _is_ours_alone(directory.stat, restorer):
             _open_fresh(fd, parent, directory, restorer)
         else:
@@ -331,6 +341,7 @@ def _opened(
         _check_subvolume(directory, node, restorer)
         _prepare(directory, restorer)
     except BaseException:
+        directory.leave_alone()
         os.close(fd)
         raise
     return directory

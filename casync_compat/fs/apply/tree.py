@@ -271,13 +271,12 @@ class TreeWriter:
     def _close(self) -> None:
         while self._stack:
             directory = self._stack.pop()
-            with suppress(OSError):
-                directory.leave_alone()
+            directory.leave_alone()
             with suppress(OSError):
                 os.close(directory.fd)
             if directory.temp is not None:
-                with suppress(CasyncError):
-                    remove(self._stack[-1].fd, directory.temp, directory.path, temp=self._temp)
+                with suppress(CasyncError):  # files in it may be immutable already
+                    remove(self._stack[-1].fd, directory.temp, directory.path, undo_immutable=True)
 
     def _failure(self, path: bytes, error: OSError | ValueError) -> FileError:
         """What the kernel refused, with the file and the operation named."""
@@ -367,6 +366,7 @@ class TreeWriter:
             placer.put(self._stack[-2], directory.temp, directory.name)
             directory.temp = None
         restorer.flags(directory.fd, node, directory.flags, placer.has_fat(directory))
+        directory.unlocked = 0
         if node.flags & _SUBVOLUME and restorer.features & _SUBVOLUME_RO and is_subvolume(directory):
             restorer.subvolume(directory.fd, bool(node.flags & _SUBVOLUME_RO))
 
@@ -377,7 +377,7 @@ class TreeWriter:
         delete(directory.fd, directory.path, names, self._spared, self._remove)
 
     def _remove(self, directory_fd: int, name: bytes, path: bytes) -> None:
-        remove(directory_fd, name, path, undo_immutable=self._options.undo_immutable, temp=self._temp)
+        remove(directory_fd, name, path, undo_immutable=self._options.undo_immutable)
         self.deleted.add(path)
 
 
