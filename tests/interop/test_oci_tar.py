@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import stat
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filesystems import lacking
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interop.tools import ROOT
+from interop.tools import peer
 from test_oci import strategies
 from test_oci.rawtar import BytesView
 
@@ -23,22 +20,12 @@ from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.reader import Member, members
 
 LARGEST = 1 << 26
-PEER = Path(__file__).parent / "peers" / "gotar"
 
 
 @pytest.fixture(scope="module")
 def gotar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of peers/gotar: as `.ci/setup` built it, or built here."""
-    built = ROOT / ".peers" / "bin" / "gotar"
-    if built.exists():
-        return built
-    go = shutil.which("go", path=os.environ.get("PATH", os.defpath) + ":/usr/local/go/bin")
-    if go is None:
-        lacking("gotar is not built and there is no go to build it with")
-    out = tmp_path_factory.mktemp("gotar")
-    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": ""}
-    subprocess.run([go, "build", "-o", out / "gotar", "."], cwd=PEER, check=True, env=environment)
-    return out / "gotar"
+    """The program of peers/gotar."""
+    return peer("gotar", tmp_path_factory)
 
 
 def theirs(program: Path, tar: bytes) -> tuple[list[dict[str, Any]], bool]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from builds import coverage_variables
+from filesystems import lacking
 from trees import TREES, Tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,21 @@ better_than_casync = pytest.mark.skipif(
 """Marks a test of something that pycasync decided to do better, where there is no peer to compare with."""
 
 Argument = str | bytes | Path
+
+
+def peer(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program of peers/, in Go: as `.ci/setup` built it, or built here."""
+    built = ROOT / ".peers" / "bin" / name
+    if built.exists():
+        return built
+    go = shutil.which("go", path=os.environ.get("PATH", os.defpath) + ":/usr/local/go/bin")
+    if go is None:
+        lacking(f"{name} is not built and there is no go to build it with")
+    out = tmp_path_factory.mktemp(name) / name
+    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": ""}
+    source = Path(__file__).parent / "peers" / name
+    subprocess.run([go, "build", "-o", out, "."], cwd=source, check=True, env=environment)
+    return out
 
 
 @dataclass(frozen=True, slots=True)

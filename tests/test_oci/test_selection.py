@@ -10,6 +10,7 @@ import pytest
 from test_oci.images import Built, build, build_index, layer, layout_at
 
 from casync_compat.errors import UsageError
+from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.places import selection
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.places.opened import Places
@@ -69,6 +70,9 @@ def test_which_platform(layout: Layout) -> None:
         ("linux/armhf", "linux/arm/v6 linux/arm", "linux/arm"),
         ("Linux/ARM64", "linux/arm64 linux/amd64", "linux/arm64"),
         ("linux/i686", "linux/amd64 linux/386", "linux/386"),
+        ("linux/arm64/v9", "linux/arm64/v9.0 linux/arm64", "linux/arm64/v9.0"),
+        ("linux/386", "linux/386/v1 linux/amd64", None),
+        ("linux/arm64/own", "linux/arm64 linux/arm64/own", "linux/arm64/own"),
     ],
 )
 def test_platforms_as_containerd_matches_them(
@@ -131,6 +135,22 @@ def test_this_machine(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(look_up(layout, "x"), None) == ["linux/arm64"]
     platforms(layout, "linux/s390x")
     assert chosen(look_up(layout, "x"), None) == ["linux/s390x"]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_converted_image_alone(layout: Layout, tmp_path: Path, nested: bool) -> None:
+    """A converted image for which no index names a platform is for that of its config, and for no other."""
+    build(layout, "x", [layer({})], architecture="arm64")
+    with layout_at(tmp_path / "thin") as thin:
+        convert(layout, "x", thin, "x", ConvertOptions(thin=True))
+        if nested:
+            index(thin, thin.resolve("x"))
+        found = look_up(thin, "x")
+        wanted = Platform("linux", "aarch64")
+        assert [str(one.platform) for one in found.choose_wrappers(wanted)] == ["linux/arm64"]
+        assert len(found.choose_wrappers(None)) == 1
+        with pytest.raises(ImageError, match="no converted image for linux/amd64; there are: linux/arm64$"):
+            found.choose_wrappers(Platform("linux", "amd64"))
 
 
 def test_an_image_alone(layout: Layout) -> None:

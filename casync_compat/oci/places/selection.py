@@ -12,7 +12,7 @@ from __future__ import annotations
 import platform as machine
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from casync_compat.errors import AccessDenied
 from casync_compat.oci.spec import media
@@ -20,7 +20,8 @@ from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import Descriptor, Platform
 from casync_compat.oci.spec.errors import BlobError, ImageError, NoSuchPlatform
 from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document
-from casync_compat.oci.spec.platforms import acceptable, normalized
+from casync_compat.oci.spec.platforms import kernel_named, normalized, runnable
+from casync_compat.oci.spec.wrapper import Wrapper, WrapperConfig
 
 __all__ = ["Choice", "Found", "host_platform", "look_into", "look_up", "named_before"]
 
@@ -33,7 +34,8 @@ def host_platform() -> Platform:
     """The platform that this program runs on."""
     name = machine.machine()
     arm = _ARM.fullmatch(name)
-    return normalized(Platform("linux", "arm", f"v{arm[1]}") if arm else Platform("linux", name))
+    found = Platform("linux", "arm", f"v{arm[1]}") if arm else kernel_named(Platform("linux", name))
+    return normalized(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Choice:
 class Found:
     """What a tag leads to.
 
+    :ivar place: where it is
     :ivar root: the manifest or index that the tag names
     :ivar index: the index, None when the tag names a manifest
     :ivar plain: images, in the order of the index
@@ -61,6 +64,7 @@ class Found:
     :ivar others: artifacts such as attestations
     """
 
+    place: Place
     where: str
     root: Descriptor
     index: ImageIndex | None
@@ -76,12 +80,28 @@ class Found:
         return _choose(self.plain, wanted, everything, self.where, "image")
 
     def choose_wrappers(self, wanted: Platform | None, everything: bool = False) -> list[Choice]:
-        """The converted images asked for, in the same way."""
+        """The converted images asked for, in the same way. One for which no index names a platform has that of its
+        config, which is read if it counts."""
         if not self.wrappers:
             raise ImageError(
                 self.where, "it is not a converted image; convert it with `pycasync oci convert`"
             )
-        return _choose(self.wrappers, wanted, everything, self.where, "converted image")
+        choices = self.wrappers
+        if not everything and (wanted is not None or len(choices) > 1):
+            choices = tuple(map(self._with_platform, choices))
+        return _choose(choices, wanted, everything, self.where, "converted image")
+
+    def _with_platform(self, choice: Choice) -> Choice:
+        if choice.platform is not None:
+            return choice
+        try:
+            data = self.place.read_manifest(choice.descriptor)
+            manifest = ImageManifest.parse(data, self.where, choice.descriptor.media_type)
+            config = Wrapper.of(manifest, self.where).config
+            platform = WrapperConfig.parse(self.place.read(config), f"{self.where}, config").platform
+        except (BlobError, ImageError):
+            return choice  # what is wrong with it is told if it is chosen
+        return replace(choice, platform=platform)
 
 
 def _choose(
@@ -92,10 +112,9 @@ def _choose(
     if everything or (wanted is None and len(choices) == 1):
         return list(choices)
     target = wanted or host_platform()
-    for runs in acceptable(target):
-        for choice in choices:
-            if choice.platform is not None and normalized(choice.platform) == runs:
-                return [choice]
+    runs = runnable(target, [choice.platform for choice in choices])
+    if runs:
+        return [choices[runs[0]]]
     if wanted is not None and len(choices) == 1 and choices[0].platform is None:
         return list(choices)
     known = ", ".join(str(choice.platform or "") or "one that names none" for choice in choices[:20])
@@ -130,16 +149,16 @@ def look_into(place: Place, root: Descriptor, reference: str | None = None) -> F
     root = Descriptor(root.media_type, root.digest, root.size)
     if isinstance(document, ImageManifest):
         if document.is_wrapper:
-            return Found(where, root, None, (), (Choice(root, None),), ())
+            return Found(place, where, root, None, (), (Choice(root, None),), ())
         if document.is_image:
             config = ImageConfig.parse(place.read(document.config), f"{where}, config")
-            return Found(where, root, None, (Choice(root, config.platform),), (), ())
-        return Found(where, root, None, (), (), (root,))
+            return Found(place, where, root, None, (Choice(root, config.platform),), (), ())
+        return Found(place, where, root, None, (), (), (root,))
     plain: list[Choice] = []
     wrappers: list[Choice] = []
     others: list[Descriptor] = []
     _sort(place, document, where, (plain, wrappers, others), 0)
-    return Found(where, root, document, tuple(plain), tuple(wrappers), tuple(others))
+    return Found(place, where, root, document, tuple(plain), tuple(wrappers), tuple(others))
 
 
 def _sort(
