@@ -12,18 +12,20 @@ the tag named before) only chunks that it has not are stored; then packs also de
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from casync_compat.oci.image.conversion import Conversion, Converted, ConvertOptions
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.places.selection import Found, look_into, look_up, named_before
+from casync_compat.oci.places.selection import Choice, Found, look_into, look_up, named_before
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import BlobError, ImageError
-from casync_compat.oci.spec.manifest import ImageIndex
+from casync_compat.oci.spec.manifest import ImageIndex, ImageManifest
+from casync_compat.oci.spec.platforms import normalized
 from casync_compat.progress import ProgressCallback, Reporter
 
 __all__ = ["ConvertOptions", "ConvertResult", "Converted", "convert"]
@@ -68,6 +70,8 @@ def convert(
     with ExitStack() as stack:
         bases = _open_bases(stack, sink, now, base, options)
         there = _manifests(sink, now)
+        if not options.thin:
+            _assume_plain(sink, now, choices)
         runs = [Conversion(source, sink, choice, options, bases, there, reporter) for choice in choices]
         made = [(run.run(), run.raw) for run in runs]
     stays = now if now is not None and _leads_to(now, made) else None
@@ -90,6 +94,18 @@ def _manifests(sink: WritablePlace, found: Found | None) -> frozenset[BlobDigest
     if found is None or found.index is None or sink.near:
         return frozenset()
     return frozenset(entry.digest for entry in found.index.manifests)
+
+
+def _assume_plain(sink: WritablePlace, now: Found | None, choices: Sequence[Choice]) -> None:
+    """What the tag's plain images of the same platforms have is there: nobody needs to look for each layer."""
+    if now is None or sink.near:
+        return
+    platforms = {normalized(one.platform) for one in choices if one.platform is not None}
+    for old in now.plain:
+        if old.platform is not None and normalized(old.platform) in platforms:
+            with suppress(ImageError, BlobError):
+                data = sink.read_manifest(old.descriptor)
+                sink.assume(ImageManifest.parse(data, now.where, old.descriptor.media_type).blobs)
 
 
 def _open_bases(

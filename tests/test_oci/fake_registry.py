@@ -155,8 +155,11 @@ class FakeRegistry:
     :ivar minimum: OCI-Chunk-Min-Length
     :ivar part_status: of an answer to a part
     :ivar part_range: what its Range says: `all` that is there, `first` part for ever, only the part's `length`, the
-        `part` itself, or `none`
+        `part` itself, one `more` than there is, or `none`
+    :ivar last_status: of an answer to the request that ends an upload
     :ivar no_range: status of the answer to a Range, 0 to heed it
+    :ivar most_range: the most bytes that an answer to a Range has
+    :ivar other_range: whether the answer to a Range has another one
     :ivar missing: status of the answer for what is not there
     """
 
@@ -187,7 +190,10 @@ class FakeRegistry:
     minimum: int = 0
     part_status: int = 202
     part_range: str = "all"
+    last_status: int = 201
     no_range: int = 0
+    most_range: int = 1 << 60
+    other_range: bool = False
     missing: int = 404
     deletes: bool = True
 
@@ -386,7 +392,8 @@ class FakeRegistry:
         if match and self.no_range:
             return problem(self.no_range, "RANGE")
         if match and self.ranges:
-            start, end = int(match[1]), min(int(match[2]) + 1, len(data))
+            start = int(match[1]) // 2 if self.other_range else int(match[1])
+            end = min(int(match[2]) + 1, len(data), start + self.most_range)
             if start >= len(data):
                 return problem(416, "RANGE")
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
@@ -442,6 +449,7 @@ class FakeRegistry:
                 "all": f"0-{len(session.data) - 1}",
                 "first": f"0-{session.first - 1}",
                 "length": f"0-{len(body) - 1}",
+                "more": f"0-{len(session.data)}",
                 "part": f"{len(session.data) - len(body)}-{len(session.data) - 1}",
             }
             found = {"Range": ranges[self.part_range]} if self.part_range in ranges else {}
@@ -452,7 +460,7 @@ class FakeRegistry:
         if digest(data) != key:
             return problem(400, "DIGEST_INVALID", "it is something else")
         self.store(name).blobs[key] = data
-        return FakeResponse(201, {"Location": f"/v2/{name}/blobs/{key}"})
+        return FakeResponse(self.last_status, {"Location": f"/v2/{name}/blobs/{key}"})
 
     # ---- manifests
 

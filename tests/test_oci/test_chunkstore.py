@@ -12,7 +12,7 @@ from test_store.contract_files import FilesContract
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.compression import Compression, compress
-from casync_compat.errors import ChunkCorrupt, ChunkMissing, FormatError, UsageError
+from casync_compat.errors import AccessDenied, ChunkCorrupt, ChunkMissing, FormatError, UsageError
 from casync_compat.ids import ChunkId
 from casync_compat.index import IndexBuilder
 from casync_compat.oci.registry.artifacts import CHUNKS
@@ -138,6 +138,18 @@ def test_requests() -> None:
     assert len(fake.seen) == 1
     other.get(D.of(b"second"), D, LIMIT)
     assert len(fake.seen) == 3
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_repository_yet_to_be_made(status: int) -> None:
+    """Where nothing is yet, some say that it may not be read: the first chunks go in, and missing ones are refused."""
+    fake = FakeRegistry(missing=status)
+    store = open_store(fake)
+    for data in (b"first", b"second"):
+        assert store.put(D.of(data), data)
+    assert open_store(fake).get(D.of(b"second"), D, LIMIT) == b"second"
+    with pytest.raises(AccessDenied):
+        open_store(fake).get(D.of(b"third"), D, LIMIT)
 
 
 def test_both_forms_are_read() -> None:

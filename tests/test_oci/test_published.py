@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -151,3 +152,43 @@ def test_registries_that_lie(source: Layout, tmp_path: Path, damage: str) -> Non
     with layout_at(tmp_path / damage) as target:
         copy_image(fake.open(), "1", target, "1")
         assert verify_image(target, "1").problems == []
+
+
+@pytest.mark.parametrize("thin", [True, False])
+@pytest.mark.parametrize("layers", [4, 8])
+def test_requests_of_a_second_push(tmp_path: Path, thin: bool, layers: int) -> None:
+    """The next version, one layer changed: of a layer that is taken over its index is read, nothing looked for."""
+    options = THIN if thin else DUAL
+    tars = [layer({f"f{n}": noise(60_000, n)}) for n in range(layers)]
+    with layout_at(tmp_path / "versions") as versions:
+        build(versions, "1", tars)
+        build(versions, "2", [*tars[:-1], layer({"new": noise(60_000, 99)})])
+        fake = FakeRegistry()
+        convert(versions, "1", fake.open(), "v", options)
+        first = len(fake.seen)
+        made = convert(versions, "2", fake.open(), "v", options)
+    assert made.images[0].reused_layers == layers - 1
+    methods = Counter(seen.method for seen in fake.seen[first:])
+    # Looked for: the new pack, the image's config, its new layer. Read: tag, plain manifest, config, packs' index, and
+    # the base's layer indexes. Sent: new layer, pack, index, recipe, packs' index, two configs, the source manifest.
+    assert methods["HEAD"] == (2 if thin else 3)
+    assert methods["GET"] == layers - 1 + (3 if thin else 5)
+    assert methods["POST"] == (7 if thin else 8)
+    assert verify_image(fake.open(), "v").problems == []
+
+
+def test_requests_of_a_second_copy(tmp_path: Path) -> None:
+    """The same for a layout's image that is pushed: only blobs that the registry lacks cost requests."""
+    tars = [layer({f"f{n}": noise(60_000, n)}) for n in range(6)]
+    with layout_at(tmp_path / "versions") as versions:
+        build(versions, "1", tars)
+        build(versions, "2", [*tars[:-1], layer({"new": noise(60_000, 99)})])
+        convert(versions, "1", versions, "c", DUAL)
+        fake = FakeRegistry()
+        copy_image(versions, "c", fake.open(), "v")
+        first = len(fake.seen)
+        convert(versions, "2", versions, "c", DUAL)
+        copied = copy_image(versions, "c", fake.open(), "v")
+    methods = Counter(seen.method for seen in fake.seen[first:])
+    assert methods["HEAD"] == 0
+    assert methods["POST"] == copied.moved == 8

@@ -8,7 +8,7 @@ import threading
 import pytest
 from test_oci.fake_registry import HOST, FakeRegistry, digest
 
-from casync_compat.errors import CasyncError, RemoteError, UsageError
+from casync_compat.errors import AccessDenied, CasyncError, RemoteError, UsageError
 from casync_compat.net.http import TransportError
 from casync_compat.oci.registry.client import RegistryClient, open_repository
 from casync_compat.oci.registry.manifests import MANIFEST_TYPES
@@ -217,7 +217,7 @@ class TestRanges:
             fake.open().read_range(BLOB, offset, size)
         assert fake.seen == []
 
-    @pytest.mark.parametrize("status", [400, 416])
+    @pytest.mark.parametrize("status", [400, 405, 416, 501])
     def test_ranges_refused(self, status: int) -> None:
         """A server that refuses a range that there is has the whole blob asked of it, once."""
         fake = with_blob(no_range=status)
@@ -228,6 +228,24 @@ class TestRanges:
         fake.cuts = [10]
         with fake.open().open(BLOB) as stream:
             assert b"".join(iter(lambda: stream.read(1000), b"")) == DATA
+
+    def test_ranges_refused_elsewhere(self) -> None:
+        """A store of objects behind the registry may call a range forbidden that its signature does not name."""
+        fake = with_blob(no_range=403, redirect=True)
+        assert fake.open().read_range(BLOB, 5, 10) == DATA[5:15]
+        with pytest.raises(AccessDenied):
+            with_blob(no_range=403).open().read_range(BLOB, 5, 10)
+
+    def test_less_than_asked_for(self) -> None:
+        """A server may give less of a range at once; the rest is asked for."""
+        fake = with_blob(most_range=100)
+        assert fake.open().read_range(BLOB, 50, 350) == DATA[50:400]
+        assert len(fake.seen) == 4
+
+    def test_another_range(self) -> None:
+        """Bytes from elsewhere are not taken for those that were asked for."""
+        fake = with_blob(other_range=True)
+        assert fake.open().read_range(BLOB, 50, 350) == DATA[50:400]
 
     def test_shorter_than_it_should_be(self) -> None:
         """A blob that ends before the part asked for, or within, is corrupt."""

@@ -149,7 +149,7 @@ def test_a_converted_image_alone(layout: Layout, tmp_path: Path, nested: bool) -
         wanted = Platform("linux", "aarch64")
         assert [str(one.platform) for one in found.choose_wrappers(wanted)] == ["linux/arm64"]
         assert len(found.choose_wrappers(None)) == 1
-        with pytest.raises(ImageError, match="no converted image for linux/amd64; there are: linux/arm64$"):
+        with pytest.raises(ImageError, match=r"no converted image for linux/amd64; there are: linux/arm64$"):
             found.choose_wrappers(Platform("linux", "amd64"))
 
 

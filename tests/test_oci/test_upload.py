@@ -323,13 +323,23 @@ def _login(client: object, name: str) -> Repository:
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-@pytest.mark.parametrize("says", ["all", "first", "length", "part", "none"])
+@pytest.mark.parametrize("says", ["all", "first", "length", "part", "more", "none"])
 def test_answers_to_parts(status: int, says: str) -> None:
     """Registries answer a part with any of these, and say of it whatever they like; the blob arrives."""
     fake = FakeRegistry(part_status=status, part_range=says)
     assert in_parts(fake.open(), 3 * MIB).put(BLOB, pieces(DATA))
     assert stored(fake)
     assert [seen.method for seen in fake.seen] == ["HEAD", "POST", *["PATCH"] * 4, "PUT"]
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+@pytest.mark.parametrize("parts", [False, True])
+def test_answers_to_the_end(status: int, parts: bool) -> None:
+    """Nor do they agree on how to say that a blob is stored."""
+    fake = FakeRegistry(last_status=status)
+    repository = in_parts(fake.open(), 4 * MIB) if parts else fake.open()
+    assert repository.put(BLOB, pieces(DATA))
+    assert stored(fake)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -344,3 +354,16 @@ def test_a_repository_yet_to_be_made(status: int, parts: bool) -> None:
     for reads in (repository.resolve, repository.resolve_or_none):
         with pytest.raises(AccessDenied):
             reads("x")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_many_blobs_of_a_repository_yet_to_be_made(status: int) -> None:
+    """That one blob has arrived does not make the next one readable; that something was read does."""
+    fake = FakeRegistry(missing=status)
+    repository = fake.open()
+    for content in (b"one", b"two", b"three"):
+        assert repository.put(Descriptor.of("a/b", content), [content])
+    other = fake.open()
+    assert other.has(Descriptor.of("a/b", b"one"))
+    with pytest.raises(AccessDenied):
+        other.has(Descriptor.of("a/b", b"four"))

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from casync_compat.compression import Compression
-from casync_compat.errors import UsageError
+from casync_compat.errors import AccessDenied, UsageError
 from casync_compat.oci.registry.artifacts import (
     BLOB_TYPE,
     CHUNKS,
@@ -121,7 +121,13 @@ class RegistryFiles(Files):
         return None if content is None else content[offset : offset + size]
 
     def stat(self, name: bytes) -> FileStatus | None:
-        found = self._find(name)
+        try:
+            found = self._find(name)
+        except AccessDenied:
+            # Who looks is about to write, and of a repository yet to be made some say that it may not be read.
+            if self._repository.was_read:
+                raise
+            return None
         return None if found is None else FileStatus(found[1].size, version=str(found[0].digest))
 
     def write(

@@ -47,12 +47,14 @@ class ManifestStore:
     """Manifests and tags. May be used from several threads at once.
 
     :ivar name: `docker://HOST/REPOSITORY`
+    :ivar was_read: whether the registry has said of anything here that it is there, or that it is not
     """
 
     def __init__(self, access: Access) -> None:
         self.name = access.name
         self._access = access
         self._lock = threading.Lock()
+        self.was_read = False
         self._manifests: OrderedDict[BlobDigest, bytes] = OrderedDict()
 
     def resolve(self, reference: str | None) -> Descriptor:
@@ -82,6 +84,7 @@ class ManifestStore:
         where, op = self._manifest_name(reference), f"read manifest {reference}"
         for attempt in range(ATTEMPTS):
             answer = self._access.call("GET", f"manifests/{_name(reference)}", op=op, headers=_ACCEPT)
+            self.was_read = self.was_read or answer.status in (200, 404)
             if answer.status == 404:
                 answer.drain()
                 return None
@@ -161,7 +164,7 @@ class ManifestStore:
         if answer.status == 412 and any(conditions):
             answer.drain()
             return False
-        if answer.status not in (200, 201, 202):
+        if answer.status not in (200, 201, 202, 204):
             raise self._access.failed(answer, op)
         said = answer.headers.get("Docker-Content-Digest")
         answer.drain()

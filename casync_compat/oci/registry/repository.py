@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
+from casync_compat.errors import AccessDenied
 from casync_compat.net.traffic import Traffic
 from casync_compat.oci.registry.download import Downloads, RegistryStream
 from casync_compat.oci.registry.endpoint import Access
@@ -69,13 +70,19 @@ class Repository(ManifestStore, Closing):
 
     def _look(self, descriptor: Descriptor) -> bool:
         op = f"look for blob {descriptor.digest}"
-        answer = self._access.call("HEAD", f"blobs/{descriptor.digest}", op=op)
-        if answer.status == 404 or (answer.status in (401, 403) and not self._there):
+        try:
+            answer = self._access.call("HEAD", f"blobs/{descriptor.digest}", op=op)
+            if answer.status not in (200, 404):
+                raise self._access.failed(answer, op)
+        except AccessDenied:
             # Of a repository that is yet to be made, some say that it may not be read.
+            if self.was_read:
+                raise
+            return False
+        self.was_read = True
+        if answer.status == 404:
             answer.drain()
             return False
-        if answer.status != 200:
-            raise self._access.failed(answer, op)
         size = answer.headers.number("Content-Length")
         answer.drain()
         if size is not None and size != descriptor.size:
