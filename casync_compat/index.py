@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from operator import sub
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from casync_compat import _layouts
 from casync_compat.chunker.params import ChunkSizes
@@ -74,8 +74,7 @@ def digest_bits(digest: Digest) -> int:
     return int(bits.get(digest, FeatureFlags(0)))
 
 
-@dataclass(frozen=True, slots=True)
-class IndexChunk:
+class IndexChunk(NamedTuple):
     """One row of an index.
 
     :ivar start: offset in the stream of the chunk's first byte

@@ -62,9 +62,9 @@ IndexPlace: TypeAlias = PathType | tuple[Files, bytes]
 
 S = TypeVar("S", bound=ChunkSource)
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9._@:\[\]-]+(?:[/;?]|$)")
-_FILE_URL = re.compile(r"file://(?:localhost)?(/[^?;]*)")
-_SSH = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:.+", re.DOTALL)
+_URL = r"[a-z][a-z0-9+.-]*://[A-Za-z0-9._@:\[\]-]+(?:[/;?]|$)"
+_FILE_URL = r"file://(?:localhost)?(/[^?;]*)"
+_SSH = r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:(?s:.+)"
 
 
 class Scheme(enum.Enum):
@@ -138,11 +138,11 @@ class Settings:
 
 def classify(locator: str) -> Scheme:
     """What a locator is, by its form alone."""
-    if _FILE_URL.match(locator) or locator.startswith(("/", "./")) or locator in (".", ".."):
+    if ":" not in locator or locator.startswith(("/", "./")) or re.match(_FILE_URL, locator):
         return Scheme.LOCAL
-    if _URL.match(locator):
+    if re.match(_URL, locator):
         return Scheme.URL
-    return Scheme.SSH if _SSH.fullmatch(locator) else Scheme.LOCAL
+    return Scheme.SSH if re.fullmatch(_SSH, locator) else Scheme.LOCAL
 
 
 def local_path(where: PathType) -> bytes:
@@ -160,7 +160,7 @@ def local_path(where: PathType) -> bytes:
             f"{where}: this is read as {'an' if scheme is Scheme.SSH else 'a'} {scheme.value}, and remote locations "
             f"are not supported yet; write ./{where} for a local file of that name"
         )
-    match = _FILE_URL.match(where)
+    match = where.startswith("file:") and re.match(_FILE_URL, where)
     if match:
         from urllib.parse import unquote_to_bytes  # lazily: 4 ms, for the few who write file:// URLs
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from catar import goodbye
 from catar.decoder import NEED_DATA, Decoder
@@ -51,8 +50,7 @@ class RandomAccess(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """Where a node stands in the archive.
 
     :ivar path: from the root, without a leading slash; empty for the root

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from catar import layouts
 from catar.flags import NODE_FLAGS, SUBVOLUME_BITS, FeatureFlags, time_granularity
@@ -45,8 +45,7 @@ TAILS: Mapping[int, int | None] = {
 """The record that ends a node of each file type; None where the next FILENAME or GOODBYE does."""
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataRule:
+class MetadataRule(NamedTuple):
     """Where a metadata record may stand.
 
     :ivar rank: records of a node never fall in rank

@@ -7,9 +7,8 @@ Payloads are no values, and left to encoder and decoder.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from catar import layouts
 from catar.errors import UsageError
@@ -33,8 +32,7 @@ _HEADER_SIZE = layouts.HEADER.size
 _pack_header = layouts.HEADER.writer("size", "type")
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataKind:
+class MetadataKind(NamedTuple):
     """One kind of metadata record.
 
     :ivar field: of `Node`; a tuple of what the records say where the record may repeat

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from catar import layouts
 from catar.flags import FeatureFlags
@@ -59,8 +58,7 @@ _rows = NODE_ROW.row_reader(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Ordinary nodes and ends of directories that follow one another: one row each.
 
     :ivar buffer: what the places in the rows are offsets in

@@ -28,7 +28,7 @@ _SUFFIXES = "EPTGMKB"
 _FACTORS = {"": 1} | {suffix: 1024 ** (6 - rank) for rank, suffix in enumerate(_SUFFIXES)}
 
 # C's white space and one "+" before the number (strtoull), but only blanks and tabs behind it.
-_PART = re.compile(r"[ \t\n\v\f\r]*\+?([0-9]+)(?:\.([0-9]*))?[ \t]*([EPTGMKB]?)")
+_PART = r"[ \t\n\v\f\r]*\+?([0-9]+)(?:\.([0-9]*))?[ \t]*([EPTGMKB]?)"
 
 
 def parse_size(text: str) -> int:
@@ -42,13 +42,13 @@ def parse_size(text: str) -> int:
     position = 0
     allowed = _SUFFIXES
     while True:
-        part = _PART.match(text, position)
+        part = re.match(_PART, text[position:])
         if part is None or part[3] not in allowed:
             raise _not_a_size(text)
         total += _scale(text, part[1], part[2] or "", _FACTORS[part[3]])
         if total > _UINT64_MAX:
             raise _too_large(text)
-        position = part.end()
+        position += part.end()
         if position == len(text):
             return total
         if not part[3]:

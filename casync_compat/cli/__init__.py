@@ -7,6 +7,7 @@ and 1 for any failure, as casync's, and 3 for what is complete but for what was 
 from __future__ import annotations
 
 import errno
+import gc as collector  # `gc` here is the verb
 import os
 import signal
 import sys
@@ -149,6 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
     :returns: the exit status
     """
     words = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        collector.disable()  # until the verb runs: what imports make is no garbage, however often one looks
     settings = _Settings(os.environ.get("CASYNC_LOG_LEVEL", ""))
     try:
         _catch_signals()
@@ -225,7 +228,11 @@ def _run(words: list[str], settings: _Settings) -> int:
     settings.log_level = options.log_level or settings.log_level
     if not command.group and not options.verbose:
         options.verbose = environment_flag("CASYNC_VERBOSE")
-    status: int = _verbs.verb_module(command.group, command.verb).run(options)
+    module = _verbs.verb_module(command.group, command.verb)
+    if not collector.isenabled():
+        collector.freeze()
+        collector.enable()
+    status: int = module.run(options)
     return status
 
 

@@ -41,7 +41,7 @@ __all__ = [
     "write_lines",
 ]
 
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_NUMBER = r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*"
 _BATCH = 32 << 10
 _REGISTRY_JOBS = 10
 """Threads that mostly wait for a registry; as many as desync uses."""
@@ -95,7 +95,7 @@ def asked_flags(options: argparse.Namespace) -> int:
 
 def _number(text: str) -> int | None:
     """A number as C's strtoul reads it: decimal, 0x hexadecimal, 0 octal."""
-    if not _NUMBER.fullmatch(text):
+    if not re.fullmatch(_NUMBER, text):
         return None
     if text[:2].lower() == "0x":
         return int(text, 16)

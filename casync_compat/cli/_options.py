@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from casync_compat.cli._parser import Parser
 from casync_compat.errors import UsageError
@@ -34,13 +35,12 @@ _MOST_JOBS = 1024
 """More threads than this only cost memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One option: how it is written, its help, and what argparse is told of it."""
 
     flags: tuple[str, ...]
     help: str
-    keywords: dict[str, Any] = field(default_factory=dict)
+    keywords: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def name(self) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import NamedTuple
 
 from casync_compat.cli._options import TAKES_VALUE, add_general
 from casync_compat.cli._parser import Parser
@@ -50,8 +50,7 @@ _MODULES = {"list": "listing"}
 """Verbs whose module has another name, lest it be taken for Python's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """What a command line asks for.
 
     :ivar group: the group that the verb belongs to; empty for casync's own verbs

@@ -7,13 +7,12 @@ a value. Nothing is checked here: what is wrong with an option is for its parser
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Words", "split"]
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(NamedTuple):
     """A command line, told apart.
 
     :ivar plain: verbs and arguments

@@ -8,8 +8,7 @@ module does no IO, and it knows no store.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from casync_compat.errors import ChunkCorrupt
 from casync_compat.ids import ChunkId, Digest
@@ -30,8 +29,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """What became of a chunk that was put.
 
     :ivar new: whether it was written; False when the store had it already

@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkFile", "ChunkStore"]
 
-_HEX = re.compile(rb"[0-9a-f]{64}")
-_DIRECTORIES = re.compile(rb"[0-9a-f]{4}")
-_NO_DIRECTORIES = re.compile(b"")
+_HEX = rb"[0-9a-f]{64}"
+_DIRECTORIES = rb"[0-9a-f]{4}"
 _NAME = rb"([0-9a-f]{4})/(\1[0-9a-f]{60})"
 _FLAT_NAME = rb"()([0-9a-f]{64})"
 _LARGEST = 256 << 20
@@ -94,8 +93,6 @@ class ChunkStore(Closing):
         self.compression = compression
         self._suffix = suffix
         self._flat = flat
-        self._under = _NO_DIRECTORIES if flat else _DIRECTORIES
-        self._form = re.compile(b"%s(?:%s)?" % (_FLAT_NAME if flat else _NAME, re.escape(suffix)))
         self._mostly_packed = compression is not Compression.NONE
         self._lock = threading.Lock()
         self._found_unsynced = False
@@ -305,6 +302,11 @@ class ChunkStore(Closing):
             others, self._found_unsynced = self._found_unsynced, False
             self.files.sync(others=others)
 
+    @property
+    def _under(self) -> re.Pattern[bytes]:
+        """The names of directories that chunks are in; patterns are made when a store is listed, since most are not."""
+        return re.compile(b"" if self._flat else _DIRECTORIES)
+
     # ---- every file, for whoever checks a whole store
 
     def chunk_files(self) -> Iterator[ChunkFile]:
@@ -312,7 +314,7 @@ class ChunkStore(Closing):
         for file in self.files.list(under=self._under, details=False):
             name = file.name.rpartition(b"/")[2]
             bare = name.removesuffix(self._suffix)
-            if _HEX.fullmatch(bare):
+            if re.fullmatch(_HEX, bare):
                 id = ChunkId.from_hex(bare.decode("ascii"))
                 yield ChunkFile(file.name, id, bare != name, file.name in self._names(id))
 
@@ -340,8 +342,9 @@ class ChunkStore(Closing):
 
     def ids(self) -> Iterator[ChunkId]:
         last = b""
+        form = re.compile(b"%s(?:%s)?" % (_FLAT_NAME if self._flat else _NAME, re.escape(self._suffix)))
         for file in self.files.list(under=self._under, details=False):
-            match = self._form.fullmatch(file.name)
+            match = form.fullmatch(file.name)
             # The two forms of a chunk follow one another, perhaps with strangers between them.
             if match is not None and match[2] != last:
                 last = match[2]

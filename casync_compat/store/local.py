@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalFiles", "LocalStore"]
 
-_TEMPORARY = re.compile(rb"[0-9a-f]{64}.*\.tmp|\.tmp-cacnk.*", re.DOTALL)
+_TEMPORARY = rb"(?s:[0-9a-f]{64}.*\.tmp|\.tmp-cacnk.*)"
 """``<id>….<random>.tmp`` is ours and casync's (`src/castore.c`), ``.tmp-cacnk<random>`` is desync's (`local.go`)."""
 
 _READ_FLAGS = (
@@ -329,7 +329,7 @@ class LocalFiles(Files):
     def leftovers(self, under: re.Pattern[bytes]) -> Iterator[bytes]:
         """Paths of temporary files, left by a run that was killed or in use by one that is not: look at their age."""
         for name, _ in self._walk(b"", under):
-            if _TEMPORARY.fullmatch(name.rpartition(b"/")[2]):
+            if re.fullmatch(_TEMPORARY, name.rpartition(b"/")[2]):
                 yield self._prefix + name
 
     def clean(self, under: re.Pattern[bytes], before: int) -> int:
