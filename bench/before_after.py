@@ -57,6 +57,7 @@ def jobs(at: Path, source: Path, programs: dict[str, list[str]]) -> list[Job]:
         Job(
             "make tree, cache, nothing changed",
             both("make", "--cache={}/cache", "--store={}/store", "{}/c.caidx", str(source)),
+            repeat=5,
         ),
         Job("make catar", both("make", "{}/x.catar", str(source)), dropping("x.catar"), same("x.catar")),
         Job(
