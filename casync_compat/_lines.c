@@ -187,6 +187,7 @@ static PyObject *list_text(PyObject *self, PyObject *args)
 
 struct form {
     int ids, names, shifted, time;
+    unsigned long long range; /* of ids, all multiples of which are root's; 0 for none */
     const char *flags, *no_flags, *keyword;
 };
 
@@ -197,7 +198,7 @@ static int put_name(struct run *r, const uint64_t *row, int column, uint64_t id,
         const unsigned char *name = text_at(r, row, column);
         return name && put(out, key, strlen(key)) && put_escaped(out, name, (size_t)row[column + 1]);
     }
-    if (id || f->shifted)
+    if ((f->range ? id % f->range : id) || f->shifted)
         return 1;
     return put(out, key, strlen(key)) && put(out, "root", 4);
 }
@@ -257,8 +258,8 @@ static PyObject *mtree_text(PyObject *self, PyObject *args)
     struct form f;
     Py_buffer digests;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*y*y*(ppppyyy)y*", &r.buffer, &r.rows, &r.path, &f.ids, &f.names, &f.shifted,
-                          &f.time, &f.flags, &f.no_flags, &f.keyword, &digests))
+    if (!PyArg_ParseTuple(args, "y*y*y*(pppKpyyy)y*", &r.buffer, &r.rows, &r.path, &f.ids, &f.names, &f.shifted,
+                          &f.range, &f.time, &f.flags, &f.no_flags, &f.keyword, &digests))
         return NULL;
     int good = open_run(&r);
     const uint64_t *row = r.rows.buf;

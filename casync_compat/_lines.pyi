@@ -5,7 +5,7 @@ def mtree_text(
     buffer: ReadableBuffer,
     rows: bytes,
     path: bytes,
-    form: tuple[bool, bool, bool, bool, bytes, bytes, bytes],
+    form: tuple[bool, bool, bool, int, bool, bytes, bytes, bytes],
     digests: bytes,
     /,
 ) -> bytes: ...

@@ -107,6 +107,7 @@ def mtree_lines(
     mask: int = NO_REPLAY_LIMIT,
     shifted: bool = False,
     digest_label: Digest | None = None,
+    id_range: int = 0,
 ) -> Iterator[bytes]:
     """The tree as an mtree(5) manifest without `/set` lines: full paths, one line a node, with its newline.
 
@@ -115,12 +116,13 @@ def mtree_lines(
     :param mask: feature flags that limit what is shown, as `replayed` takes them; bits not normalised
     :param shifted: whether an id shift other than 0 is in force: owner 0 then has no name
     :param digest_label: names another digest than the one that is made, as casync may do; None for the right one
+    :param id_range: see `textform.owner_name`
     """
     form: MtreeForm | None = None
     for step in stream:
         if type(step) is Node:
             # A walker knows the archive's flags once the first node was read.
-            form = form or MtreeForm(stream.feature_flags, mask, shifted, digest_label)
+            form = form or MtreeForm(stream.feature_flags, mask, shifted, digest_label, id_range)
             digest = _digest(form.digest, stream.payload()) if step.is_regular else None
             yield form.line(step, stream.path, digest)
 
@@ -144,11 +146,13 @@ class MtreeForm:
         mask: int = NO_REPLAY_LIMIT,
         shifted: bool = False,
         digest_label: Digest | None = None,
+        id_range: int = 0,
     ) -> None:
         shown = replayed(feature_flags, mask)
         self._ids = bool(shown & (F.UIDS_16BIT | F.UIDS_32BIT))
         self._names = bool(shown & F.USER_NAMES)
         self._shifted = shifted
+        self._range = id_range
         self._time = bool(time_granularity(shown))
         self.digest = digest_of_flags(feature_flags)
         self._keyword = _DIGEST_KEYWORDS[digest_label or self.digest]
@@ -158,7 +162,7 @@ class MtreeForm:
         self._flag_words: dict[int, bytes] = {}
         # Ordinary nodes have no flags, and those of a symlink are told apart.
         words = (self._flags(0), self._flags(None)) if self._listed else (b"", b"")
-        self._native = (self._ids, self._names, shifted, self._time, *words, self._keyword)
+        self._native = (self._ids, self._names, shifted, id_range, self._time, *words, self._keyword)
 
     def run_lines(self, run: Run, path: bytes, digests: bytes) -> bytes:
         """The lines of a run; only where `_lines.c` was built.
@@ -197,8 +201,8 @@ class MtreeForm:
 
     def _add_names(self, node: Node, out: list[bytes]) -> None:
         # Escaped, since our decoder lets more names pass than casync's, a line feed among them.
-        user = owner_name(node.uid, node.user, shifted=self._shifted)
-        group = owner_name(node.gid, node.group, shifted=self._shifted)
+        user = owner_name(node.uid, node.user, shifted=self._shifted, id_range=self._range)
+        group = owner_name(node.gid, node.group, shifted=self._shifted, id_range=self._range)
         if user is not None:
             out.append(b"uname=" + escape(user))
         if group is not None:

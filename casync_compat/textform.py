@@ -83,12 +83,17 @@ def shown_path(path: bytes) -> bytes:
     return escape(path) if path else b"."
 
 
-def owner_name(id_: int, name: bytes | None, *, shifted: bool = False) -> bytes | None:
+def owner_name(id_: int, name: bytes | None, *, shifted: bool = False, id_range: int = 0) -> bytes | None:
     """The name to show for a user or group: the one recorded, or `root` for id 0, which archives have none for.
 
+    :param name: empty for one that is known to have none
     :param shifted: whether ids are shown shifted (`--uid-shift`); 0 is then not root's, as casync sees it
+    :param id_range: what ids are taken modulo (`--uid-range`), where they are shown as they are: root's are then all
+        that become 0, as casync sees it; 0 for no such thing
     """
-    return b"root" if name is None and not id_ and not shifted else name
+    if name is None and not shifted and not (id_ % id_range if id_range else id_):
+        return b"root"
+    return name or None
 
 
 @functools.cache

@@ -133,6 +133,8 @@ class Encoder:
             return b""
         records = metadata_records(node)
         reason = check_node(node, self.feature_flags)
+        if node.projid == layouts.ID_INVALID and not self._any_top:
+            reason = f"quota project id {node.projid} is not valid"
         if reason:
             raise UsageError(reason)
         if sum(metadata_cost(len(packed)) for _, packed in records) > layouts.NODE_METADATA_MAX:

@@ -229,8 +229,11 @@ def check_device(major: int, minor: int) -> str | None:
 
 
 def check_projid(projid: int) -> str | None:
-    """A quota project id that is stored; 0 is the default project and never is, 2^32 - 1 is Linux's invalid id."""
-    return None if 0 < projid < layouts.ID_INVALID else f"quota project id {projid} is not valid"
+    """A quota project id that is stored; 0 is the default project and never is.
+
+    Linux's invalid id, 2^32 - 1, is among them: casync writes it, an `Encoder` does not.
+    """
+    return None if 0 < projid <= layouts.ID_INVALID else f"quota project id {projid} is not valid"
 
 
 def check_node(node: Node, features: int) -> str | None:

@@ -253,7 +253,7 @@ def test_rows_that_cannot_be(rows: bytes, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         list_text(b"abcd", rows, b"")
     with pytest.raises(ValueError, match=says):
-        mtree_text(b"abcd", rows, b"", (True, True, False, True, b"", b"", b"d"), bytes(64))
+        mtree_text(b"abcd", rows, b"", (True, True, False, 0, True, b"", b"", b"d"), bytes(64))
 
 
 # mtree

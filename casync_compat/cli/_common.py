@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from casync_compat.cli._location import default_store, in_registry, input_path, open_source
 from casync_compat.cli._options import parse_boolean
@@ -27,6 +28,7 @@ from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
 __all__ = [
     "archive_errors",
     "feature_flags",
+    "id_range",
     "id_shift",
     "input_kind",
     "is_stream",
@@ -132,6 +134,12 @@ def shifts(options: argparse.Namespace) -> bool:
     return shift.enabled and shift.shift != 0
 
 
+def id_range(options: argparse.Namespace, kind: Kind) -> int:
+    """What ids of an archive are taken modulo to see whether they are root's; 0 for no such thing."""
+    shift = id_shift(options)
+    return shift.range_ if shift.enabled and kind is not Kind.DIRECTORY else 0
+
+
 def named_kind(options: argparse.Namespace) -> Kind | None:
     """The kind that `--what` names. :raises UsageError: when there is none of that name"""
     if options.what is None:
@@ -199,7 +207,7 @@ def open_tree(options: argparse.Namespace, argument: str | None, *, contents: bo
         path,
         source_for(options, argument) if kind.is_index else None,
         feature_flags=feature_flags(options),
-        shift=id_shift(options),
+        shift=replace(id_shift(options), for_listing=True),
         jobs=jobs_for(options, argument),
         contents=contents,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._common import archive_errors, open_tree, replay_mask, shifts, write_lines
+from casync_compat.cli._common import archive_errors, id_range, open_tree, replay_mask, shifts, write_lines
 from casync_compat.cli._options import READING, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.verbs.mtree import manifest
@@ -30,5 +30,6 @@ def run(options: argparse.Namespace) -> int:
     mask = replay_mask(options)
     with archive_errors(source), open_tree(options, source) as tree:
         stream = tree.stream(os.fsencode(inside or ""), piece=_PIECE)
-        write_lines(manifest(stream, mask=mask, shifted=shifts(options), jobs=options.jobs))
+        ids = id_range(options, tree.kind)
+        write_lines(manifest(stream, mask=mask, shifted=shifts(options), id_range=ids, jobs=options.jobs))
     return 0

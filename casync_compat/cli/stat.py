@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._common import archive_errors, open_tree, replay_mask, shifts, write_lines
+from casync_compat.cli._common import archive_errors, id_range, open_tree, replay_mask, shifts, write_lines
 from casync_compat.cli._options import READING, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.kinds import Kind
@@ -32,5 +32,6 @@ def run(options: argparse.Namespace) -> int:
             write_lines([stat_json(about, mask=mask)])
         else:
             scanned = tree.kind is Kind.DIRECTORY
-            write_lines(stat_lines(about, mask=mask, scanned=scanned, shifted=shifts(options)))
+            ids = id_range(options, tree.kind)
+            write_lines(stat_lines(about, mask=mask, scanned=scanned, shifted=shifts(options), id_range=ids))
     return 0

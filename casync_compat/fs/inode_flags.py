@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from fcntl import ioctl
 
 from casync_compat.fs import ioctls
+from catar import layouts
 from catar.flags import FeatureFlags
 
 __all__ = [
@@ -205,14 +206,14 @@ def set_fat(fd: int, bits: int, mask: int) -> None:
 
 
 def get_projid(fd: int) -> int:
-    """The quota project id; 0 where there is none."""
+    """The quota project id; 0 where there is none, or the kernel's invalid one."""
     try:
         projid: int = _FSXATTR.unpack(ioctl(fd, ioctls.FSXATTR_GET, _FSXATTR_BUFFER))[3]
     except OSError as error:
         if error.errno in UNSUPPORTED:
             return 0
         raise
-    return projid
+    return projid if projid != layouts.ID_INVALID else 0
 
 
 def set_projid(fd: int, projid: int) -> bool:

@@ -81,11 +81,13 @@ class IdShift:
     :ivar shift: what is subtracted from an id when it is stored and added when it is restored
     :ivar range_: ids are stored modulo this; 0 is the full range of 2^32
     :ivar enabled: whether the two have any effect
+    :ivar for_listing: nodes are listed and not stored: an owner that becomes 0 and is not root has the empty name
     """
 
     shift: int = 0
     range_: int = 0
     enabled: bool = False
+    for_listing: bool = False
 
     def encode(self, id_: int) -> int:
         """The id to store for an id on disk.

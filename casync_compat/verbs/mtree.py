@@ -51,7 +51,12 @@ class _Feed:
 
 
 def manifest(
-    stream: TreeStream, *, mask: int = NO_REPLAY_LIMIT, shifted: bool = False, jobs: int | None = None
+    stream: TreeStream,
+    *,
+    mask: int = NO_REPLAY_LIMIT,
+    shifted: bool = False,
+    id_range: int = 0,
+    jobs: int | None = None,
 ) -> Iterator[bytes]:
     """The tree as an mtree(5) manifest; see `casync_compat.lines.mtree_lines` for the other parameters.
 
@@ -59,7 +64,7 @@ def manifest(
     :returns: pieces of the text, of whole lines
     """
     if not isinstance(stream, Walker) or not has_runs():
-        yield from mtree_lines(stream, mask=mask, shifted=shifted)
+        yield from mtree_lines(stream, mask=mask, shifted=shifted, id_range=id_range)
         return
     form: MtreeForm | None = None
     jobs = jobs or default_jobs()
@@ -67,7 +72,7 @@ def manifest(
         for step in stream.runs():
             if isinstance(step, DirectoryEnd):
                 continue
-            form = form or MtreeForm(stream.feature_flags, mask, shifted)
+            form = form or MtreeForm(stream.feature_flags, mask, shifted, id_range=id_range)
             left = stream.decoder.payload_left
             if left <= _AT_ONCE:
                 pieces = list(stream.payload()) if left else []

@@ -69,7 +69,8 @@ def read_stat(stream: TreeStream) -> NodeStat:
     algorithm = digest_of_flags(features)
     payload, whole = algorithm.new(), algorithm.new()
     # Encoding again gives the bytes that were decoded; without a name, since FILENAME is not part of an inode.
-    whole.update(Encoder(features, any_top=True).begin(replace(node, name=b"")))
+    inode = replace(node, name=b"", user=node.user or None, group=node.group or None)
+    whole.update(Encoder(features, any_top=True).begin(inode))
     if node.kind == REG:
         for piece in stream.payload():
             payload.update(piece)
@@ -88,7 +89,12 @@ def read_stat(stream: TreeStream) -> NodeStat:
 
 
 def stat_lines(
-    about: NodeStat, *, mask: int = NO_REPLAY_LIMIT, scanned: bool = False, shifted: bool = False
+    about: NodeStat,
+    *,
+    mask: int = NO_REPLAY_LIMIT,
+    scanned: bool = False,
+    shifted: bool = False,
+    id_range: int = 0,
 ) -> list[bytes]:
     """The lines of `casync stat`, with their newlines.
 
@@ -98,6 +104,7 @@ def stat_lines(
     :param scanned: whether the node comes from a directory and not from an archive: then FAT attributes and project id
         are shown when the feature flags ask for them; else the former always, and the latter when there is one
     :param shifted: whether an id shift other than 0 is in force: owner 0 then has no name
+    :param id_range: see `textform.owner_name`
     """
     node, features = about.node, about.feature_flags
     shown = replayed(features, mask)
@@ -111,8 +118,8 @@ def stat_lines(
         out.append(("Time", _local_time(node.mtime)))
     if node.is_regular:
         out.append(("Size", b"%d" % node.size))
-    out += _owner("User", node.uid, owner_name(node.uid, node.user, shifted=shifted), shown)
-    out += _owner("Group", node.gid, owner_name(node.gid, node.group, shifted=shifted), shown)
+    for label, id_, name in (("User", node.uid, node.user), ("Group", node.gid, node.group)):
+        out += _owner(label, id_, owner_name(id_, name, shifted=shifted, id_range=id_range), shown)
     if node.projid or (scanned and features & F.QUOTA_PROJID):
         out.append(("ProjID", b"%d" % node.projid))
     if node.target is not None:

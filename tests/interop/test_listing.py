@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from grounds import Forest
 from interop.tools import Pair, better_than_casync, tree_cases
@@ -189,3 +192,39 @@ def test_digest_of_standard_input(pair: Pair, forest: Forest) -> None:
     archive = pair.base / "x.catar"
     printed = pair.casync("make", archive, forest.get("small"))
     assert pair.pycasync("digest", "--what=archive", "-", stdin=archive) == printed
+
+
+OWNERS = (
+    0,
+    1,
+    33,
+    999,
+    1000,
+    1001,
+    2000,
+    65533,
+    65534,
+    65536,
+    66536,
+    100_000,
+    1 << 31,
+    (1 << 32) - 3,
+    (1 << 32) - 2,
+)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("id_range", [1, 7, 1000, 2000, 65536, 1 << 32])
+def test_owners_out_of_the_range(pair: Pair, tmp_path: Path, id_range: int) -> None:
+    """With --uid-range casync names root for whatever becomes 0 in an archive, and for root only in a directory."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in OWNERS:
+        (tree / str(number)).touch()
+        os.chown(tree / str(number), number, number)
+    archive = pair.base / "owners.catar"
+    pair.casync("make", archive, tree)
+    for source in (tree, archive):
+        pair.same_output("mtree", source, f"--uid-range={id_range}")
+    for number in OWNERS:
+        pair.same_output("stat", archive, str(number), f"--uid-range={id_range}")

@@ -196,6 +196,15 @@ def test_decode(name: str) -> None:
     assert outcome.flags == flags
 
 
+def test_project_id_that_no_inode_has() -> None:
+    """The kernel's invalid id is read, as casync reads it; an archive that holds it is not written."""
+    outcome = every_way(fixture("project-invalid"))
+    assert outcome.ended
+    assert "projid=4294967295" in repr(outcome.steps)
+    with pytest.raises(UsageError, match="project id 4294967295"):
+        encode(directory(b"", file(b"a", projid=0xFFFFFFFF)), DEFAULT)
+
+
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize(
     "after", [b"\0", b"x" * 100, fixture("empty-directory")], ids=["NUL", "text", "archive"]

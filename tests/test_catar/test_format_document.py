@@ -65,10 +65,11 @@ def test_fixtures_that_are_named() -> None:
     for name in ("usec-time", "minus-one-ns", "dotted-name", "names-without-ids", "unordered", "before-1970"):
         assert name in TEXT
         assert name in real
+    assert "project-invalid" in TEXT
+    assert "project-invalid" in make_catar.by_hand()
     for name in (
         "name-4096",
         "xattr-value-too-large",
-        "projid-too-large",
         "goodbye-huge",
         "goodbye-hash",
         "empty",

@@ -177,6 +177,8 @@ class Inspector:
             name = self._names.group(id_) if is_group else self._names.user(id_)
             if name is None and not self._numeric:
                 name = str(shifted).encode()
+            elif name is None and not shifted and self._shift.for_listing:
+                name = b""
         return name, shifted if self._numeric else 0
 
     def raw_wanted(self, fs: FileSystem) -> int:
@@ -219,7 +221,7 @@ class Inspector:
             node.size = raw[5]
         if flags:
             node.flags = flags & self._node_flags
-        if raw[10]:
+        if raw[10] != layouts.ID_INVALID:
             node.projid = raw[10]
         return node
 
