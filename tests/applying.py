@@ -145,10 +145,11 @@ def apply(
     name: bytes | None = None,
     hooks: dict[str, Any] | None = None,
     pool: Pool | None = None,
+    warnings: list[str] | None = None,
     **options: Any,
 ) -> list[str]:
-    """Write a tree; returns the warnings."""
-    warnings: list[str] = []
+    """Write a tree; returns the warnings, which are also put into a list that is given."""
+    warnings = [] if warnings is None else warnings
     writer = TreeWriter(
         os.fsencode(target),
         None,

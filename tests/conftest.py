@@ -19,7 +19,6 @@ from hypothesis import settings
 # beside this file need a place of their own on it.
 sys.path.insert(0, str(Path(__file__).parent))
 
-import trees
 from builds import BUILD, native_modules
 from filesystems import IN_CI, IS_ROOT, KERNEL_LACKS, FileSystems
 from grounds import Forest, Grounds
@@ -89,5 +88,4 @@ def ground(filesystems: FileSystems) -> Iterator[Grounds]:
     """Make fresh directories on named file systems; they are removed after the test."""
     grounds = Grounds(filesystems)
     yield grounds
-    for at in grounds.made:
-        trees.remove(at)
+    grounds.close()

@@ -1,7 +1,8 @@
-"""File systems for tests: loop images of ext4, btrfs, xfs and vfat, and tmpfs, mounted when a test asks for one.
+"""File systems for tests: images of ext4, btrfs, xfs, vfat and NTFS, and tmpfs, mounted when a test asks for one.
 
 They are mounted in a mount namespace of the test process, on loop devices that free themselves: when the process
-ends, however it ends, the kernel takes all of them away and the machine is as it was.
+ends, however it ends, the kernel takes all of them away and the machine is as it was. "nocase" is one that ignores
+case: NTFS by a process of its own (FUSE), which ends with this one; on "nocase-open" everybody may do everything.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,7 +35,10 @@ MAKE_FILESYSTEM = {
     "btrfs": ["mkfs.btrfs", "-q", "-f"],
     "xfs": ["mkfs.xfs", "-q", "-f"],
     "vfat": ["mkfs.vfat"],
+    "nocase": ["mkntfs", "-q", "-Q", "-F"],
+    "nocase-open": ["mkntfs", "-q", "-Q", "-F"],
 }
+SERVED = {"nocase": "ignore_case,permissions", "nocase-open": "ignore_case"}
 OPTIONS = {"ext4": "acl,user_xattr", "btrfs": "user_subvol_rm_allowed", "tmpfs": "size=256m"}
 
 
@@ -56,6 +61,7 @@ class FileSystems:
     def __init__(self, base: Path) -> None:
         self.base = base
         self._mounted: dict[str, Path] = {}
+        self._servers: dict[str, subprocess.Popen[bytes]] = {}
 
     def directory(self, kind: str = "any") -> Path:
         """The root of a file system of this kind; skips the test where there is none."""
@@ -72,7 +78,7 @@ class FileSystems:
             return at
         if not IS_ROOT:
             lacking(f"only root can mount {kind}")
-        if not _kernel_knows(kind):
+        if not _kernel_knows("fuse" if kind in SERVED else kind):
             lacking(f"{KERNEL_LACKS} {kind}")
         if not self._mounted:
             _own_mount_namespace()
@@ -82,9 +88,35 @@ class FileSystems:
             with open(source, "wb") as image:
                 image.truncate(512 << 20)
             self._run(*MAKE_FILESYSTEM[kind], source)
+        if kind in SERVED:
+            self._servers[kind] = self._serve(source, at, SERVED[kind])
+            return at
         option = OPTIONS.get(kind, "defaults") + (",loop" if source != "none" else "")
         self._run("mount", "-t", kind, "-o", option, source, str(at))
         return at
+
+    def _serve(self, image: str, at: Path, options: str) -> subprocess.Popen[bytes]:
+        """Have lowntfs-3g serve an image until it is unmounted or this process ends."""
+        self._run("lowntfs-3g", "--version")
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+            "lowntfs-3g",
+            "-o",
+            f"{options},no_detach",
+            image,
+            str(at),
+        ]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(500):
+            if os.path.ismount(at):
+                return server
+            if server.poll() is not None:
+                break
+            time.sleep(0.02)
+        server.kill()
+        lacking(f"{' '.join(command)} did not mount anything")
 
     @staticmethod
     def _run(*command: str) -> None:
@@ -94,6 +126,16 @@ class FileSystems:
             lacking(f"{command[0]} is not installed")
         except subprocess.CalledProcessError as error:
             lacking(f"{' '.join(command)}: {error.stderr.decode(errors='replace').strip()}")
+
+    def is_renewed(self, kind: str) -> bool:
+        """Take a file system away that is made anew when it is asked for again. :returns: whether it is of that kind"""
+        if kind not in SERVED:
+            return False
+        at = self._mounted.pop(kind, None)
+        if at is not None:
+            self._run("umount", str(at))
+            self._servers.pop(kind).wait(timeout=60)
+        return True
 
     def close(self) -> None:
         """Unmount everything now rather than when the process ends."""

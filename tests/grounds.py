@@ -38,10 +38,18 @@ class Grounds:
     def __init__(self, filesystems: FileSystems) -> None:
         self.filesystems = filesystems
         self.made: list[Path] = []
+        self._kinds: list[str] = []
+
+    def close(self) -> None:
+        """Take away what was made."""
+        for at, kind in zip(self.made, self._kinds, strict=True):
+            if not self.filesystems.is_renewed(kind):
+                trees.remove(at)
 
     def __call__(self, name: str, on: str = "any") -> Path:
         """A new empty directory called `name` on a file system of kind `on`."""
         at = self.filesystems.directory(on) / f"ground-{name}"
         at.mkdir()
         self.made.append(at)
+        self._kinds.append(on)
         return at

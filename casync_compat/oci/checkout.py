@@ -103,7 +103,8 @@ def checkout(
 
     :param target: a directory; nothing may be there, or an empty one
     :param store: the directory of the file store; made when it is missing
-    :raises CasyncError: nothing is left at `target` then; what was stored stays
+    :raises CasyncError: nothing is left at `target` then, but where names fell together: all the rest is there; what
+        was stored stays
     """
     options = options or CheckoutOptions()
     if options.verify:
@@ -120,6 +121,8 @@ def checkout(
             writer.write(tree, work.fill, work.place, work.filler.entry)
     if files.replaced:
         warn(f"{files.replaced} files in {show_path(store)} had been modified and were replaced")
+    if failure := writer.together.failure():
+        raise failure
     return CheckoutResult(
         link, tree.entries, tree.size, len(work.kept), files.added, work.fetched, files.replaced
     )

@@ -81,7 +81,7 @@ def unpack(
     """Make a bundle.
 
     :param bundle: a directory; nothing may be there, or an empty one
-    :raises CasyncError: nothing is left there then
+    :raises CasyncError: nothing is left there then, but where names fell together: all the rest is there
     """
     options = options or UnpackOptions()
     rootless = options.rootless or os.geteuid() != 0
@@ -105,6 +105,8 @@ def unpack(
             writer.write(tree, filler, on_entry=filler.entry)
         with AtomicFile(os.path.join(temporary, b"config.json"), 0o644) as out:
             out.write(json.dumps(document, indent=2).encode() + b"\n")
+    if failure := writer.together.failure():
+        raise failure
     return UnpackResult(tree.entries, tree.size)
 
 

@@ -15,9 +15,12 @@ from casync_compat.fs import inode_flags
 from casync_compat.fs.apply.restore import ApplyOptions, InodeState, Restorer
 from casync_compat.fs.apply.target import Directory
 from casync_compat.fs.remove import TempNames, remove, replace
+from casync_compat.fs.together import FallenTogether, InodeKey, Written, folds, key_of, shown_name
 from catar.records import Node
 
 __all__ = ["Placer"]
+
+_RESERVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Placer:
@@ -28,13 +31,22 @@ class Placer:
     :ivar temp: names for what is under way
     :ivar in_the_way: paths of directories that have something in them, and were to become something else, where
         nothing is to be deleted
+    :ivar together: names that fell together
+    :ivar has_company: whether files may be made by other threads meanwhile, in fresh directories
     """
 
-    def __init__(self, restorer: Restorer, options: ApplyOptions, temp: TempNames) -> None:
+    def __init__(
+        self, restorer: Restorer, options: ApplyOptions, temp: TempNames, together: FallenTogether
+    ) -> None:
         self.restorer = restorer
         self.options = options
         self.temp = temp
         self.in_the_way: list[bytes] = []
+        self.together = together
+        self.has_company = False
+        # By device: whether names fall together. By directory, where they do: what was written into it.
+        self._folds: dict[int, bool] = {}
+        self._written: dict[InodeKey, Written] = {}
         # By device: whether a file has the mode it was created with; whether there are FAT attributes.
         self._exact_modes: dict[int, bool] = {}
         self._fat: dict[int, bool] = {}
@@ -84,12 +96,17 @@ class Placer:
     def put(self, parent: Directory, temp: bytes, name: bytes) -> None:
         """Give a complete inode its final name, in place of whatever has it.
 
-        Where nothing is to be deleted, what is in the way may stay, and the inode is gone.
+        Where nothing is to be deleted, what is in the way may stay, and the inode is gone; likewise in a fresh
+        directory where the name is taken, which only another of the same run can have done.
 
         :raises FileError: when that fails; what had the name before still has it
         """
         if parent.fresh:
             self.doing("rename")
+            if not self._reserve(parent, name) and self.may_be_ours(parent, name):
+                os.unlink(temp, dir_fd=parent.fd)
+                self.fell(parent, name)
+                return
             os.rename(temp, name, src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
         else:
             path = os.path.join(parent.path, name)
@@ -97,3 +114,88 @@ class Placer:
             if not replace(parent.fd, temp, name, path, undo_immutable=undo, temp=self.temp, keep_full=keep):
                 remove(parent.fd, temp, path)
                 self.in_the_way.append(path)
+                return
+        self.wrote(parent, name)
+
+    def _reserve(self, parent: Directory, name: bytes) -> bool:
+        """:returns: False when something has the name; else nobody gets it any more"""
+        if not self.has_company:
+            return key_of(parent.fd, name) is None
+        try:
+            os.close(os.open(name, _RESERVE, 0o200, dir_fd=parent.fd))
+        except FileExistsError:
+            return False
+        return True
+
+    def may_be_ours(self, parent: Directory, name: bytes) -> bool:
+        """Whether what has a name in a fresh directory is of this run, and not of somebody else."""
+        return self._may_fold(parent) or name not in map(os.fsencode, os.listdir(parent.fd))
+
+    def is_taken(self, parent: Directory, name: bytes) -> bool:
+        """Whether something of this run has a name in a fresh directory."""
+        return parent.fresh and key_of(parent.fd, name) is not None and self.may_be_ours(parent, name)
+
+    # Names that fall together
+
+    def watch(self, directory: Directory, parent: Directory | None) -> None:
+        """Begin to note what is written into a directory, where names may fall together unseen."""
+        if directory.merged is not None:
+            known = self._written.get(_key(directory.stat))
+            directory.written = known if known is not None else _entries(directory.fd)
+            directory.written.merged = True
+            return
+        if directory.made and self._may_fold(directory):
+            directory.written = self._written[_key(directory.stat)] = Written()
+        elif not directory.fresh:
+            directory.written = Written()
+            device, other = directory.stat.st_dev, directory.name.swapcase()
+            if device not in self._folds and parent is not None and other != directory.name:
+                same = key_of(parent.fd, other)
+                self._folds[device] = same is not None and same[0] == _key(directory.stat)
+            if self._folds.get(device):
+                self._written[_key(directory.stat)] = directory.written
+
+    def _may_fold(self, directory: Directory) -> bool:
+        """Whether names fall together there, for which a directory is made in it, once a file system."""
+        device = directory.stat.st_dev
+        known = self._folds.get(device)
+        if known is None:
+            known = self._folds[device] = folds(directory.fd, self.temp.next())
+        return known
+
+    def first(self, parent: Directory, name: bytes) -> bytes | None:
+        """The name under which something was written that has this name as well; None where there is none."""
+        if parent.written is None:
+            return None
+        return parent.written.first(parent.fd, name, lambda: self._may_fold(parent))
+
+    def wrote(self, parent: Directory, name: bytes) -> None:
+        """An entry is in its place."""
+        if parent.written is not None and (found := key_of(parent.fd, name)) is not None:
+            parent.written.add(found[0], name)
+
+    def fell(
+        self, parent: Directory, name: bytes, first: bytes | None = None, *, merged: bool = False
+    ) -> bytes:
+        """An entry is not written, because another of this run has its name.
+
+        :param first: the name of that one, where it is known
+        :param merged: both are directories, and become one
+        :returns: the path of that one
+        """
+        first = shown_name(parent.fd, name) if first is None else first
+        path = os.path.join(parent.merged or parent.path, first)
+        self.together.add(os.path.join(parent.path, name), path, merged=merged)
+        return path
+
+
+def _key(st: os.stat_result) -> InodeKey:
+    return st.st_dev, st.st_ino
+
+
+def _entries(directory_fd: int) -> Written:
+    written = Written()
+    for name in map(os.fsencode, os.listdir(directory_fd)):
+        found = key_of(directory_fd, name)
+        written.add(found[0] if found is not None else None, name)
+    return written

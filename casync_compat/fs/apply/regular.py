@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from casync_compat.errors import FileError
 from casync_compat.fs.apply.payload import PayloadWriter
@@ -21,12 +21,35 @@ from casync_compat.fs.apply.restore import InodeState
 from casync_compat.fs.apply.target import Directory
 from catar.records import Node
 
-__all__ = ["FileWriter", "LinkHook", "PayloadHook"]
+__all__ = ["FileWriter", "LinkFinder", "LinkHook", "PayloadHook"]
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 PayloadHook: TypeAlias = Callable[[int, Node, bytes], None]
 LinkHook: TypeAlias = "Callable[[Node, bytes], bytes | None]"
+
+
+class LinkFinder(Protocol):
+    """Finds, for files that are being written, identical ones that can be hard-linked in their place."""
+
+    def open(self, feature_flags: int) -> None:
+        """Hear the archive's feature flags, before the first node."""
+        ...
+
+    def begin(self, node: Node) -> None:
+        """Hear of a node that begins."""
+        ...
+
+    def update(self, piece: memoryview) -> None:
+        """Take the next bytes of its payload."""
+        ...
+
+    def candidate(self, node: Node, path: bytes) -> bytes | None:
+        """Once the payload is complete: the absolute path of an identical file, metadata included, or None.
+
+        :param path: the node's path in the archive
+        """
+        ...
 
 
 class _File:

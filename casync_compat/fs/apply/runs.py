@@ -162,6 +162,7 @@ class RunWriter:
             directory.fresh
             and _runs is not None
             and directory.temp is None
+            and directory.written is None
             and directory.owner is not None
             and not directory.inherits_acl
             and not directory.child_flags
@@ -230,6 +231,7 @@ class RunWriter:
         return True
 
     def _start(self, plan: _Plan) -> None:
+        self._placer.has_company = True
         self._pending.append(plan)  # at once, so that `abort` knows of it
         self._made += plan.made
         while len(self._pending) > self._depth or (self._made > _MOST_OPEN and len(self._pending) > 1):

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable
-from typing import TypeAlias
 
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.remove import OPEN_DIR, mount_points
+from casync_compat.fs.together import InodeKey, Written
 
 __all__ = ["Deleted", "Spared", "delete", "names_below"]
-
-_Key: TypeAlias = tuple[int, int]
 
 _SHOWN = 3
 
@@ -42,7 +40,7 @@ class Deleted:
             self.first.append(os.path.relpath(path, self._target))
 
 
-def _key(path: bytes) -> _Key | None:
+def _key(path: bytes) -> InodeKey | None:
     try:
         st = os.stat(path)
     except OSError:
@@ -50,7 +48,7 @@ def _key(path: bytes) -> _Key | None:
     return st.st_dev, st.st_ino
 
 
-def _link_key(path: bytes | str, directory_fd: int | None = None) -> _Key | None:
+def _link_key(path: bytes | str, directory_fd: int | None = None) -> InodeKey | None:
     try:
         st = os.stat(path, dir_fd=directory_fd, follow_symlinks=False)
     except OSError:
@@ -87,10 +85,10 @@ class Spared:
     """
 
     def __init__(self, target: bytes, in_use: Iterable[bytes]) -> None:
-        self._used: set[_Key] = set()
-        self._mounts: set[_Key] = set()
-        self._above_used: set[_Key] = set()
-        self._above: set[_Key] = set()
+        self._used: set[InodeKey] = set()
+        self._mounts: set[InodeKey] = set()
+        self._above_used: set[InodeKey] = set()
+        self._above: set[InodeKey] = set()
         self._found: dict[str, list[bytes]] = {"used": [], "mount": []}
         top = os.path.realpath(target)
         for path in in_use:
@@ -154,18 +152,22 @@ def delete(
     names: Collection[bytes],
     spared: Spared,
     remove: Callable[[int, bytes, bytes], None],
+    written: Written | None = None,
 ) -> None:
     """Have all removed that is in a directory and has none of the names, but for what is spared.
 
     :param path: of the directory, for messages
     :param remove: removes an entry of an open directory, which has a path for messages
+    :param written: what this run wrote, which the directory may list under another name
     :raises OSError: a directory cannot be read, and whatever `remove` raises
     """
-    for entry in os.listdir(directory_fd):
-        name = os.fsencode(entry)
+    listed = set(map(os.fsencode, os.listdir(directory_fd)))
+    for name in sorted(listed):
         if name in names:
             continue
         inner = os.path.join(path, name)
+        if written is not None and written.lists(directory_fd, listed, name):
+            continue
         if spared.keeps(directory_fd, name, inner):
             continue
         if not spared.is_above(directory_fd, name):

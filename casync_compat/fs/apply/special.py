@@ -41,12 +41,22 @@ class SpecialWriter:
         self._placer.at(parent, node)
         where = node.name if fresh else self._placer.temp.next()
         self._under_way = (parent, where)
-        if self._create(parent, node, where):
+        try:
+            made = self._create(parent, node, where)
+        except FileExistsError:
+            self._under_way = None
+            if not fresh or not self._placer.may_be_ours(parent, node.name):
+                raise
+            self._placer.fell(parent, node.name)
+            return
+        if made:
             if fresh and node.is_symlink and node.selinux is None and parent.owner is not None:
                 self._placer.restorer.symlink_in_fresh(parent.fd, where, node, *parent.owner)
             else:
                 self._restore(parent, node, where)
-            if not fresh:
+            if fresh:
+                self._placer.wrote(parent, where)
+            else:
                 self._placer.put(parent, where, node.name)
         self._under_way = None
 

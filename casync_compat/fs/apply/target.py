@@ -21,6 +21,7 @@ from casync_compat.fs import acl, inode_flags
 from casync_compat.fs.apply.restore import INHERITED, InodeState, Restorer
 from casync_compat.fs.locks import Locked
 from casync_compat.fs.remove import OPEN_DIR, TempNames
+from casync_compat.fs.together import Written
 from catar.flags import FeatureFlags
 from catar.records import Node
 
@@ -38,9 +39,13 @@ class Directory:
     :ivar node: what the archive says about it; None for one that only holds the top node
     :ivar name: in its parent; empty for the target
     :ivar path: for messages
+    :ivar made: made by us
     :ivar fresh: made by us and out of others' reach
     :ivar temp: the name that it has until it is complete, when something else has its own; else None
     :ivar names: entries that the archive has, to know what to delete; None where nothing is deleted
+    :ivar written: what was written into it; None where it is fresh, and names do not fall together
+    :ivar merged: path of another directory of the same run that this one is here, so that nothing in it is replaced;
+        None where it is one of its own
     :ivar stat: as it was when it was opened
     :ivar owner: user and group id that new inodes in it get; None when not known yet
     :ivar inherits_acl: it has a default ACL, which new inodes get
@@ -56,7 +61,9 @@ class Directory:
         "flags",
         "fresh",
         "inherits_acl",
+        "made",
         "made_writable",
+        "merged",
         "name",
         "names",
         "node",
@@ -65,6 +72,7 @@ class Directory:
         "stat",
         "temp",
         "unlocked",
+        "written",
     )
 
     def __init__(self, fd: int, st: os.stat_result, path: bytes, name: bytes, node: Node | None) -> None:
@@ -73,9 +81,12 @@ class Directory:
         self.path = path
         self.name = name
         self.node = node
+        self.made = False
         self.fresh = False
         self.temp: bytes | None = None
         self.names: set[bytes] | None = None
+        self.written: Written | None = None
+        self.merged: bytes | None = None
         self.owner: tuple[int, int] | None = None
         self.inherits_acl = False
         self.flags = 0
@@ -103,6 +114,9 @@ class Directory:
         with suppress(OSError):
             if self.made_writable:
                 os.fchmod(self.fd, self.stat.st_mode & 0o7777)
+        with suppress(OSError):
+            if self.merged is not None:
+                os.utime(self.fd, ns=(self.stat.st_atime_ns, self.stat.st_mtime_ns))
         with suppress(OSError):
             if self.unlocked:
                 inode_flags.set_flags(self.fd, self.unlocked, self.unlocked)
@@ -201,6 +215,7 @@ def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immu
     fd = _open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, restorer if made and private else None)
     directory = Directory(fd, os.fstat(fd), path, b"", node)
     try:
+        directory.made = made
         # Made ourselves, it may still have inherited from a parent that we did not look at.
         if made and private and _is_ours_alone(directory.stat, restorer):
             directory.inherits_acl = _has_default_acl(fd)
@@ -295,14 +310,23 @@ def _check_subvolume(directory: Directory, node: Node, restorer: Restorer) -> No
 
 
 def enter(
-    parent: Directory, node: Node, restorer: Restorer, temp: TempNames, *, undo_immutable: bool
+    parent: Directory,
+    node: Node,
+    restorer: Restorer,
+    temp: TempNames,
+    *,
+    undo_immutable: bool,
+    merged: bytes | None = None,
 ) -> Directory:
     """Create or open a directory within another. Something else that has its name is left for when it is complete.
 
+    :param merged: path of a directory that this run has written, and that has the name
     :raises OSError: when that fails
     """
     name = node.name
     made = True
+    if merged is not None:
+        return _opened_again(parent, node, restorer, merged)
     try:
         _make(parent, name, node, restorer)
     except FileExistsError:
@@ -328,11 +352,26 @@ def enter(
     return directory
 
 
+def _opened_again(parent: Directory, node: Node, restorer: Restorer, merged: bytes) -> Directory:
+    """Open a directory that this run has written, to add to it. :raises OSError: that cannot be"""
+    restorer.left_out.op, restorer.left_out.option = "open directory", ""
+    fd = os.open(node.name, OPEN_DIR, dir_fd=parent.fd)
+    try:
+        directory = Directory(fd, os.fstat(fd), os.path.join(parent.path, node.name), node.name, node)
+        directory.merged = merged
+        _open_existing(fd, directory, restorer, True)  # it is our own
+    except BaseException:
+        os.close(fd)
+        raise
+    return directory
+
+
 def _opened(
     parent: Directory, fd: int, node: Node, restorer: Restorer, made: bool, undo_immutable: bool
 ) -> Directory:
     """The directory that `fd` stands for from now on."""
     directory = Directory(fd, os.fstat(fd), os.path.join(parent.path, node.name), node.name, node)
+    directory.made = made
     try:
         if made and _is_ours_alone(directory.stat, restorer):
             _open_fresh(fd, parent, directory, restorer)

@@ -20,54 +20,32 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace as changed
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
 from casync_compat.fs.apply.left_out import LeftOutKind
 from casync_compat.fs.apply.placing import Placer
-from casync_compat.fs.apply.regular import FileWriter, PayloadHook
+from casync_compat.fs.apply.regular import FileWriter, LinkFinder, PayloadHook
 from casync_compat.fs.apply.restore import ApplyOptions, Restorer
 from casync_compat.fs.apply.runs import Pool, RunWriter
 from casync_compat.fs.apply.sparing import Deleted, Spared, delete
 from casync_compat.fs.apply.special import SpecialWriter
 from casync_compat.fs.apply.target import Directory, enter, is_subvolume, open_target
 from casync_compat.fs.remove import TempNames, remove
+from casync_compat.fs.together import FallenTogether, shown_name
 from catar.flags import FeatureFlags
 from catar.grammar import MAX_DEPTH, NODE_FEATURES, check_name
 from catar.records import DirectoryEnd, Node
 from catar.runs import Run, node_of_row
 from catar.walker import TreeStream, Walker
 
-__all__ = ["ApplyOptions", "Follower", "LinkFinder", "TreeStep", "TreeWriter", "apply_tree"]
+__all__ = ["ApplyOptions", "Follower", "TreeStep", "TreeWriter", "apply_tree"]
 
 TreeStep: TypeAlias = Node | DirectoryEnd | Run
 
 F = FeatureFlags
 _SUBVOLUME, _SUBVOLUME_RO = int(F.SUBVOLUME), int(F.SUBVOLUME_RO)
 _REG, _DIR = stat.S_IFREG, stat.S_IFDIR
-
-
-class LinkFinder(Protocol):
-    """Finds, for files that are being written, identical ones that can be hard-linked in their place."""
-
-    def open(self, feature_flags: int) -> None:
-        """Hear the archive's feature flags, before the first node."""
-        ...
-
-    def begin(self, node: Node) -> None:
-        """Hear of a node that begins."""
-        ...
-
-    def update(self, piece: memoryview) -> None:
-        """Take the next bytes of its payload."""
-        ...
-
-    def candidate(self, node: Node, path: bytes) -> bytes | None:
-        """Once the payload is complete: the absolute path of an identical file, metadata included, or None.
-
-        :param path: the node's path in the archive
-        """
-        ...
 
 
 class Follower:
@@ -128,6 +106,8 @@ class TreeWriter:
         self._links = links
         self._threads = (pool, depth)
         self._temp = TempNames()
+        self._together = FallenTogether(warn)
+        self._skipping = 0  # open directories that are not written, for want of a name
         self._spared: Spared | None = None
         self.deleted = Deleted(target)
         """What the archive does not have, and is gone."""
@@ -148,7 +128,7 @@ class TreeWriter:
         if self._links is not None:
             self._links.open(feature_flags)
         self._restorer = Restorer(feature_flags, self._options, self._warn)
-        self._placer = Placer(self._restorer, self._options, self._temp)
+        self._placer = Placer(self._restorer, self._options, self._temp, self._together)
         self._files = FileWriter(
             self._placer, self._on_payload, self._links.candidate if self._links is not None else None
         )
@@ -176,7 +156,8 @@ class TreeWriter:
     @property
     def _is_complete(self) -> bool:
         open_at_end = 0 if self._name is None else 1
-        return self._started and not self._files.busy and len(self._stack) == open_at_end
+        at_end = len(self._stack) == open_at_end and not self._skipping
+        return self._started and not self._files.busy and at_end
 
     def feed(self, step: Node | DirectoryEnd, path: bytes) -> None:
         """Take the next node, or the end of the innermost directory.
@@ -188,6 +169,9 @@ class TreeWriter:
         stack = self._stack
         if self._started and self._is_complete:
             raise FormatError("something follows the end of the tree", self.target)
+        if self._skipping:
+            self._skipping += step.is_dir if isinstance(step, Node) else -1
+            return
         if type(step) is not Node:
             self._leave()
             return
@@ -214,7 +198,7 @@ class TreeWriter:
         at = 0
         while at < count:
             begin = at
-            if at < whole and self._stack and self._runs.takes(self._stack[-1]):
+            if at < whole and self._stack and not self._skipping and self._runs.takes(self._stack[-1]):
                 at = self._runs.write(run, at, whole, self._stack)
             if at == begin:
                 self._feed_row(run, at, at < whole)
@@ -222,13 +206,16 @@ class TreeWriter:
 
     def _feed_row(self, run: Run, number: int, whole: bool) -> None:
         node = node_of_row(run, number)
+        if self._skipping:
+            self._skipping += -1 if node is None else node.is_dir
+            return
         if node is None:
             self._leave()
             return
         if node.is_dir:
             self._runs.drain()  # it may be that too much is open
         self.feed(node, b"")
-        if node.size and whole:
+        if node.size and whole and self._files.busy:
             begin = node.payload_offset - run.base
             self.write(memoryview(run.buffer)[begin : begin + node.size])
 
@@ -244,7 +231,7 @@ class TreeWriter:
         """Check that the tree is complete, and warn about what could not be restored.
 
         :raises FormatError: when it is not complete
-        :raises FileError: when it is, but for what directories were in the way of
+        :raises FileError: when it is, but for what directories were in the way of, and for names that fell together
         """
         if self.begun:
             self._runs.drain()
@@ -259,6 +246,9 @@ class TreeWriter:
             more = f"; {len(kept) - 1} more like it" if len(kept) > 1 else ""
             why = f"it is a directory with something in it, and nothing is to be deleted{more}"
             raise FileError(kept[0], "replace", why)
+        failure = self._together.failure()
+        if failure is not None:
+            raise failure
 
     def abort(self) -> None:
         """Remove what is under way and close everything; what is complete stays. Never raises, may be repeated."""
@@ -302,7 +292,10 @@ class TreeWriter:
             self._child(directory, changed(node, name=self._name), path)
 
     def _push(self, directory: Directory) -> None:
+        self._placer.watch(directory, self._stack[-1] if self._stack else None)
         self._stack.append(directory)
+        if directory.merged is not None:
+            return
         if directory.fresh or directory.node is None or not self._options.delete:
             return
         if self._spared is None or not self._spared.everything:
@@ -313,11 +306,15 @@ class TreeWriter:
             full = os.path.join(parent.path, node.name)
             self._spared.check(parent.stat, parent.fd, node.name, node.is_dir, full)
         kind = node.mode & 0o170000
-        if kind == _REG:
-            self._files.start(parent, node, path)
-            return
         needs = NODE_FEATURES[kind]
         if needs and not self._restorer.features & needs:
+            return
+        first = self._placer.first(parent, node.name)
+        if first is not None or (node.is_dir and self._placer.is_taken(parent, node.name)):
+            self._fell(parent, node, first)
+            return
+        if kind == _REG:
+            self._files.start(parent, node, path)
             return
         try:
             if kind == _DIR:
@@ -331,7 +328,29 @@ class TreeWriter:
         if len(self._stack) >= MAX_DEPTH + (self._name is not None):
             raise ValueError(f"directories nest deeper than {MAX_DEPTH} levels")
         undo = self._options.undo_immutable
-        self._push(enter(parent, node, self._restorer, self._temp, undo_immutable=undo))
+        directory = enter(parent, node, self._restorer, self._temp, undo_immutable=undo)
+        if parent.written is not None:
+            parent.written.add((directory.stat.st_dev, directory.stat.st_ino), node.name)
+        self._push(directory)
+
+    def _fell(self, parent: Directory, node: Node, first: bytes | None = None) -> None:
+        """Go on without a node whose name is that of another; of two directories what is in them becomes one."""
+        self._skipping = 1 if node.is_dir else 0
+        if node.is_dir and len(self._stack) < MAX_DEPTH:
+            first = first or shown_name(parent.fd, node.name)
+            merged = os.path.join(parent.merged or parent.path, first)
+            try:
+                directory = enter(
+                    parent, node, self._restorer, self._temp, undo_immutable=False, merged=merged
+                )
+            except (OSError, ValueError):
+                pass  # something else, or immutable by now
+            else:
+                self._skipping = 0
+                self._placer.fell(parent, node.name, first, merged=True)
+                self._push(directory)
+                return
+        self._placer.fell(parent, node.name, first)
 
     def _leave(self) -> None:
         directory = self._stack[-1] if self._stack else None
@@ -351,7 +370,10 @@ class TreeWriter:
         try:
             if directory.names is not None:
                 self._delete_others(directory, directory.names)
-            self._complete(directory, directory.node)
+            if directory.merged is not None:
+                directory.leave_alone()
+            else:
+                self._complete(directory, directory.node)
         except (OSError, ValueError) as error:
             raise self._failure(directory.path, error) from error
         os.close(directory.fd)
@@ -374,7 +396,7 @@ class TreeWriter:
         """Remove what is in a directory but not in the archive."""
         assert self._spared is not None, "what is not fresh has something spared"
         self._placer.doing("read directory")
-        delete(directory.fd, directory.path, names, self._spared, self._remove)
+        delete(directory.fd, directory.path, names, self._spared, self._remove, directory.written)
 
     def _remove(self, directory_fd: int, name: bytes, path: bytes) -> None:
         remove(directory_fd, name, path, undo_immutable=self._options.undo_immutable)

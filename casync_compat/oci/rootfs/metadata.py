@@ -43,7 +43,7 @@ class Metadata:
     :param keep_setid: keep set-user-id and set-group-id bits of files that do not get their owner; only where nobody
         else can reach them
     :param acls: restore ACLs that an image has as text
-    :param warn: takes one line of text for the user
+    :ivar warn: takes one line of text for the user
 
     Methods raise `OSError` and `ValueError`; `failure` makes a `FileError` of them.
     """
@@ -63,7 +63,7 @@ class Metadata:
         self.owner = (os.geteuid(), os.getegid())
         """Whom a new inode belongs to."""
         self._keep_setid = keep_setid
-        self._warn = warn
+        self.warn = warn
         self._no_attributes = False
         self._acls = acls
         self._bad_acls: list[str] = []
@@ -150,7 +150,7 @@ class Metadata:
                     self.left_out.skip("extended attributes", error)
                 elif not self._no_attributes:
                     self._no_attributes = True
-                    self._warn(
+                    self.warn(
                         f"the file system takes no attributes like {show_path(name)}; they are left out"
                     )
 
@@ -162,10 +162,10 @@ class Metadata:
         """Warn about what was left out."""
         if self._bad_acls:
             count = len(self._bad_acls)
-            self._warn(f"{count} ACLs of the image are left out; of the first: {self._bad_acls[0]}")
+            self.warn(f"{count} ACLs of the image are left out; of the first: {self._bad_acls[0]}")
         summary = self.left_out.summary()
         if summary is not None:
-            self._warn(summary)
+            self.warn(summary)
 
 
 def _times(inode: Inode) -> tuple[int, int]:

@@ -4,8 +4,9 @@
     ...     writer.write(tree, fill)                  # fill(fd, inode, path) writes a file's contents
 
 The directory is made here and is nobody else's until it is complete: every entry is made by its single name from a
-descriptor of its directory, no symlink is ever followed, nothing that exists is opened. That is what keeps hostile
-trees inside, together with `casync_compat.oci.rootfs.merge`, which gives out no name that is a path.
+descriptor of its directory, no symlink is ever followed, nothing that exists is opened, but for a directory
+of its own whose name has fallen together with another's. That is what keeps hostile trees inside, together with
+`casync_compat.oci.rootfs.merge`, which gives out no name that is a path.
 
 Unlike `casync_compat.fs.apply.tree`, which updates trees from archives, it knows hard links, attributes of all kinds
 and names space for more than archives hold, and it never meets anything that was there before. What inodes get is the
@@ -22,6 +23,7 @@ from contextlib import suppress
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
+from casync_compat.fs.together import FallenTogether, Written, folds, key_of, shown_name
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 from casync_compat.oci.rootfs.metadata import ACL_ATTRIBUTES, ROOTLESS, Metadata
 
@@ -42,12 +44,20 @@ _OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 class _Open:
     """A directory under way."""
 
-    __slots__ = ("fd", "inode", "path")
+    __slots__ = ("fd", "first", "inode", "path", "times", "written")
 
-    def __init__(self, fd: int, inode: Inode, path: bytes) -> None:
+    def __init__(self, fd: int, inode: Inode, path: bytes, first: bytes | None = None) -> None:
+        """Know a directory.
+
+        :param first: the path of the directory that this one has fallen together with, and is added to
+        """
         self.fd = fd
         self.inode = inode
         self.path = path
+        self.first = first
+        st = os.fstat(fd)
+        self.times = (st.st_atime_ns, st.st_mtime_ns)
+        self.written: Written | None = None
 
 
 class RootWriter(Closing):
@@ -56,9 +66,11 @@ class RootWriter(Closing):
     :param target: the directory to make; nothing may be there, or an empty directory
     :param shown: what messages call it
     :raises FileError: it cannot be made, or something is in it
+    :ivar together: names that fell together
     """
 
     def __init__(self, target: bytes, metadata: Metadata, shown: bytes | None = None) -> None:
+        self.together = FallenTogether(metadata.warn)
         self.target = target
         self._shown = target if shown is None else shown
         self.metadata = metadata
@@ -66,6 +78,8 @@ class RootWriter(Closing):
         self._places: dict[Inode, tuple[bytes, int]] = {}
         self._modes_left: list[tuple[bytes, int]] = []
         self._top = -1
+        self._folds = False
+        self._written: dict[bytes, Written] = {}  # by path, where names fall together
         try:
             self._open_target()
         except OSError as error:
@@ -108,16 +122,25 @@ class RootWriter(Closing):
         :param on_entry: called with the path of each entry
         :raises FileError: naming the file; and whatever `fill` raises
         """
-        self._stack.append(_Open(self._top, tree.root, b""))
         path = b""
+        skipped: bytes | None = None
         try:
+            self._folds = folds(self._top, b".#")
+            self._push(_Open(self._top, tree.root, b""))
             for path, inode in tree.walk():
+                if skipped is not None:
+                    skipped = None if inode is None and path == skipped else skipped
+                    continue
                 if inode is None:
                     self._leave()
                     continue
                 if on_entry is not None:
                     on_entry(path)
-                self._entry(self._stack[-1].fd, path, inode, fill, place)
+                if key_of(self._stack[-1].fd, path.rpartition(b"/")[2]) is not None:
+                    merged = self._fell(self._stack[-1], path, inode)
+                    skipped = path if inode.kind == _DIR and not merged else None
+                else:
+                    self._entry(self._stack[-1].fd, path, inode, fill, place)
             path = b""
             self._leave()
             self._finish_modes()
@@ -133,13 +156,15 @@ class RootWriter(Closing):
         if inode.links > 1 and inode in self._places:
             doing("link")
             self._link(directory, name, inode)
+            self._wrote(name)
             return
         kind = inode.kind
         if kind == _DIR:
             doing("create directory")
             os.mkdir(name, 0o700, dir_fd=directory)
             fd = os.open(name, _OPEN_DIR, dir_fd=directory)
-            self._stack.append(_Open(fd, inode, path))
+            self._wrote(name)
+            self._push(_Open(fd, inode, path))
             return
         if kind == _REG:
             if place is None or not place(directory, name, inode, path):
@@ -150,6 +175,7 @@ class RootWriter(Closing):
             self.metadata.symlink(directory, name, inode)
         elif not self._special(directory, name, inode):
             return
+        self._wrote(name)
         if inode.links > 1:
             self._places[inode] = (path, os.lstat(name, dir_fd=directory).st_ino)
 
@@ -196,10 +222,47 @@ class RootWriter(Closing):
             os.unlink(name, dir_fd=directory)
             raise ValueError("somebody else changed the tree while it was being written; try again")
 
+    # Names that fall together
+
+    def _push(self, directory: _Open) -> None:
+        if self._folds:
+            path = directory.path if directory.first is None else directory.first
+            directory.written = self._written.setdefault(path, Written())
+        self._stack.append(directory)
+
+    def _wrote(self, name: bytes) -> None:
+        directory = self._stack[-1]
+        if directory.written is not None:
+            directory.written.add(None, name)
+
+    def _fell(self, directory: _Open, path: bytes, inode: Inode) -> bool:
+        """Go on without an entry whose name is taken; of two directories what is in them becomes one.
+
+        :returns: whether they are
+        """
+        name = path.rpartition(b"/")[2]
+        first = directory.written.like(name) if directory.written is not None else None
+        first = os.path.join(
+            directory.path if directory.first is None else directory.first,
+            first or shown_name(directory.fd, name),
+        )
+        merged = False
+        if inode.kind == _DIR:
+            with suppress(NotADirectoryError):
+                fd = os.open(name, _OPEN_DIR, dir_fd=directory.fd)
+                self._push(_Open(fd, inode, path, first))
+                merged = True
+        self.together.add(os.path.join(self._shown, path), os.path.join(self._shown, first), merged=merged)
+        return merged
+
     # Directories
 
     def _leave(self) -> None:
         directory = self._stack.pop()
+        if directory.first is not None:
+            os.utime(directory.fd, ns=directory.times)
+            os.close(directory.fd)
+            return
         mode = directory.inode.mode
         if not self.metadata.privileged and mode & 0o700 != 0o700:
             # Links may still be made to what is in it, which its owner must be allowed to reach.
