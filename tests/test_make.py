@@ -413,12 +413,15 @@ def test_a_failing_store_leaves_no_index(
 MAKERS = pytest.mark.parametrize("maker", ["catar", "caidx"])
 
 
+STRICT = MakeOptions(strict=True)
+
+
 def make(maker: str, output: Path, tree: Path, progress: ProgressCallback | None = None) -> None:
-    """Make a tree's archive or index."""
+    """Make a tree's archive or index, of which nothing may be missing."""
     if maker == "catar":
-        make_archive(os.fsencode(output), os.fsencode(tree), progress=progress)
+        make_archive(os.fsencode(output), os.fsencode(tree), STRICT, progress=progress)
     else:
-        make_archive_index(os.fsencode(output), os.fsencode(tree), MemoryStore(), progress=progress)
+        make_archive_index(os.fsencode(output), os.fsencode(tree), MemoryStore(), STRICT, progress=progress)
 
 
 @MAKERS
@@ -480,7 +483,7 @@ class Meanwhile:
 @MAKERS
 @pytest.mark.parametrize("how", ["grows", "shrinks", "touched"])
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path, maker: str, how: str) -> None:
-    """A file that is not what it was when its size was stored fails the run; it is named, and nothing appears."""
+    """Strictly: a file that is not what it was when its size was stored fails the run; nothing appears."""
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "large").write_bytes(LARGE)
@@ -495,7 +498,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, maker: str, how: s
 
 @MAKERS
 def test_a_file_that_vanishes_before_it_is_read(tmp_path: Path, maker: str) -> None:
-    """A file that was listed and cannot be opened fails the run; it is named, and nothing appears."""
+    """Strictly: a file that was listed and cannot be opened fails the run; it is named, and nothing appears."""
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "a").write_bytes(LARGE)
@@ -507,13 +510,14 @@ def test_a_file_that_vanishes_before_it_is_read(tmp_path: Path, maker: str) -> N
 
 
 def test_a_blob_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
-    """A blob that ends too early fails the run; it is named, and nothing appears."""
+    """Strictly: a blob that ends too early fails the run; it is named, and nothing appears."""
     (tmp_path / "blob").write_bytes(LARGE)
     with pytest.raises(FileError) as caught:
         make_blob_index(
             os.fsencode(tmp_path / "x.caibx"),
             os.fsencode(tmp_path / "blob"),
             MemoryStore(),
+            STRICT,
             progress=Meanwhile(tmp_path / "blob", "shrinks", os.fsencode(tmp_path / "blob")),
         )
     assert caught.value.path == os.fsencode(tmp_path / "blob")

@@ -70,13 +70,13 @@ def make(
     if what is Kind.ARCHIVE:
         out = os.fsencode(output)
         with naming(out):
-            return make_archive(out, src, options, progress=progress)
+            return make_archive(out, src, options, warn=warn, progress=progress)
     if not what.is_index:
         raise UsageError(f"{show_path(name_of(output))}: a {what.value} cannot be made")
     chunks = sink_of(store, output, settings)
     with index_output(output, settings) as path, naming(path):
         if what is Kind.BLOB_INDEX:
-            return make_blob_index(path, src, chunks, options, progress=progress)
+            return make_blob_index(path, src, chunks, options, warn=warn, progress=progress)
         if isinstance(chunks, OnDisk):
             options = replace(options, skip=(*options.skip, *chunks.own_paths))
         return make_archive_index(path, src, chunks, options, warn=warn, progress=progress)

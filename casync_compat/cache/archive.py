@@ -20,6 +20,7 @@ from casync_compat.cache.splicer import Splicer
 from casync_compat.cache.stream import SplicedStream
 from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import FormatError, StoreError
+from casync_compat.fs.losses import Losses
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.reusing import ReusingScanner
 from casync_compat.ids import ChunkId
@@ -57,6 +58,7 @@ class Job:
 
     :ivar skip: `(device, inode)` of what is not
     :ivar jobs: threads, None for one a processor
+    :ivar losses: told of what is not read as it was; None fails at the first
     """
 
     source: bytes
@@ -66,6 +68,7 @@ class Job:
     shift: IdShift
     skip: Collection[tuple[int, int]]
     jobs: int | None
+    losses: Losses | None = None
 
 
 def archive_with_cache(
@@ -99,6 +102,8 @@ def archive_with_cache(
         return _archive(path, key, (snapshot, index), job, reporter)
     except StoreError as error:
         warn(f"{error}; everything is read again")
+        if job.losses is not None:
+            job.losses.forget()
         return _archive(path, key, None, job, reporter)
 
 
@@ -126,7 +131,9 @@ def _archive(
     with (
         CacheWriter(path, key) as writer,
         ChunkingSink(job.store, job.sizes, flags, stream_digest=False, jobs=job.jobs) as sink,
-        ReusingScanner(job.source, flags, shift=job.shift, skip=job.skip, before=snapshot) as scanner,
+        ReusingScanner(
+            job.source, flags, shift=job.shift, skip=job.skip, before=snapshot, losses=job.losses
+        ) as scanner,
     ):
         stream = SplicedStream(sink, index, job.store)
         splicer = Splicer(scanner, stream, writer, snapshot, reporter, sink.counts)

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from casync_compat.cli._location import default_store, in_registry, input_path, open_source
+from casync_compat.cli._location import default_store, in_registry, input_path, open_source, warn
 from casync_compat.cli._options import parse_boolean
-from casync_compat.errors import FileError, UsageError, naming
+from casync_compat.errors import FileError, UsageError, naming, show_path
+from casync_compat.fs.losses import LeftOutKind, Losses
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.ids import Digest
@@ -26,6 +27,7 @@ from catar import layouts
 from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
 
 __all__ = [
+    "INCOMPLETE",
     "archive_errors",
     "feature_flags",
     "id_range",
@@ -33,15 +35,20 @@ __all__ = [
     "input_kind",
     "is_stream",
     "jobs_for",
+    "left_out_json",
     "named_kind",
     "open_tree",
     "output_is_open",
     "replay_mask",
     "shifts",
     "source_for",
+    "tell_losses",
     "tree_kind",
     "write_lines",
 ]
+
+INCOMPLETE = 3
+"""Exit status: everything is there but for what was told to be left out."""
 
 _NUMBER = r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*"
 _BATCH = 32 << 10
@@ -191,10 +198,13 @@ def jobs_for(options: argparse.Namespace, index: str | None) -> int | None:
     return jobs
 
 
-def open_tree(options: argparse.Namespace, argument: str | None, *, contents: bool = True) -> Tree:
+def open_tree(
+    options: argparse.Namespace, argument: str | None, *, contents: bool = True, losses: Losses | None = None
+) -> Tree:
     """Open a verb's input as a tree.
 
     :param contents: whether payloads will be asked for
+    :param losses: told of what of a directory is not read as it was; None fails at the first
     """
     kind = tree_kind(options, argument)
     path: bytes | None
@@ -210,7 +220,22 @@ def open_tree(options: argparse.Namespace, argument: str | None, *, contents: bo
         shift=replace(id_shift(options), for_listing=True),
         jobs=jobs_for(options, argument),
         contents=contents,
+        losses=losses,
     )
+
+
+def tell_losses(losses: Losses) -> int:
+    """Say in one line what was not read as it was. Returns the exit status."""
+    text = losses.summary()
+    if text is None:
+        return 0
+    warn(text)
+    return INCOMPLETE
+
+
+def left_out_json(kinds: Iterable[LeftOutKind]) -> list[dict[str, object]]:
+    """What ``--json`` has for what was left out."""
+    return [{"kind": each.kind, "count": each.count, "first": show_path(each.first)} for each in kinds]
 
 
 def archive_errors(argument: str | None) -> AbstractContextManager[None]:

@@ -161,7 +161,9 @@ OPTIONS: tuple[Option, ...] = (
         {"type": parse_boolean, "default": None, "metavar": "yes|no"},
     ),
     _bool("--undo-immutable", "clear the immutable flag of what is in the way", False),
-    _flag("--strict", help="fail at the first thing that cannot be restored, instead of leaving it out"),
+    _flag(
+        "--strict", help="fail at the first thing that cannot be read or restored, instead of leaving it out"
+    ),
     _bool("--recursive", "list what is in directories too", True),
     _flag("--json", help="print JSON"),
     _flag("-n", "--dry-run", help="only say what would be done"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -65,6 +66,15 @@ class ProgressLine:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
             self._drawn = False
+
+    def above(self, say: Callable[[str], None]) -> Callable[[str], None]:
+        """What says something where the line was, which is drawn again below."""
+
+        def clear_and_say(text: str) -> None:
+            self.clear()
+            say(text)
+
+        return clear_and_say
 
     def _draw(self, progress: Progress) -> None:
         elapsed = time.monotonic() - self._begin

@@ -14,12 +14,14 @@ from casync_compat.cli._common import (
     is_stream,
     open_tree,
     source_for,
+    tell_losses,
 )
-from casync_compat.cli._location import input_path, local_path
+from casync_compat.cli._location import input_path, local_path, warn
 from casync_compat.cli._options import READING, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.errors import UsageError
+from casync_compat.fs.losses import Losses
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import digest_of_flags
 from casync_compat.kinds import Kind
@@ -60,12 +62,13 @@ def run(options: argparse.Namespace) -> int:
     if inside and kind not in (Kind.ARCHIVE, Kind.ARCHIVE_INDEX):
         raise UsageError("a path inside is only looked up in archives")
     with archive_errors(source), ProgressLine("digesting", wanted=not options.no_progress) as line:
-        digest, algorithm = _digest(options, kind, source, inside, line.callback)
+        losses = Losses(line.above(warn))
+        digest, algorithm = _digest(options, kind, source, inside, losses, line.callback)
     if options.json:
         print(json.dumps({"digest": str(digest), "algorithm": algorithm.value, "kind": kind.value}))
     else:
         print(digest)
-    return 0
+    return tell_losses(losses)
 
 
 def _digest(
@@ -73,16 +76,20 @@ def _digest(
     kind: Kind,
     source: str | None,
     inside: str | None,
+    losses: Losses,
     progress: ProgressCallback | None,
 ) -> tuple[ChunkId, Digest]:
     if kind is Kind.DIRECTORY:
         flags = feature_flags(options)
         path = local_path(source or ".")
-        digest = digest_tree(path, MakeOptions(flags, shift=id_shift(options)), progress=progress)
+        digest = digest_tree(
+            path, MakeOptions(flags, shift=id_shift(options)), losses=losses, progress=progress
+        )
         return digest, digest_of_flags(flags)
     if kind is Kind.BLOB:
         algorithm = Digest.parse(options.digest)
-        return digest_blob(None if is_stream(source) else local_path(str(source)), algorithm), algorithm
+        blob = None if is_stream(source) else local_path(str(source))
+        return digest_blob(blob, algorithm, losses=losses, progress=progress), algorithm
     if kind is Kind.BLOB_INDEX:
         file = None if is_stream(source) else input_path(str(source))
         index = load_index(file)

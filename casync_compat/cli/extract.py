@@ -8,12 +8,14 @@ import os
 import sys
 
 from casync_compat.cli._common import (
+    INCOMPLETE,
     archive_errors,
     asked_flags,
     id_shift,
     input_kind,
     is_stream,
     jobs_for,
+    left_out_json,
     replay_mask,
     source_for,
 )
@@ -35,8 +37,6 @@ EXAMPLES = (
     ("pycasync extract --seed=old.img new.caibx new.img", "take from old.img what has not changed"),
 )
 
-INCOMPLETE = 3
-"""Exit status: everything is there but for what was told to be left out."""
 _STATUS = (
     "The exit status is 0 when everything is restored, 1 when that failed, and 3 when all is there but for attributes "
     "and entries that the target cannot hold, which are listed."
@@ -191,10 +191,7 @@ def _summary(result: ExtractResult) -> dict[str, object]:
         "seed_bytes": result.seed_bytes,
         "shared": result.shared,
         "deleted": result.deleted,
-        "left_out": [
-            {"kind": each.kind, "count": each.count, "first": show_path(each.first)}
-            for each in result.left_out
-        ],
+        "left_out": left_out_json(result.left_out),
     }
 
 

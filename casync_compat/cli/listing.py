@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._common import archive_errors, open_tree, replay_mask, write_lines
+from casync_compat.cli._common import archive_errors, open_tree, replay_mask, tell_losses, write_lines
+from casync_compat.cli._location import warn
 from casync_compat.cli._options import READING, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
+from casync_compat.fs.losses import Losses
 from casync_compat.lines import json_lines, list_lines
 
 EXAMPLES = (
@@ -31,10 +33,11 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     source, inside = options.input, options.inside
     mask = replay_mask(options)
-    with archive_errors(source), open_tree(options, source, contents=False) as tree:
+    losses = Losses(warn)
+    with archive_errors(source), open_tree(options, source, contents=False, losses=losses) as tree:
         stream = tree.stream(os.fsencode(inside or ""), piece=_PIECE)
         if options.json:
             write_lines(json_lines(stream, recursive=options.recursive, mask=mask))
         else:
             write_lines(list_lines(stream, recursive=options.recursive))
-    return 0
+    return tell_losses(losses)

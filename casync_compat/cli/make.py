@@ -6,11 +6,21 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from casync_compat.chunker import ChunkSizes
-from casync_compat.cli._common import feature_flags, id_shift, is_stream, jobs_for, named_kind, output_is_open
+from casync_compat.cli._common import (
+    INCOMPLETE,
+    feature_flags,
+    id_shift,
+    is_stream,
+    jobs_for,
+    left_out_json,
+    named_kind,
+    output_is_open,
+)
 from casync_compat.cli._location import (
     cache_home,
     default_store,
@@ -26,6 +36,7 @@ from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
+from casync_compat.fs.losses import listed
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.chunks import ChunkStore
@@ -42,6 +53,13 @@ EXAMPLES = (
 )
 
 _OUTPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)
+
+
+_STATUS = (
+    "What vanishes, changes or cannot be read meanwhile is told, left out or filled up with zeros, and all the rest is "
+    "archived. The exit status is 0 when everything is archived as it was, 1 when that failed, and 3 when all is there "
+    "but for what is listed."
+)
 
 
 def _output_kind(options: argparse.Namespace, output: str | None, source: str | None) -> Kind:
@@ -65,7 +83,7 @@ def _output_kind(options: argparse.Namespace, output: str | None, source: str | 
 
 def add_arguments(parser: Parser) -> None:
     """What it takes."""
-    parser.explain("[OUTPUT] [INPUT]", f"Prints the digest of the archive or blob. {STORE_HELP}")
+    parser.explain("[OUTPUT] [INPUT]", f"Prints the digest of the archive or blob. {STORE_HELP} {_STATUS}")
     add_positional(parser, "output", "output: .catar, .caidx or .caibx; - or nothing: standard output", "?")
     add_positional(parser, "input", "input; default .", "?")
     add_options(
@@ -80,6 +98,7 @@ def add_arguments(parser: Parser) -> None:
         "--exclude-file",
         "--uid-shift",
         "--uid-range",
+        "--strict",
         "--json",
         "--jobs",
         "--stream-digest",
@@ -95,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
     output, source = options.output, options.input
     kind = _output_kind(options, output, source)
     with ProgressLine("making", wanted=not (options.no_progress or options.verbose)) as line:
-        result = _make(options, kind, output, source, line.callback)
+        result = _make(options, kind, output, source, line.above(warn), line.callback)
     to = sys.stderr if is_stream(output) else sys.stdout
     if not (is_stream(output) or output_is_open()):
         pass  # the archive is what was asked for, and it is there
@@ -105,6 +124,9 @@ def run(options: argparse.Namespace) -> int:
         print(result.digest, file=to)
     if options.verbose:
         _report(result)
+    if result.left_out:
+        warn(f"not archived as it was: {listed(result.left_out)}")
+        return INCOMPLETE
     return 0
 
 
@@ -113,6 +135,7 @@ def _make(
     kind: Kind,
     output: str | None,
     source: str | None,
+    tell: Callable[[str], None],
     progress: ProgressCallback | None,
 ) -> MakeResult:
     flags = feature_flags(options, default=0) if kind is Kind.BLOB_INDEX else feature_flags(options)
@@ -122,13 +145,13 @@ def _make(
     digest = options.stream_digest and cache is None
     if options.verbose:
         _announce(flags, sizes, kind)
-    how = MakeOptions(flags, sizes, id_shift(options), digest, cache=cache)
+    how = MakeOptions(flags, sizes, id_shift(options), digest, cache=cache, strict=options.strict)
     if kind is Kind.ARCHIVE:
         tree = local_path(source or ".")
         if named is not None and in_registry(named):
             raise UsageError(f"{named}: a registry takes indexes, not archives; make a .caidx")
         out = None if named is None else local_path(named)
-        return make_archive(out, tree, how, progress=progress)
+        return make_archive(out, tree, how, warn=tell, progress=progress)
     store = open_chunk_store(options.store or default_store(named), Compression.parse(options.compression))
     if isinstance(store, ChunkStore):
         store.verify_reused = options.verify_reused
@@ -136,10 +159,10 @@ def _make(
     with index_output(named) as out:
         if kind is Kind.ARCHIVE_INDEX:
             return make_archive_index(
-                out, local_path(source or "."), store, how, warn=warn, progress=progress
+                out, local_path(source or "."), store, how, warn=tell, progress=progress
             )
         blob = None if is_stream(source) else local_path(str(source))
-        return make_blob_index(out, blob, store, how, progress=progress)
+        return make_blob_index(out, blob, store, how, warn=tell, progress=progress)
 
 
 def _cache(options: argparse.Namespace, kind: Kind) -> bytes | None:
@@ -163,6 +186,7 @@ def _summary(kind: Kind, output: str | None, result: MakeResult) -> dict[str, An
         "digest": str(result.digest) if result.digest is not None else None,
         "size": result.size,
         "entries": result.entries,
+        "left_out": left_out_json(result.left_out),
     }
     if result.chunks is not None:
         counts = result.chunks

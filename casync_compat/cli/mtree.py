@@ -5,9 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 
-from casync_compat.cli._common import archive_errors, id_range, open_tree, replay_mask, shifts, write_lines
+from casync_compat.cli._common import (
+    archive_errors,
+    id_range,
+    open_tree,
+    replay_mask,
+    shifts,
+    tell_losses,
+    write_lines,
+)
+from casync_compat.cli._location import warn
 from casync_compat.cli._options import READING, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
+from casync_compat.fs.losses import Losses
 from casync_compat.verbs.mtree import manifest
 
 EXAMPLES = (("pycasync mtree etc.caidx > etc.mtree", "with a digest of every file"),)
@@ -28,8 +38,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     source, inside = options.input, options.inside
     mask = replay_mask(options)
-    with archive_errors(source), open_tree(options, source) as tree:
+    losses = Losses(warn)
+    with archive_errors(source), open_tree(options, source, losses=losses) as tree:
         stream = tree.stream(os.fsencode(inside or ""), piece=_PIECE)
         ids = id_range(options, tree.kind)
         write_lines(manifest(stream, mask=mask, shifted=shifts(options), id_range=ids, jobs=options.jobs))
-    return 0
+    return tell_losses(losses)

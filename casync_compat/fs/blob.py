@@ -17,12 +17,15 @@ from typing import Self
 
 from casync_compat.errors import FileError
 from casync_compat.fs import ioctls
+from casync_compat.fs.losses import CHANGED, DAMAGED, Losses, is_ours
 from casync_compat.fs.readers import wait_readable
 
 __all__ = ["BlobInput", "device_size", "file_system_size"]
 
 _PROBE = 4096
 _ANDROID_HEADER = 608
+_BLOCK = 4096
+"""Bytes that are given up at the first failure to read, and twice as many at each that follows."""
 
 
 def _u16(data: bytes, at: int) -> int:
@@ -84,13 +87,14 @@ class BlobInput:
     """Context manager around the input.
 
     :param path: the file; None for standard input
+    :param losses: told when it is not read as it was: what is missing is zeros then; None fails
     :raises FileError: from every method, naming the file
 
     :ivar size: in bytes, None for a pipe
     :ivar mode: its `st_mode`
     """
 
-    def __init__(self, path: bytes | None) -> None:
+    def __init__(self, path: bytes | None, losses: Losses | None = None) -> None:
         self.path = b"standard input" if path is None else path
         self.size: int | None = None
         self.mode = 0
@@ -101,6 +105,10 @@ class BlobInput:
         self._sparse = False
         self._at = 0
         self._data_end = 0  # up to here, no hole begins
+        self._losses = losses
+        self._lost = False
+        self._before: tuple[int, int] | None = None
+        self._skip = _BLOCK
 
     def __enter__(self) -> Self:
         try:
@@ -123,8 +131,11 @@ class BlobInput:
             self._at = at
             self._positioned = True
             self._sparse = st.st_blocks * 512 < st.st_size
+            self._before = (st.st_size, st.st_mtime_ns)
         elif stat.S_ISBLK(st.st_mode):
-            self.size = self._device_size()
+            self._at = os.lseek(self._fd, 0, os.SEEK_CUR) if self._standard else 0
+            self.size = max(self._device_size() - self._at, 0)
+            self._positioned = True
         self._left = self.size
 
     def _device_size(self) -> int:
@@ -171,15 +182,65 @@ class BlobInput:
                 if self.size is None:
                     wait_readable(self._fd)
                 count = os.readv(self._fd, [buffer[:want]])
+            self._skip = _BLOCK
         except OSError as error:
-            raise FileError(self.path, "read", error) from error
+            count = self._give_up(buffer[:want], error)
         if self._left is not None:
             if not count:
-                raise FileError(
-                    self.path, "read", f"it shrank by {self._left} bytes while being read; try again"
-                )
+                count = self._fill_up(buffer[:want], self._left)
             self._left -= count
         return count
+
+    def _loss(self, kind: str, text: str) -> None:
+        assert self._losses is not None
+        if not self._lost:
+            self._losses.note(kind, self.path, text)
+        self._lost = True
+
+    def _give_up(self, buffer: memoryview, error: OSError) -> int:
+        """Have zeros for what cannot be read, a little at first. :returns: their number"""
+        # At the very beginning: nothing was read, so it is not damaged in places.
+        if self._losses is None or not self._positioned or not self._at or is_ours(error):
+            raise FileError(self.path, "read", error) from error
+        why = f"at byte {self._at}: {error.strerror}; zeros stand for what cannot be read"
+        self._loss(DAMAGED, f"a part of it cannot be read, {why}")
+        return self._zeros(buffer[: self._skip - self._at % _BLOCK])
+
+    def _fill_up(self, buffer: memoryview, missing: int) -> int:
+        """Have zeros for what the file does not have any more. :returns: their number"""
+        if self._losses is None:
+            raise FileError(self.path, "read", f"it shrank by {missing} bytes while being read; try again")
+        self._loss(CHANGED, f"it shrank by {missing} bytes while being read; zeros stand for them")
+        return self._zeros(buffer)
+
+    def _zeros(self, buffer: memoryview) -> int:
+        self._skip *= 2
+        self._at += len(buffer)
+        buffer[:] = bytes(len(buffer))
+        return len(buffer)
+
+    def check(self) -> None:
+        """It was read to its end: be sure that it did not change meanwhile. (Of a device that cannot be told.)
+
+        :raises FileError: it did, and nobody is told of losses
+        """
+        if self._before is None or self._lost:
+            return
+        try:
+            st = os.fstat(self._fd)
+        except OSError as error:
+            raise FileError(self.path, "read", error) from error
+        if (st.st_size, st.st_mtime_ns) == self._before:
+            return
+        if self._losses is None:
+            raise FileError(self.path, "read", "it changed while being read; try again")
+        more = st.st_size - self._before[0]
+        how = (
+            f"it grew by {more} bytes while being read, and is cut"
+            if more > 0
+            else "it changed while being read"
+        )
+        self._loss(CHANGED, how)
 
     def _close(self) -> None:
         if self._fd > 0:

@@ -11,11 +11,14 @@ import stat
 from typing import cast
 
 from casync_compat._layouts import WANT_FLAGS, WANT_LABELS, WANT_LINKS, WANT_LIST, WANT_PROJID
+from casync_compat.errors import FileError
 from casync_compat.fs import inode_flags
 from catar import layouts
 from catar.layouts import FILE_ROW, GAP_ROW
 
 __all__ = [
+    "mount_by_proc",
+    "mount_of",
     "open_directory",
     "read_files",
     "read_run",
@@ -106,6 +109,38 @@ def start_writing(fd: int, offset: int, size: int, /) -> None:
 
     Python cannot; nothing is lost by that but time, when the file is synced.
     """
+
+
+def mount_of(directory_fd: int, name: bytes, /) -> int:
+    """Which mount something lies on, which is not opened.
+
+    :param name: in the directory; empty for that itself; a symlink is not followed
+    :returns: the kernel's number; -1 when it has to be asked by `mount_by_proc`, as it always has from Python
+    :raises OSError: it is not there
+    """
+    return -1
+
+
+def mount_by_proc(directory_fd: int, name: bytes) -> int:
+    """`mount_of`, from /proc.
+
+    :raises FileError: there is no /proc
+    """
+    fd = os.dup(directory_fd)
+    if name:
+        os.close(fd)
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
+            for line in info:
+                if line.startswith(b"mnt_id:"):
+                    return int(line[7:])
+    except FileNotFoundError:
+        why = "it is missing, and without it mount points cannot be told; mount it"
+        raise FileError(b"/proc", "read", why) from None
+    finally:
+        os.close(fd)
+    return -1
 
 
 def open_directory(parent_fd: int, name: bytes, wanted: int, /) -> Result:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from casync_compat.errors import FileError
+from casync_compat.fs.losses import LeftOutKind
 from casync_compat.fs.scan.runs import FileRun
 from casync_compat.progress import Reporter
 from catar.encoder import Encoder
@@ -39,6 +40,7 @@ class MakeResult:
     :ivar chunks: counts, None for a plain archive
     :ivar index: the index written, None for a plain archive
     :ivar cached: chunks known from a cache, which nobody looked at; None without a cache
+    :ivar left_out: what is not in the archive or blob as it was on disk, by kind; empty when all is
     """
 
     digest: ChunkId | None
@@ -47,6 +49,7 @@ class MakeResult:
     chunks: ChunkCounts | None = field(default=None, hash=False)
     index: Index | None = None
     cached: int | None = None
+    left_out: tuple[LeftOutKind, ...] = ()
 
 
 class ArchiveNodes(Protocol):

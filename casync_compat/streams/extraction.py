@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from casync_compat.errors import CasyncError, ChunkMissing, show_path
-from casync_compat.fs.apply.left_out import LeftOutKind
 from casync_compat.fs.apply.restore import ApplyOptions
+from casync_compat.fs.losses import LeftOutKind
 from casync_compat.index import IndexChunk
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.streams.seeds import SeedSource

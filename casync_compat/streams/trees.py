@@ -14,6 +14,7 @@ from contextlib import ExitStack
 
 from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
+from casync_compat.fs.losses import Losses
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.readers import FileReader, StreamSource, read_whole
 from casync_compat.index import MAX_INDEX_SIZE, Index, IndexChunk
@@ -56,6 +57,7 @@ class Tree(Closing):
     :ivar path: the file or directory, None for standard input
     :ivar index: of an archive index, else None
     :param contents: False when no payload will be asked for, so that a directory's files are not read in advance
+    :param losses: told of what of a directory is not read as it was; None fails at the first
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Tree(Closing):
         shift: IdShift | None = None,
         jobs: int | None = None,
         contents: bool = True,
+        losses: Losses | None = None,
     ) -> None:
         if not kind.is_tree:
             raise UsageError(f"a {kind.value} has no files in it")
@@ -79,6 +82,7 @@ class Tree(Closing):
         self._shift = shift
         self._jobs = jobs
         self._contents = contents
+        self._losses = losses
         self._stack = ExitStack()
         self._file: FileReader | None = None
         self._fetcher: ChunkFetcher | None = None
@@ -138,7 +142,13 @@ class Tree(Closing):
                 )
             from casync_compat.fs.scan.scanner import Scanner  # lazily: 8 ms that only directories need
 
-            scanner = Scanner(self.path or b".", self._flags, shift=self._shift, contents=self._contents)
+            scanner = Scanner(
+                self.path or b".",
+                self._flags,
+                shift=self._shift,
+                contents=self._contents,
+                losses=self._losses,
+            )
             return self._stack.enter_context(scanner)
         where = self.locate(path) if path.strip(b"/") else None
         return Walker(

@@ -14,12 +14,14 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from casync_compat.cache.archive import Job, archive_with_cache
 from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.blob import BlobInput
+from casync_compat.fs.losses import LeftOutKind, Losses
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.scanner import Scanner
 from casync_compat.fs.standard import StandardOutput
@@ -43,6 +45,8 @@ __all__ = [
     "make_blob_index",
 ]
 
+Warn: TypeAlias = Callable[[str], None]
+
 BLOB_FLAGS = select(default=0)
 """Feature flags of a blob index by default: 0xb000000000000000."""
 
@@ -59,6 +63,7 @@ class MakeOptions:
     :ivar jobs: threads that hash and compress, None for one a processor
     :ivar skip: paths that are not archived although they lie in the tree, say the store; one that is missing is made a
         directory, since a file is told by its inode
+    :ivar strict: whether to fail at the first thing that cannot be read as it was; else the rest is archived
     :ivar cache: directory of caches of trees that are made indexes of, from which to learn what need not be read again;
         it is not archived. The stream is then not hashed
     """
@@ -70,6 +75,7 @@ class MakeOptions:
     jobs: int | None = None
     skip: Sequence[bytes] = ()
     cache: bytes | None = None
+    strict: bool = False
 
     @property
     def tree_flags(self) -> int:
@@ -81,8 +87,16 @@ class MakeOptions:
         """`feature_flags` for a blob."""
         return BLOB_FLAGS if self.feature_flags is None else self.feature_flags
 
+    def losses(self, warn: Warn | None) -> Losses | None:
+        """A place for what cannot be read as it was; None where nothing may be lost."""
+        return None if self.strict else Losses(warn)
+
 
 _DEFAULT = MakeOptions()
+
+
+def _kinds(losses: Losses | None) -> tuple[LeftOutKind, ...]:
+    return () if losses is None else losses.kinds
 
 
 def _output(path: bytes | None, mode: int) -> AtomicFile | StandardOutput:
@@ -117,24 +131,27 @@ def make_archive(
     source: bytes,
     options: MakeOptions = _DEFAULT,
     *,
+    warn: Warn | None = None,
     progress: ProgressCallback | None = None,
 ) -> MakeResult:
     """Write a directory as an archive (.catar).
 
     :param output: path of the archive, None for standard output
     :param source: the directory
+    :param warn: called with one line about each thing that is not archived as it was
     :raises FileError: naming the file that could not be read or written
     """
     mode = _directory_mode(source)
     flags = options.tree_flags
     digest = digest_of_flags(flags) if options.stream_digest else None
+    losses = options.losses(warn)
     with _output(output, mode) as out, FileSink(out.write, digest) as sink:
         skip = _identity([output]) + _file_identity(out)
-        with Scanner(source, flags, shift=options.shift, skip=skip) as scanner:
+        with Scanner(source, flags, shift=options.shift, skip=skip, losses=losses) as scanner:
             scanner.runs_into(sink.room)
             entries = Archiver(scanner, sink, flags, Reporter(progress)).run()
         sink.finish()
-    return MakeResult(sink.digest, sink.written, entries)
+    return MakeResult(sink.digest, sink.written, entries, left_out=_kinds(losses))
 
 
 def _file_identity(out: AtomicFile | StandardOutput) -> list[tuple[int, int]]:
@@ -148,20 +165,22 @@ def make_archive_index(
     store: ChunkSink,
     options: MakeOptions = _DEFAULT,
     *,
-    warn: Callable[[str], None] | None = None,
+    warn: Warn | None = None,
     progress: ProgressCallback | None = None,
 ) -> MakeResult:
     """Write a directory as an archive cut into chunks: an index (.caidx), and chunks in a store.
 
     :param output: path of the index, None for standard output
     :param store: takes the chunks; they are durable before the index appears
-    :param warn: called with one line when the cache is damaged; it is then made anew
+    :param warn: called with one line about each thing that is not archived as it was, and when the cache is damaged,
+        which is then made anew
     :raises UsageError: when the store cannot be used with a cache
     :raises FileError: naming the file that could not be read or written
     """
     mode = _directory_mode(source)
     reporter = Reporter(progress)
     flags, sizes, cache = options.tree_flags, options.sizes, options.cache
+    losses = options.losses(warn)
     with _output(output, mode) as out:
         for path in [*options.skip, *([cache] if cache is not None else [])]:
             with suppress(OSError):  # it is there, or whoever needs it will say why it cannot be made
@@ -170,18 +189,20 @@ def make_archive_index(
         if cache is not None:
             if not isinstance(store, Keeping):
                 raise UsageError("this kind of store cannot be used with a cache")
-            job = Job(source, store, flags, sizes, options.shift, skipped, options.jobs)
+            job = Job(source, store, flags, sizes, options.shift, skipped, options.jobs, losses)
             run = archive_with_cache(cache, job, reporter, warn or _no_warning)
             out.write(run.index.to_bytes())
-            return MakeResult(None, run.index.size, run.entries, run.counts, run.index, run.hits)
+            return MakeResult(
+                None, run.index.size, run.entries, run.counts, run.index, run.hits, _kinds(losses)
+            )
         with _chunking(store, flags, options) as sink:
-            with Scanner(source, flags, shift=options.shift, skip=skipped) as scanner:
+            with Scanner(source, flags, shift=options.shift, skip=skipped, losses=losses) as scanner:
                 scanner.runs_into(sink.room)
                 entries = Archiver(scanner, sink, flags, reporter, sink.counts).run()
             sink.finish()
             index = sink.index
             out.write(index.to_bytes())
-    return MakeResult(sink.digest, sink.written, entries, sink.counts, index)
+    return MakeResult(sink.digest, sink.written, entries, sink.counts, index, left_out=_kinds(losses))
 
 
 def _no_warning(text: str) -> None:
@@ -198,16 +219,19 @@ def make_blob_index(
     store: ChunkSink,
     options: MakeOptions = _DEFAULT,
     *,
+    warn: Warn | None = None,
     progress: ProgressCallback | None = None,
 ) -> MakeResult:
     """Write a file, block device or stream as chunks: an index (.caibx), and chunks in a store.
 
     :param source: a regular file or block device; None for standard input, which may be a pipe
+    :param warn: called with one line when it is not read as it was
     :raises FileError: naming the file that could not be read or written
     """
     reporter = Reporter(progress)
+    losses = options.losses(warn)
     with (
-        BlobInput(source) as blob,
+        BlobInput(source, losses) as blob,
         _output(output, blob.mode) as out,
         _chunking(store, options.blob_flags, options) as sink,
     ):
@@ -216,7 +240,7 @@ def make_blob_index(
         sink.finish()
         index = sink.index
         out.write(index.to_bytes())
-    return MakeResult(sink.digest, sink.written, 0, sink.counts, index)
+    return MakeResult(sink.digest, sink.written, 0, sink.counts, index, left_out=_kinds(losses))
 
 
 def _read_blob(blob: BlobInput, sink: Sink, reporter: Reporter, counts: ChunkCounts | None = None) -> None:
@@ -230,20 +254,26 @@ def _read_blob(blob: BlobInput, sink: Sink, reporter: Reporter, counts: ChunkCou
             break
         if reporter.due:
             report(reporter, sink.written, blob.path, counts=counts)
+    blob.check()
 
 
 def digest_tree(
-    source: bytes, options: MakeOptions = _DEFAULT, *, progress: ProgressCallback | None = None
+    source: bytes,
+    options: MakeOptions = _DEFAULT,
+    *,
+    losses: Losses | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ChunkId:
     """Digest of the archive that a directory would make.
 
+    :param losses: told of what is not read as it was; None fails at the first
     :raises FileError: naming the file that could not be read
     """
     _directory_mode(source)
     flags = options.tree_flags
     with (
         DigestSink(digest_of_flags(flags)) as sink,
-        Scanner(source, flags, shift=options.shift) as scanner,
+        Scanner(source, flags, shift=options.shift, losses=losses) as scanner,
     ):
         scanner.runs_into(sink.room)
         Archiver(scanner, sink, flags, Reporter(progress)).run()
@@ -251,12 +281,19 @@ def digest_tree(
         return _known(sink.digest)
 
 
-def digest_blob(source: bytes | None, digest: Digest, *, progress: ProgressCallback | None = None) -> ChunkId:
+def digest_blob(
+    source: bytes | None,
+    digest: Digest,
+    *,
+    losses: Losses | None = None,
+    progress: ProgressCallback | None = None,
+) -> ChunkId:
     """Digest of a file, block device or stream.
 
+    :param losses: told when it is not read as it was; None fails then
     :raises FileError: naming the file that could not be read
     """
-    with BlobInput(source) as blob, DigestSink(digest) as sink:
+    with BlobInput(source, losses) as blob, DigestSink(digest) as sink:
         reporter = Reporter(progress)
         reporter.state.total = blob.size
         _read_blob(blob, sink, reporter)

@@ -448,3 +448,23 @@ def test_opening_a_directory(tmp_path: Path, twin: ModuleType) -> None:
             assert row[1] > 0
     finally:
         os.close(parent)
+
+
+def test_mounts(tmp_path: Path) -> None:
+    """Something mounted lies on another mount, what is beside it does not; both ways to ask say the same."""
+    if not os.path.ismount("/proc"):
+        pytest.skip("nothing is mounted on /proc")
+    root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    (tmp_path / "link").symlink_to("/proc")
+    here = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for ask in (_python.mount_by_proc, native.mount_of):
+            top = ask(root, b"")
+            assert top >= 0
+            assert ask(root, b"proc") != top
+            assert ask(here, b"link") == ask(here, b"")
+            with pytest.raises(FileNotFoundError):
+                ask(root, b"missing")
+    finally:
+        os.close(root)
+        os.close(here)

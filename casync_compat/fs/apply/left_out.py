@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 
 from casync_compat.errors import FileError, show_path
+from casync_compat.fs.losses import LeftOutKind
 
-__all__ = ["LeftOut", "LeftOutKind"]
+__all__ = ["LeftOut"]
 
 _DENIED = (errno.EPERM, errno.EACCES)
 _OPTION_HELPS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL})
@@ -40,20 +40,6 @@ _TAKES_ROOT = frozenset(
         "quota project ids",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOutKind:
-    """What of one kind an archive has and the target has not.
-
-    :ivar kind: what it is, in the plural
-    :ivar count: of how many entries, or attributes
-    :ivar first: the path of the first, in the target
-    """
-
-    kind: str
-    count: int
-    first: bytes
 
 
 class LeftOut:

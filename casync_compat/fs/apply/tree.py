@@ -23,7 +23,6 @@ from dataclasses import replace as changed
 from typing import TypeAlias
 
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
-from casync_compat.fs.apply.left_out import LeftOutKind
 from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.regular import FileWriter, LinkFinder, PayloadHook
 from casync_compat.fs.apply.restore import ApplyOptions, Restorer
@@ -31,6 +30,7 @@ from casync_compat.fs.apply.runs import Pool, RunWriter
 from casync_compat.fs.apply.sparing import Deleted, Spared, delete
 from casync_compat.fs.apply.special import SpecialWriter
 from casync_compat.fs.apply.target import Directory, enter, is_subvolume, open_target
+from casync_compat.fs.losses import LeftOutKind
 from casync_compat.fs.remove import TempNames, remove
 from casync_compat.fs.together import FallenTogether, shown_name
 from catar.flags import FeatureFlags

@@ -14,6 +14,12 @@ import stat
 from casync_compat.errors import FileError
 from casync_compat.fs.scan.exclude import MAX_FILE_SIZE, Rule, parse_rules
 from casync_compat.fs.scan.inspect import FileSystem
+from casync_compat.fs.system import mount_by_proc
+
+try:
+    from casync_compat.fs._system import mount_of
+except ImportError:  # built without a C compiler
+    from casync_compat.fs.system import mount_of
 
 __all__ = ["EXCLUDE_NAME", "ScannedDirectory", "has_name", "mount_id", "read_rules"]
 
@@ -32,13 +38,14 @@ def has_name(listing: bytes, name: bytes) -> bool:
     )
 
 
-def mount_id(fd: int) -> int:
-    """Which mount an open file lies on; -1 when the kernel does not say."""
-    with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
-        for line in info:
-            if line.startswith(b"mnt_id:"):
-                return int(line[7:])
-    return -1
+def mount_id(directory_fd: int, name: bytes = b"") -> int:
+    """Which mount an entry of a directory lies on, or the directory itself; nothing is opened, so that it may be one
+    that this process must not enter.
+
+    :raises OSError: it is not there
+    """
+    found = mount_of(directory_fd, name)
+    return found if found >= 0 else mount_by_proc(directory_fd, name)
 
 
 class ScannedDirectory:

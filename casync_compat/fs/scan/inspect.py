@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -82,9 +83,13 @@ class Inspector:
 
     :param features: the normalised flag word
     :param shift: how owner ids are stored
+    :param on_loss: called when an attribute cannot be read, which is left out unless that raises again; None raises
     """
 
-    def __init__(self, features: int, shift: IdShift) -> None:
+    def __init__(
+        self, features: int, shift: IdShift, on_loss: Callable[[OSError], None] | None = None
+    ) -> None:
+        self._on_loss = on_loss
         self._features = features
         self._shift = shift
         self._names = Names()
@@ -235,7 +240,19 @@ class Inspector:
 
     def chattr_flags(self, fd: int) -> int:
         """The chattr flags of an open directory or regular file, nodump included; 0 when nobody asks for any."""
-        return inode_flags.get_flags(fd) if self._wants_flags else 0
+        return self._ask(inode_flags.get_flags, fd) if self._wants_flags else 0
+
+    def _ask(self, ask: Callable[[int], int], fd: int) -> int:
+        try:
+            return ask(fd)
+        except OSError as error:
+            self._loss(error)
+            return 0
+
+    def _loss(self, error: OSError) -> None:
+        if self._on_loss is None:
+            raise error
+        self._on_loss(error)
 
     def node(self, name: bytes, fd: int, st: os.stat_result, fs: FileSystem, flags: int) -> Node:
         """A directory or regular file, from its descriptor.
@@ -248,12 +265,12 @@ class Inspector:
         if not is_dir and not fs.is_virtual:
             node.size = st.st_size
         if self._wants_fat and fs.magic in _HAS_FAT_ATTRS:
-            flags |= inode_flags.get_fat(fd)
+            flags |= self._ask(inode_flags.get_fat, fd)
         if self._wants_subvolume and is_dir and fs.magic == inode_flags.BTRFS_MAGIC:
             flags |= self._subvolume(fd, st)
         node.flags = flags & self._node_flags
         if self._wants_projid and fs.magic in _HAS_PROJID:
-            node.projid = inode_flags.get_projid(fd)
+            node.projid = self._ask(inode_flags.get_projid, fd)
         if self._wants_list:
             self.attributes(node, fd, fs, is_dir=is_dir)
         return node
@@ -288,9 +305,9 @@ class Inspector:
         try:
             return xattr.get(item, name, True) if isinstance(item, bytes) else xattr.get(item, name)
         except OSError as error:
-            if error.errno in _NO_ATTRIBUTE:
-                return None
-            raise
+            if error.errno not in _NO_ATTRIBUTE:
+                self._loss(error)
+            return None
 
     def attributes(self, node: Node, fd: int, fs: FileSystem, *, is_dir: bool) -> None:
         """Add what an open file has of extended attributes, ACLs, label and capabilities."""
@@ -298,7 +315,7 @@ class Inspector:
             names = xattr.list(fd)
         except OSError as error:
             if error.errno not in _NO_ATTRIBUTE:
-                raise
+                self._loss(error)
             names = []
         lists_acls = fs.magic in _LISTS_ACLS
         if not names and lists_acls:

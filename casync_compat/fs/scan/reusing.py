@@ -28,6 +28,7 @@ from casync_compat.fs.identity import (
     is_settled,
     mode_of,
 )
+from casync_compat.fs.losses import Losses
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.directory import EXCLUDE_NAME, ScannedDirectory
 from casync_compat.fs.scan.exclude import Rule
@@ -100,13 +101,24 @@ class Reused(Node):
 class _Frame:
     """A directory under way.
 
+    :ivar doubtful: names of what was not read as it was
     :ivar known: what was in it before, None when there was no such directory or nothing of it may be used
     :ivar begin: where that began in the archive
     :ivar numbers: of the names in `known`
     :ivar rows: identities of `names`, fresh
     """
 
-    __slots__ = ("begin", "complete", "directory", "known", "left_out", "names", "numbers", "rows")
+    __slots__ = (
+        "begin",
+        "complete",
+        "directory",
+        "doubtful",
+        "known",
+        "left_out",
+        "names",
+        "numbers",
+        "rows",
+    )
 
     def __init__(self, directory: ScannedDirectory, known: KnownDirectory | None, begin: int) -> None:
         self.directory = directory
@@ -116,6 +128,7 @@ class _Frame:
         self.names: list[bytes] = []
         self.rows = b""
         self.left_out: set[bytes] = set()
+        self.doubtful: set[bytes] = set()
         self.complete = True
 
     def same(self, name: bytes, row: bytes) -> int | None:
@@ -141,8 +154,9 @@ class ReusingScanner(Scanner):
         shift: IdShift | None = None,
         skip: Iterable[tuple[int, int]] = (),
         before: Before | None = None,
+        losses: Losses | None = None,
     ) -> None:
-        super().__init__(root, feature_flags, shift=shift, skip=skip)
+        super().__init__(root, feature_flags, shift=shift, skip=skip, losses=losses)
         # Taken before anything is looked at: what changes from here on must not be believed.
         self._settled_before = time.time_ns() - SETTLED
         self._known = before
@@ -177,6 +191,8 @@ class ReusingScanner(Scanner):
             for number, (device, changed) in enumerate(_DEVICE_AND_CHANGE.iter_unpack(rows))
             if changed >= before or device != fs.device
         ]
+        if frame.doubtful:
+            doubtful += [number for number, name in enumerate(frame.names) if name in frame.doubtful]
         if not doubtful:
             return rows
         out = bytearray(rows)
@@ -185,6 +201,19 @@ class ReusingScanner(Scanner):
         return bytes(out)
 
     # Hooks into the scanner
+
+    def _lost(self, kind: str, path: bytes, text: str) -> None:
+        super()._lost(kind, path, text)
+        if not self._frames:
+            self._settled_before = 0  # the top directory itself: nothing of this run is believed
+        elif path == (frame := self._frames[-1]).directory.path:
+            frame.complete = False
+        else:
+            frame.doubtful.add(path.rpartition(b"/")[2])
+
+    def _leave_out(self, error: OSError) -> None:
+        super()._leave_out(error)
+        self._frames[-1].left_out.add(self.path.rpartition(b"/")[2])
 
     def _enter(self, fd: int, path: bytes, fs: FileSystem, rules: list[Rule]) -> None:
         super()._enter(fd, path, fs, rules)

@@ -5,8 +5,8 @@
     ...     if isinstance(step, Node): print(scanner.path, step.size)
 
 Every file is opened once, relative to its directory's descriptor, without following symlinks; its type and metadata
-are those of the descriptor that its contents are read from. Errors name the file. A regular file that changes while
-it is read is an error, never a corrupt archive.
+are those of the descriptor that its contents are read from. Errors name the file. What changes while it is read never
+makes a corrupt archive; where `Losses` are collected, the rest is archived, see there.
 
 Runs of small regular files are opened, inspected and read in one call of the native reader (`_system.c`, twin
 `system.py`); everything else, and every file in a directory with exclude rules, goes one by one. For whoever encodes
@@ -17,6 +17,7 @@ It does not write archives: `catar.Encoder` does, fed by `casync_compat.streams.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import deque
@@ -24,11 +25,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
+from casync_compat.fs.losses import ATTRIBUTES, RULES, UNREADABLE, VANISHED, Losses, is_ours, leaving_out
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.directory import EXCLUDE_NAME, ScannedDirectory, has_name, mount_id, read_rules
 from casync_compat.fs.scan.exclude import Rule, decide
 from casync_compat.fs.scan.inspect import FileSystem, Inspector, RawFile
-from casync_compat.fs.scan.payload import FilePayload
+from casync_compat.fs.scan.payload import FilePayload, check_readable
 from casync_compat.fs.scan.runs import FileRun, RunReader
 from catar.flags import FeatureFlags
 from catar.grammar import MAX_DEPTH
@@ -60,6 +62,7 @@ class Scanner(Closing):
     :param shift: how owner ids are stored
     :param skip: `(device, inode)` of files that are not to be archived: the output, when it lies in the tree
     :param contents: False when no payload will be asked for, so that nothing is read in advance
+    :param losses: told of what cannot be read as it was; None fails at the first
     :raises FileError: from iteration, naming the file that could not be archived
 
     Close it, or use it as a context manager: it holds descriptors.
@@ -73,14 +76,18 @@ class Scanner(Closing):
         shift: IdShift | None = None,
         skip: Iterable[tuple[int, int]] = (),
         contents: bool = True,
+        losses: Losses | None = None,
     ) -> None:
         self.root = root
         self.path = b""
         self._features = int(feature_flags)
-        self._inspector = Inspector(self._features, shift or IdShift())
+        self._losses = losses
+        self._inspector = Inspector(
+            self._features, shift or IdShift(), None if losses is None else self._attribute_lost
+        )
         self._skip = frozenset(skip)
         self._stack: list[ScannedDirectory] = []
-        self._payload = FilePayload(root)
+        self._payload = FilePayload(root, None if losses is None else self._lost)
         self._contents = contents
         self._run: deque[RawFile] = deque()
         self._room = memoryview(b"")
@@ -155,10 +162,33 @@ class Scanner(Closing):
                     yield run
                     if not self._run:
                         continue
-            child = self._next_child(directory, listing)
+            try:
+                child = self._next_child(directory, listing)
+            except OSError as error:
+                self._leave_out(error)
+                continue
             if child is not None:
                 yield child
                 self._payload.finish()
+
+    # What cannot be read as it was
+
+    def _lost(self, kind: str, path: bytes, text: str) -> None:
+        """Something is not archived as it was. :param path: from the root"""
+        assert self._losses is not None
+        self._losses.note(kind, os.path.join(self.root, path) if path else self.root, text)
+
+    def _leave_out(self, error: OSError) -> None:
+        """The current child cannot be looked at. :raises OSError: `error`, when that ends the run"""
+        if self._losses is None or is_ours(error):
+            raise error
+        kind, text = leaving_out(error)
+        self._lost(kind, self.path, text)
+
+    def _attribute_lost(self, error: OSError) -> None:
+        if is_ours(error):
+            raise error
+        self._lost(ATTRIBUTES, self.path, f"an attribute cannot be read ({error.strerror}), and is left out")
 
     def _visit_root(self) -> Node:
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -218,10 +248,19 @@ class Scanner(Closing):
             directory.mount = mount_id(fd)
         if fs.is_virtual:
             return b""
-        listing = directory.listing = list_names(fd)
+        self.path = directory.path
+        try:
+            listing = directory.listing = list_names(fd)
+        except OSError as error:
+            if self._losses is None or is_ours(error):
+                raise
+            kind = VANISHED if error.errno == errno.ENOENT else UNREADABLE
+            self._lost(
+                kind, self.path, f"its entries cannot be listed ({error.strerror}): it is archived empty"
+            )
+            return b""
         if self._exclude_files and has_name(listing, EXCLUDE_NAME):
-            full = os.path.join(self.root, directory.path, EXCLUDE_NAME)
-            directory.rules = directory.rules + read_rules(fd, EXCLUDE_NAME, full)
+            directory.rules = directory.rules + self._rules(directory)
         directory.in_runs = (
             self._contents and self._submounts and not directory.rules and self._inspector.reads_raw(fs)
         )
@@ -229,6 +268,18 @@ class Scanner(Closing):
         if directory.in_runs and self._runs is not None:
             directory.run_wanted = self._inspector.run_wanted(fs)
         return listing
+
+    def _rules(self, directory: ScannedDirectory) -> list[Rule]:
+        full = os.path.join(self.root, directory.path, EXCLUDE_NAME)
+        try:
+            return read_rules(directory.fd, EXCLUDE_NAME, full)
+        except OSError as error:
+            if self._losses is None or is_ours(error):
+                raise
+            if error.errno != errno.ENOENT:  # else it vanished, as will be found in its turn
+                text = f"it cannot be read ({error.strerror}), so nothing is left out for it"
+                self._lost(RULES, directory.path_of(EXCLUDE_NAME), text)
+            return []
 
     # One child
 
@@ -244,6 +295,8 @@ class Scanner(Closing):
             excluded, inherited = decide(parent.rules, name, is_dir)
             if excluded:
                 return None
+        if not self._submounts and mount_id(parent.fd, name) != parent.mount:
+            return None
         try:
             fd = os.open(name, _OPEN_DIR if is_dir else _OPEN_FILE, dir_fd=parent.fd)
         except OSError as error:
@@ -256,18 +309,20 @@ class Scanner(Closing):
             if stat.S_IFMT(st.st_mode) != (stat.S_IFDIR if is_dir else stat.S_IFREG):
                 if not certain:
                     return self._visit_special(parent, name)
-                raise FileError(self.full_path, "archive", "it changed its type while being read")
+                if self._losses is None:
+                    raise FileError(self.full_path, "archive", "it changed its type while being read")
+                raise OSError(errno.ESTALE, "it changed its type while being read")
             # What is left out is not looked at any closer: only a file that is archived may stop the run.
             flags = self._inspector.chattr_flags(fd)
             if self._nodump and flags & _NODUMP:
-                return None
-            if not self._submounts and mount_id(fd) != parent.mount:
                 return None
             if self._skip and (st.st_dev, st.st_ino) in self._skip:
                 return None
             fs = parent.fs
             if st.st_dev != fs.device:
                 fs = self._inspector.file_system(fd, st.st_dev)
+            if self._losses is not None and self._contents and not is_dir and not fs.is_virtual:
+                check_readable(fd, st.st_size)
             node = self._inspector.node(name, fd, st, fs, flags)
             keep = True
         finally:
@@ -321,6 +376,9 @@ class Scanner(Closing):
             # An error may only be too many open files in one run. Another type or device: something is mounted on it.
             if error or mode & 0o170000 != stat.S_IFREG or device != parent.fs.device:
                 return self._visit(parent, name, _REG)
+            changed = not stable if count == size else fd < 0 or count > 0
+            if changed and self._losses is not None:
+                return self._visit(parent, name, _REG)  # once more; what it does then is told
             flags = self._inspector.from_disk(chattr)
             if self._nodump and flags & _NODUMP:
                 return None
@@ -334,6 +392,8 @@ class Scanner(Closing):
                     raise FileError(self.full_path, "archive", "it changed while being read; try again")
                 self._payload.hold(self.path, self._room[offset : offset + size])
             elif fd >= 0 and count <= 0:
+                if self._losses is not None and self._contents:
+                    check_readable(fd, size)
                 self._payload.open(self.path, fd, size, (size, mtime))
                 keep = True
             else:
@@ -357,13 +417,8 @@ class Scanner(Closing):
             return self._visit(parent, name, _DIR if kind == stat.S_IFDIR else _REG, certain=True)
         if not self._inspector.stores(kind):
             return None
-        if not self._submounts:
-            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
-            try:
-                if mount_id(fd) != parent.mount:
-                    return None
-            finally:
-                os.close(fd)
+        if not self._submounts and mount_id(parent.fd, name) != parent.mount:
+            return None
         if parent.rules and decide(parent.rules, name, False)[0]:
             return None
         target = os.readlink(name, dir_fd=parent.fd) if kind == stat.S_IFLNK else None
