@@ -237,7 +237,7 @@ SHOWN = {
     "--punch-holes": "extract",
     "--delete": "extract",
     "--undo-immutable": "extract",
-    "--strict": "extract",
+    "--strict": "extract make",
     "--recursive": "list",
     "--json": "digest dump extract info list make stat verify",
     "--dry-run": "gc",
