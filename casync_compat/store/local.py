@@ -3,6 +3,7 @@
 Modes are those of casync 2 (casync `src/castore.c`); stricter, on purpose, in these places:
 
 * what is not a regular file counts as missing;
+* a file has no name until it is complete, where the file system can do that: a run that is killed leaves nothing;
 * `sync` makes a whole run of writes durable with one system call. casync never syncs.
 
 Not here: what the files mean (`store.chunks` knows chunks).
@@ -28,6 +29,8 @@ from typing import TYPE_CHECKING
 
 from casync_compat.compression import Compression
 from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.fs.syncfs import sync_file_system
+from casync_compat.fs.unnamed import NAMELESS, give_name, open_unnamed
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import Can, FileChanged, FileDamaged, Files, FileStatus, Listed, Version
 
@@ -72,6 +75,7 @@ class LocalFiles(Files):
         self._prefix = path if path.endswith(b"/") else path + b"/"
         self._lock = threading.Lock()
         self._root_fd: int | None = None
+        self._unnamed = True  # until the file system says that it has no files without a name
         self._unsynced = False
         self._lost: OSError | None = None
 
@@ -172,25 +176,18 @@ class LocalFiles(Files):
     ) -> Version:
         target = self._prefix + name
         temporary = target + b"." + os.urandom(8).hex().encode("ascii") + b".tmp"
+        at_once = not if_absent and if_version is None
         try:
-            fd = self._create(temporary)
             try:
-                try:
-                    if self._root_fd is None:
-                        with self._lock:
-                            self._held_root()
-                    _write_all(fd, memoryview(data).cast("B"))
-                    version = _version(os.fstat(fd))
-                finally:
-                    os.close(fd)
-                if if_absent or if_version is not None:
+                version, placed = self._put_down(temporary, target if at_once else None, data)
+                if at_once and not placed:
+                    os.rename(temporary, target)
+                elif not placed:
                     with self._alone():
                         found = self.stat(name)
                         if if_version != (None if found is None else found.version):
                             raise FileChanged(name, self.name)
                         os.rename(temporary, target)
-                else:
-                    os.rename(temporary, target)
             except BaseException:
                 with suppress(OSError):
                     os.unlink(temporary)
@@ -199,6 +196,49 @@ class LocalFiles(Files):
             raise self._error(self.path, f"store a {self._what}", e) from e
         self._unsynced = True  # only now: a sync() that runs meanwhile must not take this file for done
         return version
+
+    def _put_down(
+        self, temporary: bytes, target: bytes | None, data: ReadableBuffer
+    ) -> tuple[tuple[int, int, int], bool]:
+        """Write a file. Returns its version, and whether it has its final name, or else the temporary one.
+
+        :param target: the final name; it gets the temporary one if this is None, or taken
+        """
+        fd = self._create(temporary, unnamed=True) if self._unnamed else None
+        self._unnamed = fd is not None
+        if fd is not None:
+            try:
+                return self._fill(fd, data), self._name(fd, temporary, target)
+            except OSError as e:
+                if e.errno not in NAMELESS:
+                    raise
+                # Only somebody who has just removed the emptied directory leaves hope for the next one.
+                self._unnamed = e.errno == errno.ENOENT and os.path.exists(b"/proc/self/fd/%d" % fd)
+            finally:
+                os.close(fd)
+        fd = self._create(temporary)
+        assert fd is not None
+        try:
+            return self._fill(fd, data), False
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _name(fd: int, temporary: bytes, target: bytes | None) -> bool:
+        if target is not None:
+            with suppress(FileExistsError):
+                give_name(fd, target)
+                return True
+        give_name(fd, temporary)
+        return False
+
+    def _fill(self, fd: int, data: ReadableBuffer) -> tuple[int, int, int]:
+        """Write a file's content; returns its version."""
+        if self._root_fd is None:
+            with self._lock:
+                self._held_root()
+        _write_all(fd, memoryview(data).cast("B"))
+        return _version(os.fstat(fd))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -210,15 +250,21 @@ class LocalFiles(Files):
         finally:
             os.close(fd)
 
-    def _create(self, temporary: bytes) -> int:
+    def _create(self, temporary: bytes, *, unnamed: bool = False) -> int | None:
+        """A descriptor of a new file; None if it is to have no name and the file system has no such files."""
         # Try first, make directories when they are missing: one call in the usual case, and it also recovers when
         # a remove() in another process has just taken the emptied directory away.
-        for _ in range(_OPEN_ATTEMPTS):
+        directory = os.path.dirname(temporary)
+        for attempt in range(_OPEN_ATTEMPTS + 1):
             try:
+                if unnamed:
+                    return open_unnamed(directory, os.O_WRONLY, self._mode)
                 return os.open(temporary, _WRITE_FLAGS, self._mode)
             except FileNotFoundError:
-                self._make_directory(os.path.dirname(temporary))
-        return os.open(temporary, _WRITE_FLAGS, self._mode)
+                if attempt == _OPEN_ATTEMPTS:
+                    raise
+                self._make_directory(directory)
+        return None
 
     def _make_directory(self, path: bytes) -> None:
         if len(path) < len(self._prefix):
@@ -238,7 +284,7 @@ class LocalFiles(Files):
                 self._unsynced = False
                 try:
                     # Covers the files, their directories, and the store's own entry in its parent.
-                    _sync_file_system(self._held_root())
+                    sync_file_system(self._held_root())
                 except OSError as e:
                     # The kernel reports a failed write once and forgets it; trying again would succeed and be a lie.
                     self._lost = e
@@ -397,17 +443,3 @@ def _write_all(fd: int, content: memoryview) -> None:
     done = os.write(fd, content)
     while done < content.nbytes:  # a full disk takes what fits, and the next call says ENOSPC
         done += os.write(fd, content[done:])
-
-
-def _sync_file_system(fd: int) -> None:
-    """syncfs(2), which Python does not offer, or sync(2) where the C library or kernel lacks it."""
-    import ctypes  # lazily: 10 ms that only writers need to pay
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "syncfs"):
-        os.sync()
-    elif libc.syncfs(fd) != 0:
-        number = ctypes.get_errno()
-        if number != errno.ENOSYS:
-            raise OSError(number, os.strerror(number))
-        os.sync()

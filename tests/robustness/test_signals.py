@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -28,6 +29,16 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) 
         assert process.poll() is None, process.stderr
         time.sleep(0.01)
     raise AssertionError("it never came to the point")
+
+
+def holds_open(process: subprocess.Popen[bytes], at: Path) -> bool:
+    """Whether a run is writing a file in a directory that has no final name yet."""
+    for fd in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(OSError):
+            path = os.readlink(fd)
+            if path.startswith((f"{at}/#", f"{at}/.#")):
+                return True
+    return False
 
 
 def told_to_end(process: subprocess.Popen[bytes], number: int) -> None:
@@ -73,7 +84,7 @@ def test_make_in_the_middle(at: Path, output: str) -> None:
     with open(at / "src" / "large", "wb") as file:
         file.truncate(64 << 30)
     process = start("make", output, "src", cwd=at)
-    wait_for(lambda: list(at.glob(".#*")), process)
+    wait_for(lambda: holds_open(process, at), process)
     time.sleep(0.3)
     told_to_end(process, signal.SIGTERM)
     assert sorted(set(os.listdir(at)) - {"default.castr"}) == ["src"]
@@ -118,7 +129,7 @@ def test_extract_of_a_blob_in_the_middle(at: Path) -> None:
     works("make", "x.caibx", "blob", "--chunk-size=1K", cwd=at)
     (at / "new").write_text("old")
     process = start("extract", "x.caibx", "new", cwd=at)
-    wait_for(lambda: list(at.glob(".#*")), process)
+    wait_for(lambda: holds_open(process, at), process)
     told_to_end(process, signal.SIGTERM)
     assert (at / "new").read_text() == "old"
     assert temporary_files(at) == []

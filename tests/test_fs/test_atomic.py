@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import stat
 import threading
 from pathlib import Path
@@ -32,17 +34,84 @@ def usual_umask() -> object:
     os.umask(old)
 
 
-def test_nothing_is_visible_before_the_end(tmp_path: Path) -> None:
-    """While the block runs there is only a hidden temporary file; then there is only the result."""
+@pytest.fixture(params=["unnamed", "named"])
+def temporary_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """On a file system that has files without a name, and on one that has not."""
+    if request.param == "named":
+        monkeypatch.setattr(atomic, "open_unnamed", lambda directory, flags, mode: None)
+    return str(request.param)
+
+
+pytestmark = pytest.mark.usefixtures("temporary_form")
+
+
+def test_nothing_is_visible_before_the_end(tmp_path: Path, temporary_form: str) -> None:
+    """While the block runs there is nothing, or a hidden temporary file; then there is only the result."""
     path = tmp_path / "out"
     with AtomicFile(os.fsencode(path)) as out:
         out.write(b"first")
         assert not path.exists()
-        (temporary,) = os.listdir(tmp_path)
-        assert temporary.startswith(".#out")
+        assert [name[:6] for name in os.listdir(tmp_path)] == (
+            [".#out~"] if temporary_form == "named" else []
+        )
         out.write(memoryview(b" second"))
     assert os.listdir(tmp_path) == ["out"]
     assert path.read_bytes() == b"first second"
+
+
+def kill_while_writing(path: Path) -> None:
+    """A process that is killed in the middle of it."""
+    pid = os.fork()
+    if not pid:
+        with AtomicFile(os.fsencode(path)) as out:
+            out.write(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("name", ["out", "n" * 255, "\udcff\n", "a~0123456789abcdef"])
+def test_the_next_run_takes_away_what_a_killed_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary_form: str, name: str
+) -> None:
+    """Of whatever name; nothing else is touched, also nothing that another process is writing, or casync has left."""
+    others = {
+        ".#out0123456789abcdef",
+        ".#out~0123456789abcde",
+        ".#dir~0123456789abcdef",
+        "x~0123456789abcdef",
+    }
+    for other in others - {".#dir~0123456789abcdef"}:
+        (tmp_path / other).write_bytes(b"x")
+    (tmp_path / ".#dir~0123456789abcdef").mkdir()
+    with AtomicFile(os.fsencode(tmp_path / "other")) as other_file:
+        kill_while_writing(tmp_path / name)
+        kill_while_writing(tmp_path / name)
+        assert len(os.listdir(tmp_path)) == len(others) + (3 if temporary_form == "named" else 0)
+        monkeypatch.setattr(atomic, "_tidied", set())
+        write(tmp_path / "new", b"x")
+        other_file.write(b"other")
+    assert set(os.listdir(tmp_path)) == {"new", "other", *others}
+    assert (tmp_path / "other").read_bytes() == b"other"
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EPERM, errno.EXDEV])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_file_that_can_have_no_name_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, old: bytes | None
+) -> None:
+    """Where links are forbidden the file appears all the same, with the mode that it was to have."""
+
+    def refuse(fd: int, path: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(atomic, "give_name", refuse)
+    if old:
+        (tmp_path / "out").write_bytes(old)
+        (tmp_path / "out").chmod(0o640)
+    write(tmp_path / "out", b"first", b" second")
+    assert os.listdir(tmp_path) == ["out"]
+    assert (tmp_path / "out").read_bytes() == b"first second"
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == (0o640 if old else 0o644)
 
 
 def test_an_old_file_stays_until_the_end(tmp_path: Path) -> None:

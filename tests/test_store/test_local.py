@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import pytest
 from casync_compat.compression import Compression, compress
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError, UsageError
 from casync_compat.ids import ChunkId, Digest
+from casync_compat.store import local
 from casync_compat.store.local import LocalStore
 
 from .contract import LIMIT, D, PrunableContract, StoreRig, text
@@ -625,3 +627,64 @@ def test_every_digest(store: LocalStore, digest: Digest) -> None:
     id = digest.of(b"x")
     store.put(id, b"x")
     assert store.get(id, digest, LIMIT) == b"x"
+
+
+class TestFilesWithoutANameYet:
+    """Chunks have no name until they are complete; where that cannot be, a temporary one."""
+
+    def kill_while_writing(self, store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A process that is killed when the bytes are down, and the name is not."""
+        pid = os.fork()
+        if not pid:
+            files = store.files
+            monkeypatch.setattr(files, "_name", lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
+            store.put(D.of(b"x"), b"x")
+            os._exit(0)
+        assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+    def test_a_killed_writer_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """There is no file of any name, and the next one writes the chunk."""
+        store = LocalStore(tmp_path / "s.castr")
+        self.kill_while_writing(store, monkeypatch)
+        assert [p for p in (tmp_path / "s.castr").rglob("*") if p.is_file()] == []
+        assert store.put(D.of(b"x"), b"x").new
+        assert store.get(D.of(b"x"), D, LIMIT) == b"x"
+
+    @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EISDIR])
+    def test_a_file_system_without_them(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """NFS and the like are written to as ever, and asked once."""
+        asked: list[bytes] = []
+        real = os.open
+
+        def without(path: bytes, flags: int, *arguments: int, **options: int) -> int:
+            if flags & os.O_TMPFILE == os.O_TMPFILE:
+                asked.append(path)
+                raise OSError(number, os.strerror(number))
+            return real(path, flags, *arguments, **options)
+
+        monkeypatch.setattr(os, "open", without)
+        store = LocalStore(tmp_path / "s.castr")
+        (tmp_path / "s.castr").mkdir()
+        for raw in (b"a" * 100, b"b" * 100):
+            id_ = D.of(raw)
+            store.put(id_, raw)
+            assert store.get(id_, D, LIMIT) == raw
+        assert not list((tmp_path / "s.castr").rglob("*.tmp"))
+        assert len(asked) < 3
+
+    @pytest.mark.parametrize("number", [errno.ENOENT, errno.EPERM, errno.EACCES])
+    def test_names_that_cannot_be_given(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """Without /proc, or where links are forbidden, the chunk is there all the same."""
+
+        def refuse(fd: int, path: bytes) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(local, "give_name", refuse)
+        store = LocalStore(tmp_path / "s.castr")
+        store.put(D.of(b"x"), b"x")
+        assert store.get(D.of(b"x"), D, LIMIT) == b"x"
+        assert not list((tmp_path / "s.castr").rglob("*.tmp"))
