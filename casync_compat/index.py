@@ -10,6 +10,7 @@ declarations are in `casync_compat.schema`.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from array import array
@@ -40,6 +41,8 @@ __all__ = [
 
 MAX_INDEX_SIZE = 1 << 30
 """Largest index file that is read, in bytes: 26 million chunks."""
+
+_PIECE = 1 << 20
 
 _HEADER = Fields(*_layouts.INDEX_HEADER)
 _ITEM = Fields(*_layouts.INDEX_ITEM)
@@ -110,31 +113,27 @@ class Index:
         )
 
     @classmethod
-    def load(cls, file: BinaryIO | str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Index:
-        """Read an index file.
+    def load(
+        cls,
+        file: BinaryIO | str | bytes | os.PathLike[str] | os.PathLike[bytes],
+        name: bytes | None = None,
+    ) -> Index:
+        """Read an index file. What is no index is not read further than to where that shows.
 
         :param file: its path; or a binary file, of which the rest is read
+        :param name: what messages call a binary file
         :raises NotFound: there is none
         :raises FileError: it cannot be read
         :raises FormatError: it is no index, or has more than `MAX_INDEX_SIZE` bytes
         """
-        if not isinstance(file, (str, bytes, os.PathLike)):
-            return cls._read(file, None)
-        path = os.fsencode(file)
+        path = name if not isinstance(file, (str, bytes, os.PathLike)) else os.fsencode(file)
         try:
-            with open(path, "rb") as opened:
+            if not isinstance(file, (str, bytes, os.PathLike)):
+                return cls._read(file, path)
+            with open(file, "rb") as opened:
                 return cls._read(opened, path)
         except OSError as error:
-            raise FileError(path, "read", error) from error
-
-    @classmethod
-    def _read(cls, file: BinaryIO, path: bytes | None) -> Index:
-        data = file.read(MAX_INDEX_SIZE + 1)
-        if len(data) > MAX_INDEX_SIZE:
-            raise FormatError(
-                f"larger than {MAX_INDEX_SIZE} bytes, the most this kind of file may have", path
-            )
-        return cls.parse(data, path)
+            raise FileError(path or b"index", "read", error) from error
 
     @classmethod
     def parse(cls, data: bytes, path: bytes | None = None) -> Index:
@@ -143,43 +142,28 @@ class Index:
         :param path: the file, for messages
         :raises FormatError: with the offset of the first thing that is wrong
         """
-        if len(data) < _HEADER.size:
-            raise FormatError("index is truncated", path, len(data))
-        if not _HEADER.has_constants(data, 0, "index_size", "index_type"):
-            raise FormatError("not an index file", path, 0)
-        flags, *limits = _read_settings(data, 0)
-        if not is_normalised(flags):
-            at = _HEADER.at("feature_flags")
-            raise FormatError(f"feature flags {flags:#x} are unknown or contradict one another", path, at)
-        try:
-            sizes = ChunkSizes(*limits)
-        except UsageError as error:
-            raise FormatError(f"chunk sizes are not valid: {error}", path, _HEADER.at(_SIZES[0])) from error
-        if not _HEADER.has_constants(data, 0, "table_size", "table_type"):
-            raise FormatError("no chunk table follows the index header", path, _TABLE)
-        items_end = _check_tail(data, path)
-        table = data[_HEADER.size : items_end]
-        index = cls(flags, sizes, table)
-        index._check_items(path)
-        return index
+        return cls._read(io.BytesIO(data), path)
 
-    def _check_items(self, path: bytes | None) -> None:
-        ends = self.ends
-        if not len(ends):
-            return
-        sizes: array[int] | None = None
-        with suppress(OverflowError):  # the loop below finds which one falls or is too large
-            sizes = array("q", map(sub, ends, chain((0,), ends)))
-        if sizes is not None and min(sizes) > 0 and max(sizes) <= self.sizes.max:
-            return
-        start = 0
-        for i, end in enumerate(ends):
-            at = _HEADER.size + i * _ITEM.size
-            if end <= start:
-                raise FormatError(f"end of chunk {i} does not lie after its start", path, at)
-            if end - start > self.sizes.max:
-                raise FormatError(f"chunk {i} is larger than the index allows", path, at)
-            start = end
+    @classmethod
+    def _read(cls, file: BinaryIO, path: bytes | None) -> Index:
+        """Piece by piece, each checked before the next is read."""
+        header = _read_up_to(file, _HEADER.size)
+        flags, sizes = _check_header(header, path)
+        table = io.BytesIO()  # which gives its buffer away without a copy
+        end = 0
+        held = b""  # the last of what was read: items and the tail are of one size
+        while piece := _read_up_to(file, _PIECE):
+            held += piece
+            count = max(len(held) // _ITEM.size - 1, 0) * _ITEM.size
+            items, held = held[:count], held[count:]
+            if _HEADER.size + table.tell() + count + len(held) > MAX_INDEX_SIZE:
+                raise FormatError(
+                    f"larger than {MAX_INDEX_SIZE} bytes, the most this kind of file may have", path
+                )
+            end = _check_items(items, table.tell(), end, sizes.max, path)
+            table.write(items)
+        _check_tail(held, table.tell(), path)
+        return cls(flags, sizes, table.getvalue())
 
     def to_bytes(self) -> bytes:
         """The index file's contents, as casync writes it."""
@@ -196,9 +180,7 @@ class Index:
     @property
     def ends(self) -> memoryview | array[int]:
         """The end offset of every chunk, without copying the table where the machine is little-endian."""
-        if sys.byteorder == "little":
-            return memoryview(self.table).cast("Q")[_ITEM.at("end") // 8 :: _ITEM.size // 8]
-        return array("Q", (end for end, _ in _items(self.table)))
+        return _ends(self.table)
 
     @property
     def size(self) -> int:
@@ -241,18 +223,81 @@ class Index:
         return bisect_right(self.ends, offset)
 
 
-def _check_tail(data: bytes, path: bytes | None) -> int:
-    """Offset at which the items end; checks that what follows is the one tail, and nothing after it."""
-    items_end = len(data) - _TAIL.size
-    if items_end < _HEADER.size or (items_end - _HEADER.size) % _ITEM.size:
-        raise FormatError("index is truncated, or has bytes after its end", path, len(data))
-    if not _TAIL.has_constants(data, items_end):
-        raise FormatError("index is truncated: its tail is missing", path, items_end)
-    (table_size,) = _read_table_size(data, items_end)
-    if table_size != len(data) - _TABLE:
-        at = items_end + _TAIL.at("table_size")
-        raise FormatError("size in the index tail does not match the file", path, at)
-    return items_end
+def _read_up_to(file: BinaryIO, size: int) -> bytes:
+    """So many bytes, or all there are."""
+    data = file.read(size)
+    while len(data) < size and (more := file.read(size - len(data))):
+        data += more
+    return data
+
+
+def _check_header(data: bytes, path: bytes | None) -> tuple[int, ChunkSizes]:
+    """The settings of an index that begins so."""
+    known = min(len(data), _HEADER.at("feature_flags"))
+    if data[:known] != _pack_header(0, 0, 0, 0)[:known]:
+        raise FormatError("not an index file", path, 0)
+    if len(data) < _HEADER.size:
+        raise FormatError("index is truncated", path, len(data))
+    flags, *limits = _read_settings(data, 0)
+    if not is_normalised(flags):
+        at = _HEADER.at("feature_flags")
+        raise FormatError(f"feature flags {flags:#x} are unknown or contradict one another", path, at)
+    try:
+        sizes = ChunkSizes(*limits)
+    except UsageError as error:
+        raise FormatError(f"chunk sizes are not valid: {error}", path, _HEADER.at(_SIZES[0])) from error
+    if not _HEADER.has_constants(data, 0, "table_size", "table_type"):
+        raise FormatError("no chunk table follows the index header", path, _TABLE)
+    return flags, sizes
+
+
+def _ends(table: bytes) -> memoryview | array[int]:
+    if sys.byteorder == "little":
+        return memoryview(table).cast("Q")[_ITEM.at("end") // 8 :: _ITEM.size // 8]
+    return array("Q", (end for end, _ in _items(table)))
+
+
+def _check_items(items: bytes, offset: int, start: int, largest: int, path: bytes | None) -> int:
+    """Check some items; returns where the last of their chunks ends.
+
+    :param offset: of these in the table
+    :param start: where the chunk before them ends
+    :param largest: bytes that a chunk may have
+    """
+    ends = _ends(items)
+    if not len(ends):
+        return start
+    sizes: array[int] | None = None
+    with suppress(OverflowError):  # the loop below finds which one falls or is too large
+        sizes = array("q", map(sub, ends, chain((start,), ends)))
+    if sizes is not None and min(sizes) > 0 and max(sizes) <= largest:
+        return int(ends[-1])
+    for number, end in enumerate(ends):
+        place = offset + number * _ITEM.size
+        i, at = place // _ITEM.size, _HEADER.size + place
+        if _TAIL.has_constants(items, number * _ITEM.size):
+            raise FormatError("index has bytes after its end", path, at + _TAIL.size)
+        if end <= start:
+            raise FormatError(f"end of chunk {i} does not lie after its start", path, at)
+        if end - start > largest:
+            raise FormatError(f"chunk {i} is larger than the index allows", path, at)
+        start = end
+    raise AssertionError("one of them is wrong")
+
+
+def _check_tail(data: bytes, table: int, path: bytes | None) -> None:
+    """Check that what follows the items is the one tail, and nothing after it.
+
+    :param table: bytes of the items
+    """
+    at = _HEADER.size + table
+    if len(data) != _TAIL.size:
+        raise FormatError("index is truncated, or has bytes after its end", path, at + len(data))
+    if not _TAIL.has_constants(data, 0):
+        raise FormatError("index is truncated: its tail is missing", path, at)
+    (table_size,) = _read_table_size(data, 0)
+    if table_size != at + _TAIL.size - _TABLE:
+        raise FormatError("size in the index tail does not match the file", path, at + _TAIL.at("table_size"))
 
 
 class IndexBuilder:

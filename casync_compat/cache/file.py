@@ -16,6 +16,7 @@ import hashlib
 import json
 import mmap
 import os
+import stat
 import struct
 from array import array
 from collections.abc import Iterator
@@ -141,8 +142,10 @@ class CacheFile:
         :raises FileError: when it cannot be read
         """
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=_open_at_once) as file:
                 st = os.fstat(file.fileno())
+                if stat.S_ISFIFO(st.st_mode):  # nor must writing to it
+                    raise FileError(path, "use as a cache", "it is not a regular file")
                 size = st.st_size
                 if size < _HEADER.size:
                     raise FormatError("too short for a cache", path, 0)
@@ -195,6 +198,10 @@ class CacheFile:
     def records(self, begin: int, end: int) -> memoryview:
         """The records of directories, by offsets in their section."""
         return self._records[begin:end]
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)  # a fifo must not hang
 
 
 def _check(data: mmap.mmap, path: bytes) -> None:

@@ -198,27 +198,29 @@ def wait_readable(fd: int) -> None:
         pass
 
 
-def read_whole(path: bytes | None, limit: int) -> bytes:
-    """All of a small file, or of standard input when `path` is None.
+def read_whole(path: bytes | str | int, limit: int, name: bytes | None = None) -> bytes:
+    """All of a small file, given by its path or open already.
 
     :param limit: most bytes it may have
-    :raises FileError: when it cannot be read
+    :param name: what messages call it, if not by its path
+    :raises FileError: when it cannot be read; `NotFound` when there is none
     :raises FormatError: when it is larger
     """
-    name = b"standard input" if path is None else path
+    if name is None:
+        name = b"an open file" if isinstance(path, int) else os.fsencode(path)
     try:
-        fd = 0 if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        fd = path if isinstance(path, int) else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
         try:
             parts = []
-            size = 0
-            while piece := os.read(fd, 1 << 20):
+            left = limit + 1
+            while left and (piece := os.read(fd, min(left, 1 << 20))):
                 parts.append(piece)
-                size += len(piece)
-                if size > limit:
-                    raise FormatError(f"larger than {limit} bytes, the most this kind of file may have", name)
+                left -= len(piece)
         finally:
-            if fd:
+            if fd != path:
                 os.close(fd)
     except OSError as error:
         raise FileError(name, "read", error) from error
+    if not left:
+        raise FormatError(f"larger than {limit} bytes, the most this kind of file may have", name)
     return b"".join(parts)

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from casync_compat.closing import Closing
-from casync_compat.errors import UsageError
+from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.losses import Losses
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.readers import FileReader, StreamSource, read_whole
-from casync_compat.index import MAX_INDEX_SIZE, Index, IndexChunk
+from casync_compat.fs.readers import FileReader, StreamSource
+from casync_compat.index import Index, IndexChunk
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, IndexReader
@@ -47,7 +47,11 @@ def load_index(path: bytes | None) -> Index:
     """
     if path is not None:
         return Index.load(path)
-    return Index.parse(read_whole(None, MAX_INDEX_SIZE), b"standard input")
+    try:
+        with open(0, "rb", closefd=False) as file:
+            return Index.load(file, b"standard input")
+    except OSError as error:
+        raise FileError(b"standard input", "read", error) from error
 
 
 class Tree(Closing):

@@ -1,9 +1,9 @@
 """A process that has everything imported already, and forks one real command after another: run as a program.
 
-Each line on standard input is a JSON object: `words`, `cwd`, and paths for `stdin`, `stdout` and `stderr`. Each line on
-standard output answers with `status` and `peak`, the most resident memory in KiB. Starting an interpreter and importing
-costs a quarter of a second; forking costs a hundredth, and the run is a process of its own all the same, which ends as
-any program ends.
+Each line on standard input is a JSON object: `words`, `cwd`, paths for `stdin`, `stdout` and `stderr`, and how many
+`seconds` it may take. Each line on standard output answers with `status` and `peak`, the most resident memory in KiB.
+Starting an interpreter and importing costs a quarter of a second; forking costs a hundredth, and the run is a process
+of its own all the same, which ends as any program ends.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import sys
 
 
@@ -51,6 +52,7 @@ def serve() -> list[str]:
         pid = os.fork()
         if pid == 0:
             os.close(answers)
+            signal.alarm(int(str(job["seconds"])))  # ends what hangs
             return become(job)
         _, status, usage = os.wait4(pid, 0)
         answer = {"status": os.waitstatus_to_exitcode(status), "peak": usage.ru_maxrss}

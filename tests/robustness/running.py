@@ -13,6 +13,8 @@ from builds import coverage_variables
 
 Word = str | bytes | Path
 COMMAND = (sys.executable, "-m", "casync_compat")
+SECONDS = 20
+"""What a run may take before it is taken to hang, and is ended by SIGALRM."""
 
 
 def environment() -> dict[str, str]:
@@ -97,7 +99,7 @@ def run(*words: Word, cwd: Path, stdin: Path | None = None, stdout: Path | None 
     """Run to the end. Output goes through files, so that its amount does not matter."""
     out, err = stdout or cwd.parent / f"{cwd.name}.out", cwd.parent / f"{cwd.name}.err"
     job = {"stdin": str(stdin or os.devnull), "stdout": str(out), "stderr": str(err), "cwd": str(cwd)}
-    status, peak = _nursery.run({**job, "words": [os.fsdecode(word) for word in words]})
+    status, peak = _nursery.run({**job, "seconds": SECONDS, "words": [os.fsdecode(word) for word in words]})
     return Outcome(words, status, out.read_bytes() if stdout is None else b"", err.read_bytes(), peak)
 
 

@@ -135,15 +135,19 @@ def test_whole_files_that_cannot_be_read(tmp_path: Path) -> None:
         assert caught.value.path == os.fsencode(path)
 
 
-def test_standard_input_whole() -> None:
-    """Without a path standard input is read, and stays open."""
-    old = os.dup(0)
+def test_an_open_file_whole(tmp_path: Path) -> None:
+    """A descriptor is read to its end, stays open, and is called what one likes."""
     inlet = pipe_with(b"index")
-    os.dup2(inlet, 0)
     try:
-        assert read_whole(None, 10) == b"index"
-        os.fstat(0)
+        assert read_whole(inlet, 5) == b"index"
+        assert read_whole(inlet, 5) == b""
     finally:
-        os.dup2(old, 0)
-        os.close(old)
         os.close(inlet)
+    with open("/dev/zero", "rb") as zeros, pytest.raises(FormatError, match="zeros: larger than 10 bytes"):
+        read_whole(zeros.fileno(), 10, b"zeros")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(FileError, match="rules: cannot read: Is a directory"):
+            read_whole(fd, 10, b"rules")
+    finally:
+        os.close(fd)

@@ -12,6 +12,7 @@ import os
 import stat
 
 from casync_compat.errors import FileError
+from casync_compat.fs.readers import read_whole
 from casync_compat.fs.scan.exclude import MAX_FILE_SIZE, Rule, parse_rules
 from casync_compat.fs.scan.inspect import FileSystem
 from casync_compat.fs.system import mount_by_proc
@@ -81,7 +82,7 @@ def read_rules(directory_fd: int, name: bytes, path: bytes) -> list[Rule]:
     """Read a directory's exclude file.
 
     :param path: for messages
-    :raises FileError: when it cannot be read, or is too large; `FormatError` when it is wrong
+    :raises FileError: when it cannot be read; `FormatError` when it is too large, or wrong
     """
     try:
         # A symlink is followed, as casync does; a fifo must not block.
@@ -89,13 +90,9 @@ def read_rules(directory_fd: int, name: bytes, path: bytes) -> list[Rule]:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise FileError(path, "read exclude rules", "it is not a regular file")
-            data = b""
-            while len(data) <= MAX_FILE_SIZE and (piece := os.read(fd, MAX_FILE_SIZE + 1 - len(data))):
-                data += piece
+            data = read_whole(fd, MAX_FILE_SIZE, path)
         finally:
             os.close(fd)
     except OSError as error:
         raise FileError(path, "read exclude rules", error) from error
-    if len(data) > MAX_FILE_SIZE:
-        raise FileError(path, "read exclude rules", f"larger than {MAX_FILE_SIZE} bytes")
     return parse_rules(data, path)

@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from casync_compat.errors import UsageError
+from casync_compat.errors import FormatError, UsageError
+from casync_compat.fs.readers import read_whole
 
 __all__ = ["DOCKER_HUB", "Credential", "Credentials", "run_helper"]
 
@@ -158,14 +159,15 @@ class Credentials:
 
 def _load(path: str, required: bool) -> dict[str, Any] | None:
     try:
-        with open(path, "rb") as file:
-            data = file.read(_FILE_LIMIT)
+        data = read_whole(path, _FILE_LIMIT)
     except (FileNotFoundError, NotADirectoryError) as error:
         if required:
             raise UsageError(f"{path}: REGISTRY_AUTH_FILE names it, but there is no such file") from error
         return None
     except OSError as error:
         raise UsageError(f"{path}: cannot read credentials: {error.strerror}") from error
+    except FormatError as error:
+        raise UsageError(f"{path}: cannot read credentials: {error.reason}") from error
     try:
         config = json.loads(data or b"{}")
     except (ValueError, RecursionError):
