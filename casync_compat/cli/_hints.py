@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from casync_compat.errors import ChunkMissing
+from casync_compat.fs.apply.left_out import PRIVILEGES, Refused
 from casync_compat.fs.locks import Locked
+from casync_compat.fs.owners import BadShift, IdTooLarge
 from casync_compat.ids import DigestUnavailable
+from casync_compat.net.http import UntrustedCertificate
 from casync_compat.oci.spec.errors import CannotShare, ImageTooLarge, NoSuchPlatform
 from casync_compat.verbs.gc import UnnamedIndexes
+from catar.flags import CHATTR, FAT_ATTRS, FeatureFlags, flag_names
 
 __all__ = ["HINTS", "Hint", "hint_for"]
+
+F = FeatureFlags
 
 
 def _always(error: Any) -> bool:
@@ -27,13 +33,32 @@ class Hint:
     """What may be done about errors of one class.
 
     :ivar error: the class; its subclasses are meant, too
-    :ivar text: what to do, as the end of a sentence, with what separates it
+    :ivar text: what to do, as the end of a sentence, with what separates it; or what gives that for an error
     :ivar when: asked with the error, which has its class's attributes
     """
 
     error: type[BaseException]
-    text: str
+    text: str | Callable[[Any], str]
     when: Callable[[Any], bool] = _always
+
+
+_WITHOUT = (
+    (CHATTR, ("chattr",)),
+    (FAT_ATTRS, ("fat-attrs",)),
+    # What needs another brings it back: ACLs need owners, a read-only subvolume is one.
+    (int(F.UIDS_16BIT | F.UIDS_32BIT | F.USER_NAMES), ("16bit-uids", "32bit-uids", "user-names", "acl")),
+    (int(F.SUBVOLUME), ("subvolume", "subvolume-ro")),
+)
+"""Words of `--without` for what takes more than one flag."""
+
+
+def _without(error: Refused) -> str:
+    """The options that leave out what was refused."""
+    if error.features == PRIVILEGES:
+        return "; --rootless leaves it out"
+    names = next((names for bits, names in _WITHOUT if bits & error.features), None)
+    words = " ".join(f"--without={name}" for name in names or flag_names(error.features))
+    return f"; {words} leaves it out"
 
 
 HINTS: tuple[Hint, ...] = (
@@ -43,13 +68,23 @@ HINTS: tuple[Hint, ...] = (
     Hint(ImageTooLarge, "; allow more with --max-size if you trust it"),
     Hint(CannotShare, ", or use --link=auto"),
     Hint(Locked, "; --undo-immutable=yes clears that"),
+    Hint(Refused, _without),
+    Hint(BadShift, "; choose a lower --uid-shift"),
+    Hint(IdTooLarge, "; use --with=32bit-uids"),
+    Hint(UntrustedCertificate, ", or use --insecure"),
     Hint(UnnamedIndexes, "; name them, too, or give --yes"),
 )
 
 
 def hint_for(error: BaseException) -> str:
-    """What follows an error's message; empty where there is nothing to do by options."""
-    for hint in HINTS:
-        if isinstance(error, hint.error) and hint.when(error):
-            return hint.text
+    """What follows an error's message; empty where there is nothing to do by options.
+
+    What it was raised from counts where there is nothing to say about itself.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        for hint in HINTS:
+            if isinstance(each, hint.error) and hint.when(each):
+                return hint.text if isinstance(hint.text, str) else hint.text(each)
+        each = each.__cause__
     return ""

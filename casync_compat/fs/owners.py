@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from catar import layouts
 
-__all__ = ["IdShift", "Names"]
+__all__ = ["BadShift", "IdShift", "IdTooLarge", "Names"]
 
 _INVALID = (layouts.ID16_INVALID, layouts.ID_INVALID)
 
@@ -74,6 +74,14 @@ class Names:
         return self._gids[name]
 
 
+class BadShift(ValueError):
+    """An id cannot be shifted as it should be."""
+
+
+class IdTooLarge(ValueError):
+    """An id does not fit the 16 bits that it is to be recorded with."""
+
+
 @dataclass(frozen=True, slots=True)
 class IdShift:
     """How ids on disk and ids in an archive differ (`--uid-shift`, `--uid-range`).
@@ -99,7 +107,7 @@ class IdShift:
         if not self.enabled:
             return id_
         if id_ < self.shift:
-            raise ValueError(f"owner id {id_} is below the shift of {self.shift} (--uid-shift)")
+            raise BadShift(f"owner id {id_} is below the shift of {self.shift}")
         stored = id_ - self.shift
         if self.range_:
             stored %= self.range_
@@ -118,5 +126,5 @@ class IdShift:
             return id_
         shifted = (id_ % self.range_ if self.range_ else id_) + self.shift
         if shifted >= layouts.ID_INVALID:
-            raise ValueError(f"owner id {id_} is too large for a shift of {self.shift} (--uid-shift)")
+            raise BadShift(f"owner id {id_} is too large for a shift of {self.shift}")
         return shifted

@@ -23,6 +23,7 @@ __all__ = [
     "Response",
     "Transport",
     "TransportError",
+    "UntrustedCertificate",
     "is_loopback",
     "origin",
     "read_all",
@@ -43,6 +44,10 @@ class TransportError(Exception):
         self.why = why
         self.absent = absent
         self.final = final
+
+
+class UntrustedCertificate(TransportError):
+    """Nobody that is trusted here says that the server is who it claims to be."""
 
 
 class Headers:

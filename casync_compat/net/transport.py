@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from casync_compat.errors import UsageError
-from casync_compat.net.http import Headers, Request, Response, TransportError, is_loopback
+from casync_compat.net.http import (
+    Headers,
+    Request,
+    Response,
+    TransportError,
+    UntrustedCertificate,
+    is_loopback,
+)
 
 if TYPE_CHECKING:
     import urllib3
@@ -153,9 +160,9 @@ def _transport_error(error: Exception) -> TransportError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return TransportError(
+            return UntrustedCertificate(
                 f"its certificate is not trusted ({cause.verify_message}); set SSL_CERT_FILE to a file that has its "
-                "authority, or use --insecure",
+                "authority",
                 final=True,
             )
         if isinstance(cause, ssl.SSLError):

@@ -14,6 +14,7 @@ import inodes
 import pytest
 from grounds import Grounds
 
+from casync_compat.cli._hints import hint_for
 from casync_compat.errors import FileError, FormatError
 from casync_compat.fs import names as _python_names
 from casync_compat.fs import system as _python
@@ -422,7 +423,8 @@ def test_owners_that_do_not_fit(tmp_path: Path, size: int) -> None:
     os.chown(tmp_path / "f", 70000, 0)
     error = fails(tmp_path, unix)
     assert error.path == path
-    assert "70000 does not fit 16bit-uids; use --with=32bit-uids" in str(error)
+    assert "70000 does not fit 16bit-uids" in str(error)
+    assert "--with=32bit-uids" in hint_for(error)
     os.chown(tmp_path, 100, 100)
     os.chown(tmp_path / "f", 100, 99)
     error = fails(tmp_path, flags.DEFAULT, shift=IdShift(100, 0x10000, True))

@@ -22,6 +22,10 @@ from catar.records import AclDefault, AclEntry, Node
 __all__ = ["ExtendedWriter"]
 
 F = FeatureFlags
+_OF_FCAPS = int(F.FCAPS)
+_OF_SELINUX = int(F.SELINUX)
+_ACL = int(F.ACL)
+_XATTRS = int(F.XATTRS)
 _FCAPS = b"security.capability"
 _SELINUX = b"security.selinux"
 _ACLS_OF_XFS = frozenset({b"trusted.SGI_ACL_FILE", b"trusted.SGI_ACL_DEFAULT"})
@@ -62,7 +66,7 @@ class ExtendedWriter:
         except OSError as error:
             if error.errno in _ABSENT:
                 return []
-            self._left_out.op, self._left_out.option = "list attributes of", "--without=xattrs"
+            self._left_out.op, self._left_out.features = "list attributes of", _XATTRS
             self._left_out.skip("extended attributes", error)
             return []
 
@@ -90,14 +94,14 @@ class ExtendedWriter:
 
     def clear_acls(self, item: int | bytes, names: Container[bytes]) -> None:
         """Remove both ACLs from an inode that has them by inheritance or from an earlier time."""
-        self._left_out.op, self._left_out.option = "remove ACL of", "--without=acl"
+        self._left_out.op, self._left_out.features = "remove ACL of", _ACL
         for name in (acl.ACCESS, acl.DEFAULT):
             if name in names:
                 self._remove(item, name, "ACLs")
 
     def acls(self, item: int | bytes, node: Node) -> None:
         """Set the ACLs that an archive records; the mode must have been set before."""
-        self._left_out.op, self._left_out.option = "set ACL of", "--without=acl"
+        self._left_out.op, self._left_out.features = "set ACL of", _ACL
         if node.acl_group_obj is not None:
             mode = node.mode
             base = AclDefault(mode >> 6 & 7, node.acl_group_obj, mode & 7, mode >> 3 & 7)
@@ -133,7 +137,7 @@ class ExtendedWriter:
 
         :param names: attributes that the inode has now
         """
-        self._left_out.option = "--without=xattrs"
+        self._left_out.features = _XATTRS
         if names:
             wanted = {attribute.name for attribute in node.xattrs}
             for name in names:
@@ -156,12 +160,12 @@ class ExtendedWriter:
 
     def fcaps(self, item: int, value: bytes) -> None:
         """Set the file capabilities of a regular file."""
-        self._left_out.op, self._left_out.option = "set capabilities of", "--without=fcaps"
+        self._left_out.op, self._left_out.features = "set capabilities of", _OF_FCAPS
         self._set(item, _FCAPS, value, "file capabilities")
 
     def selinux(self, item: int | bytes, label: bytes | None, names: Container[bytes]) -> None:
         """Set or remove the SELinux label; where a running SELinux forbids to remove it, it stays."""
-        self._left_out.op, self._left_out.option = "set SELinux label of", "--without=selinux"
+        self._left_out.op, self._left_out.features = "set SELinux label of", _OF_SELINUX
         here = _SELINUX in names
         if label is None:
             if here:

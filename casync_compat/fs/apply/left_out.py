@@ -6,7 +6,7 @@ place that knows the difference. It also remembers which operation is under way,
 can name it.
 
     >>> left_out = LeftOut(tolerant=True)
-    >>> left_out.op, left_out.option = "set owner of", "--without=32bit-uids"
+    >>> left_out.op, left_out.features = "set ACL of", int(FeatureFlags.ACL)
     >>> left_out.directory, left_out.name = b"/target", b"hosts"
     >>> try: os.fchown(fd, uid, gid)
     ... except OSError as error: left_out.skip("owners", error)     # raises again unless it may be left out
@@ -20,7 +20,7 @@ import os
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.losses import LeftOutKind
 
-__all__ = ["LeftOut"]
+__all__ = ["PRIVILEGES", "LeftOut", "Refused"]
 
 _DENIED = (errno.EPERM, errno.EACCES)
 _OPTION_HELPS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL})
@@ -42,6 +42,22 @@ _TAKES_ROOT = frozenset(
 )
 
 
+PRIVILEGES = -1
+"""In place of feature flags: what is done only as root."""
+
+
+class Refused(FileError):
+    """Something that an archive has cannot be had here, and can be left out.
+
+    :ivar features: the feature flags that it is recorded for, or `PRIVILEGES`
+    """
+
+    def __init__(self, path: bytes, op: str, cause: OSError | str, features: int = 0) -> None:
+        super().__init__(path, op, cause)
+        self.features = features
+        self.args = (*self.args, features)
+
+
 class LeftOut:
     """Collects what was left out, by category.
 
@@ -49,7 +65,8 @@ class LeftOut:
     :ivar euid: who this is
     :ivar privileged: whether this is root, who can do what an ordinary user cannot
     :ivar op: what is being done, as a verb phrase that a file name follows
-    :ivar option: how to do without it, or "" when there is no way
+    :ivar features: the feature flags without which it would not be done; 0 when there are none, `PRIVILEGES` when it
+        takes root
     :ivar directory: path of the directory whose entry is being restored
     :ivar name: of the entry; empty for the directory itself
     """
@@ -58,7 +75,7 @@ class LeftOut:
         self.euid = os.geteuid()
         self.privileged = self.euid == 0
         self.op = ""
-        self.option = ""
+        self.features = 0
         self.directory = b""
         self.name = b""
         self._tolerant = tolerant
@@ -107,16 +124,13 @@ class LeftOut:
         counts[category] = (count + 1, first)
 
     def failure(self, path: bytes, error: OSError | ValueError) -> FileError:
-        """The error for the operation under way, with the option that avoids it where one does."""
+        """The error for the operation under way, with the features that it is for where these can be left out."""
         if isinstance(error, ValueError):
             return FileError(path, self.op, str(error))
         if isinstance(error, FileError):
             return error  # it knows better what failed
-        if self.option and error.errno in _OPTION_HELPS:
-            why = f"{os.strerror(error.errno)}; {self.option} leaves it out"
-            failure = FileError(path, self.op, why)
-            failure.errno = error.errno
-            return failure
+        if self.features and error.errno in _OPTION_HELPS:
+            return Refused(path, self.op, error, self.features)
         return FileError(path, self.op, error)
 
     @property

@@ -51,11 +51,11 @@ class Placer:
         self._exact_modes: dict[int, bool] = {}
         self._fat: dict[int, bool] = {}
 
-    def doing(self, op: str, option: str = "") -> None:
+    def doing(self, op: str, features: int = 0) -> None:
         """Say what is about to be done, for error messages (see `LeftOut`)."""
         left_out = self.restorer.left_out
         left_out.op = op
-        left_out.option = option
+        left_out.features = features
 
     def at(self, parent: Directory, node: Node) -> None:
         """Say whose metadata comes next, for what is told of what was left out."""

@@ -34,6 +34,8 @@ from catar.records import AclEntry, Node, signed_time
 __all__ = ["ApplyOptions", "InodeState", "Restorer"]
 
 F = FeatureFlags
+_QUOTA_PROJID = int(F.QUOTA_PROJID)
+_SUBVOLUME_RO = int(F.SUBVOLUME_RO)
 
 EARLY = int(F.FLAG_NOATIME | F.FLAG_COMPR | F.FLAG_NOCOW | F.FLAG_NOCOMP | F.FLAG_PROJINHERIT)
 """Flags that change how contents are written, so that they are set on the empty file or directory."""
@@ -47,7 +49,7 @@ _FOREIGN = int(F.FLAG_NOCOW | F.FLAG_COMPR | F.FLAG_NOCOMP | F.FLAG_PROJINHERIT)
 """Flags that only some kinds of file systems have."""
 _NO_PROJECT = 0xFFFFFFFF
 _NUMERIC = int(F.UIDS_16BIT | F.UIDS_32BIT)
-_WITHOUT_OWNERS = "--without=32bit-uids --without=16bit-uids --without=user-names"
+_OWNERS = int(F.UIDS_16BIT | F.UIDS_32BIT | F.USER_NAMES)
 _TIME_SAMPLES = 16
 _USUAL_TIMES = range(1 << 31)
 
@@ -171,7 +173,7 @@ class Restorer:
         key = (node.uid, node.gid, node.user, node.group)
         ids = self._owners.get(key)
         if ids is None:
-            self.left_out.op, self.left_out.option = "set owner of", ""
+            self.left_out.op, self.left_out.features = "set owner of", 0
             ids = (self._id(node.uid, node.user, False), self._id(node.gid, node.group, True))
             self._owners[key] = ids
         return ids
@@ -203,7 +205,7 @@ class Restorer:
 
     def _chown(self, inode: InodeState, uid: int, gid: int) -> bool:
         """Set the owner. :returns: whether it is the recorded one afterwards"""
-        self.left_out.op, self.left_out.option = "set owner of", _WITHOUT_OWNERS
+        self.left_out.op, self.left_out.features = "set owner of", _OWNERS
         uid = -1 if uid == inode.uid else uid
         gid = -1 if gid == inode.gid else gid
         try:
@@ -262,11 +264,11 @@ class Restorer:
         if self.chattr_mask & EARLY:
             mask = self.chattr_mask & EARLY
             if (node.flags | flags) & mask:
-                left_out.op, left_out.option = "set attribute flags of", "--without=chattr"
+                left_out.op, left_out.features = "set attribute flags of", CHATTR
                 self._set_flags(fd, node.flags, mask)
                 flags = flags & ~mask | node.flags & mask
         if self._wants_projid and (node.projid or not fresh or flags & _PROJINHERIT):
-            left_out.op, left_out.option = "set quota project id of", "--without=quota-projid"
+            left_out.op, left_out.features = "set quota project id of", _QUOTA_PROJID
             self._set_projid(fd, node.projid)
         return flags
 
@@ -310,7 +312,7 @@ class Restorer:
         if not owned:
             wanted &= ~0o6000  # set-user-id means another user now
         if wanted != mode & 0o7777 or mode < 0 or inode.inherits_acl or inode.lent:
-            self.left_out.op, self.left_out.option = "set mode of", ""
+            self.left_out.op, self.left_out.features = "set mode of", 0
             try:
                 os.chmod(item, wanted)
             except OSError as error:
@@ -324,7 +326,7 @@ class Restorer:
 
     def _time(self, inode: InodeState, node: Node) -> None:
         left_out = self.left_out
-        left_out.op, left_out.option = "set time of", ""
+        left_out.op, left_out.features = "set time of", 0
         mtime = signed_time(node.mtime, self._granularity)
         try:
             os.utime(inode.item, ns=(inode.atime, mtime))
@@ -356,13 +358,13 @@ class Restorer:
         left_out = self.left_out
         want_uid, want_gid = self.owner(node)
         if (want_uid >= 0 and want_uid != uid) or (want_gid >= 0 and want_gid != gid):
-            left_out.op, left_out.option = "set owner of", _WITHOUT_OWNERS
+            left_out.op, left_out.features = "set owner of", _OWNERS
             try:
                 os.chown(name, want_uid, want_gid, dir_fd=directory_fd, follow_symlinks=False)
             except OSError as error:
                 left_out.skip("owners", error)
         if self._granularity:
-            left_out.op, left_out.option = "set time of", ""
+            left_out.op, left_out.features = "set time of", 0
             mtime = signed_time(node.mtime, self._granularity)
             try:
                 os.utime(name, ns=(time.time_ns(), mtime), dir_fd=directory_fd, follow_symlinks=False)
@@ -416,11 +418,11 @@ class Restorer:
         """
         left_out = self.left_out
         if (node.flags | flags) & self.chattr_mask:
-            left_out.op, left_out.option = "set attribute flags of", "--without=chattr"
+            left_out.op, left_out.features = "set attribute flags of", CHATTR
             self._set_flags(fd, node.flags, self.chattr_mask, EARLY)
         mask = self.features & FAT_ATTRS
         if on_fat or node.flags & mask:
-            left_out.op, left_out.option = "set FAT attributes of", "--without=fat-attrs"
+            left_out.op, left_out.features = "set FAT attributes of", FAT_ATTRS
             try:
                 if not on_fat:
                     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
@@ -432,12 +434,12 @@ class Restorer:
     def no_subvolume(self, on_btrfs: bool) -> None:
         """A plain directory does where there can be no subvolume. :raises OSError: it does not"""
         error = OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        named = on_btrfs or bool(self._asked & F.SUBVOLUME)
+        named = on_btrfs or bool(self._asked & (F.SUBVOLUME | F.SUBVOLUME_RO))
         self.left_out.skip_foreign("btrfs subvolumes", error, named=named)
 
     def subvolume(self, fd: int, read_only: bool) -> None:
         """Make the btrfs subvolume whose top directory is open as `fd` read-only, or writable again."""
-        self.left_out.op, self.left_out.option = "make read-only", "--without=subvolume-ro"
+        self.left_out.op, self.left_out.features = "make read-only", _SUBVOLUME_RO
         try:
             inode_flags.set_subvolume_read_only(fd, read_only)
         except OSError as error:

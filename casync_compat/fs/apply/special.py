@@ -16,10 +16,14 @@ from contextlib import suppress
 from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.restore import InodeState
 from casync_compat.fs.apply.target import Directory
+from catar.flags import FeatureFlags
 from catar.records import Node
 
 __all__ = ["SpecialWriter"]
 
+_DEVICE_NODES = int(FeatureFlags.DEVICE_NODES)
+_SYMLINKS = int(FeatureFlags.SYMLINKS)
+_FIFOS, _SOCKETS = int(FeatureFlags.FIFOS), int(FeatureFlags.SOCKETS)
 _OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 
@@ -73,7 +77,7 @@ class SpecialWriter:
         kind = node.kind
         left_out = placer.restorer.left_out
         if kind == stat.S_IFLNK:
-            placer.doing("create symlink", "--without=symlinks")
+            placer.doing("create symlink", _SYMLINKS)
             try:
                 os.symlink(node.target or b"", where, dir_fd=parent.fd)
             except OSError as error:
@@ -83,14 +87,14 @@ class SpecialWriter:
         mode = placer.restorer.create_mode(node, placer.owner_fits(parent, node))
         if kind not in _DEVICES:
             fifo = kind == stat.S_IFIFO
-            placer.doing("create fifo" if fifo else "create socket", "--without=fifos --without=sockets")
+            placer.doing("create fifo" if fifo else "create socket", _FIFOS if fifo else _SOCKETS)
             try:
                 os.mknod(where, kind | mode, 0, dir_fd=parent.fd)
             except OSError as error:
                 left_out.skip_entry("fifos" if fifo else "sockets", error)
                 return False
             return True
-        placer.doing("create device node", "--without=device-nodes")
+        placer.doing("create device node", _DEVICE_NODES)
         device = os.makedev(*node.device) if node.device is not None else 0
         try:
             os.mknod(where, kind | mode, device, dir_fd=parent.fd)

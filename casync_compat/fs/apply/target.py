@@ -204,7 +204,7 @@ def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immu
     :raises OSError: when that fails
     """
     private = node is not None and restorer.exact_modes  # else nothing would open it up again
-    restorer.left_out.op, restorer.left_out.option = "create directory", ""
+    restorer.left_out.op, restorer.left_out.features = "create directory", 0
     made = False
     try:
         _make_target(path, node, restorer, private)
@@ -251,10 +251,10 @@ def _make(parent: Directory, name: bytes, node: Node, restorer: Restorer) -> Non
     :raises FileExistsError: when something has the name
     """
     if node.flags & _SUBVOLUME and restorer.features & _SUBVOLUME:
-        restorer.left_out.op, restorer.left_out.option = "create subvolume", "--without=subvolume"
+        restorer.left_out.op, restorer.left_out.features = "create subvolume", _SUBVOLUME
         if _make_subvolume(parent.fd, name):
             return
-    restorer.left_out.op, restorer.left_out.option = "create directory", ""
+    restorer.left_out.op, restorer.left_out.features = "create directory", 0
     os.mkdir(name, 0o700, dir_fd=parent.fd)
 
 
@@ -304,7 +304,7 @@ def _check_subvolume(directory: Directory, node: Node, restorer: Restorer) -> No
         return
     on_btrfs = inode_flags.fs_magic(directory.fd) == inode_flags.BTRFS_MAGIC
     left_out = restorer.left_out
-    left_out.op, left_out.option = "create subvolume", "--without=subvolume"
+    left_out.op, left_out.features = "create subvolume", _SUBVOLUME
     left_out.directory, left_out.name = directory.path, b""
     restorer.no_subvolume(on_btrfs)
 
@@ -331,7 +331,7 @@ def enter(
         _make(parent, name, node, restorer)
     except FileExistsError:
         made = False
-    restorer.left_out.op, restorer.left_out.option = "open directory", ""
+    restorer.left_out.op, restorer.left_out.features = "open directory", 0
     try:
         fd = _open(name, OPEN_DIR, restorer if made else None, parent.fd)
     except OSError as error:
@@ -354,7 +354,7 @@ def enter(
 
 def _opened_again(parent: Directory, node: Node, restorer: Restorer, merged: bytes) -> Directory:
     """Open a directory that this run has written, to add to it. :raises OSError: that cannot be"""
-    restorer.left_out.op, restorer.left_out.option = "open directory", ""
+    restorer.left_out.op, restorer.left_out.features = "open directory", 0
     fd = os.open(node.name, OPEN_DIR, dir_fd=parent.fd)
     try:
         directory = Directory(fd, os.fstat(fd), os.path.join(parent.path, node.name), node.name, node)

@@ -22,7 +22,7 @@ import xattr
 
 from casync_compat import _layouts
 from casync_compat.fs import acl, inode_flags
-from casync_compat.fs.owners import IdShift, Names
+from casync_compat.fs.owners import IdShift, IdTooLarge, Names
 from catar import layouts
 from catar.filling import Owners
 from catar.flags import CHATTR, FAT_ATTRS, NODE_FLAGS, SUBVOLUME_BITS, FeatureFlags, time_granularity
@@ -176,7 +176,7 @@ class Inspector:
         what = "group" if is_group else "user"
         shifted = self._shift.encode(id_) if self._numeric or self._named else 0
         if self._features & F.UIDS_16BIT and shifted > layouts.ID16_INVALID:
-            raise ValueError(f"{what} id {shifted} does not fit 16bit-uids; use --with=32bit-uids")
+            raise IdTooLarge(f"{what} id {shifted} does not fit 16bit-uids")
         name = None
         if self._named and id_ != 0:
             name = self._names.group(id_) if is_group else self._names.user(id_)

@@ -18,17 +18,15 @@ from collections.abc import Callable, Iterable
 
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs import acl
-from casync_compat.fs.apply.left_out import LeftOut
+from casync_compat.fs.apply.left_out import PRIVILEGES, LeftOut
 from casync_compat.oci.rootfs.mergedtree import Inode
 
-__all__ = ["ACL_ATTRIBUTES", "HOST_ATTRIBUTES", "ROOTLESS", "Metadata"]
+__all__ = ["ACL_ATTRIBUTES", "HOST_ATTRIBUTES", "Metadata"]
 
 ACL_ATTRIBUTES = (acl.ACCESS, acl.DEFAULT)
 """Extended attributes that refine a mode."""
 HOST_ATTRIBUTES = frozenset({b"security.selinux", b"system.nfs4_acl"})
 """Extended attributes that are the host's to set, whatever an image says."""
-ROOTLESS = "--rootless"
-"""The option that does without what takes root."""
 
 _DIR, _LNK = stat.S_IFDIR, stat.S_IFLNK
 _MAX_ID = (1 << 32) - 2
@@ -68,10 +66,10 @@ class Metadata:
         self._acls = acls
         self._bad_acls: list[str] = []
 
-    def doing(self, op: str, option: str = "") -> None:
+    def doing(self, op: str, features: int = 0) -> None:
         """Say what is about to be done, for error messages (see `LeftOut`)."""
         self.left_out.op = op
-        self.left_out.option = option
+        self.left_out.features = features
 
     def effective(self, inode: Inode) -> tuple[int, int]:
         """User and group that an inode gets."""
@@ -112,7 +110,7 @@ class Metadata:
         """
         uid, gid = self.effective(inode)
         if (uid, gid) != self.owner:
-            self.doing("set owner of", ROOTLESS)
+            self.doing("set owner of", PRIVILEGES)
             if not (0 <= uid <= _MAX_ID and 0 <= gid <= _MAX_ID):
                 raise ValueError(f"there is no owner {uid}:{gid} on Linux")
             os.chown(item, uid, gid)
@@ -131,7 +129,7 @@ class Metadata:
         """Owner, attributes and time of a symlink in a directory that is nobody else's."""
         uid, gid = self.effective(inode)
         if (uid, gid) != self.owner:
-            self.doing("set owner of", ROOTLESS)
+            self.doing("set owner of", PRIVILEGES)
             if not (0 <= uid <= _MAX_ID and 0 <= gid <= _MAX_ID):
                 raise ValueError(f"there is no owner {uid}:{gid} on Linux")
             os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
@@ -142,7 +140,7 @@ class Metadata:
 
     def _set(self, item: int | bytes, pairs: Iterable[tuple[bytes, bytes]], follow: bool) -> None:
         for name, value in pairs:
-            self.doing(f"set extended attribute {show_path(name)} of", ROOTLESS)
+            self.doing(f"set extended attribute {show_path(name)} of", PRIVILEGES)
             try:
                 os.setxattr(item, name, value, follow_symlinks=follow)
             except OSError as error:

@@ -23,9 +23,10 @@ from contextlib import suppress
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
+from casync_compat.fs.apply.left_out import PRIVILEGES
 from casync_compat.fs.together import FallenTogether, Written, folds, key_of, shown_name
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
-from casync_compat.oci.rootfs.metadata import ACL_ATTRIBUTES, ROOTLESS, Metadata
+from casync_compat.oci.rootfs.metadata import ACL_ATTRIBUTES, Metadata
 
 __all__ = ["Fill", "PlaceFile", "RootWriter"]
 
@@ -194,7 +195,7 @@ class RootWriter(Closing):
         """:returns: False when it was left out, because only root may"""
         is_device = inode.kind in _DEVICES
         if is_device:
-            self.metadata.doing("create device node", ROOTLESS)
+            self.metadata.doing("create device node", PRIVILEGES)
         else:
             self.metadata.doing("create fifo")
         device = 0
