@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from contextlib import nullcontext
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.cli._common import archive_errors, input_kind, source_for
 from casync_compat.cli._location import default_store, index_output, input_path, open_chunk_store
 from casync_compat.cli._options import READING, add_options, add_positional
 from casync_compat.cli._parser import Parser
+from casync_compat.cli._preview import dry_output, tell_preview
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
 from casync_compat.ids import Digest
 from casync_compat.kinds import Kind
+from casync_compat.store.dry import DryStore
 from casync_compat.verbs.convert_index import convert_index
 
 EXAMPLES = (
@@ -30,7 +34,7 @@ def add_arguments(parser: Parser) -> None:
     )
     add_positional(parser, "index", "a .caidx or .caibx file")
     add_positional(parser, "output", "the index to make")
-    add_options(parser, *READING, "--chunk-size", "--digest", "--compression")
+    add_options(parser, *READING, "--chunk-size", "--digest", "--compression", "--dry-run")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,22 +46,25 @@ def run(options: argparse.Namespace) -> int:
     if kind is None or kind is not Kind.of_suffix(os.fsencode(output)):
         raise UsageError("both must be named alike: two .caidx or two .caibx files")
     store = open_chunk_store(options.store or default_store(output), Compression.parse(options.compression))
+    dry = options.dry_run
     with (
-        index_output(output) as path,
+        nullcontext(dry_output(output)) if dry else index_output(output) as path,
         archive_errors(source),
         ProgressLine("converting", wanted=not options.no_progress) as line,
     ):
-        assert path is not None
         result = convert_index(
             kind,
             input_path(source),
-            path,
+            os.fsencode(os.devnull) if dry or path is None else path,
             source_for(options, source),
-            store,
+            DryStore(store) if dry else store,
             digest=Digest.parse(options.digest),
             sizes=ChunkSizes.parse(options.chunk_size),
             jobs=options.jobs,
             progress=line.callback,
         )
-    print(result.digest)
+    if dry:
+        tell_preview(output, result, sys.stdout)
+    else:
+        print(result.digest)
     return 0

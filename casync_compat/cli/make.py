@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,7 @@ from casync_compat.cli._location import (
 )
 from casync_compat.cli._options import STORE_HELP, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
+from casync_compat.cli._preview import check_output, dry_output, tell_preview
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
@@ -40,6 +42,7 @@ from casync_compat.fs.losses import listed
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.chunks import ChunkStore
+from casync_compat.store.dry import DryStore
 from casync_compat.streams.archive import MakeResult
 from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index, make_blob_index
 from catar.flags import flag_names
@@ -105,6 +108,7 @@ def add_arguments(parser: Parser) -> None:
         "--verify-reused",
         "--cache",
         "--cache-auto",
+        "--dry-run",
         "--no-progress",
     )
 
@@ -116,10 +120,12 @@ def run(options: argparse.Namespace) -> int:
     with ProgressLine("making", wanted=not (options.no_progress or options.verbose)) as line:
         result = _make(options, kind, output, source, line.above(warn), line.callback)
     to = sys.stderr if is_stream(output) else sys.stdout
-    if not (is_stream(output) or output_is_open()):
+    if options.dry_run and not options.json:
+        tell_preview(output, result, to)
+    elif not (is_stream(output) or output_is_open()):
         pass  # the archive is what was asked for, and it is there
     elif options.json:
-        print(json.dumps(_summary(kind, output, result)), file=to)
+        print(json.dumps(_summary(kind, output, result, options.dry_run)), file=to)
     elif result.digest is not None:
         print(result.digest, file=to)
     if options.verbose:
@@ -145,24 +151,28 @@ def _make(
     digest = options.stream_digest and cache is None
     if options.verbose:
         _announce(flags, sizes, kind)
-    how = MakeOptions(flags, sizes, id_shift(options), digest, cache=cache, strict=options.strict)
+    dry = options.dry_run
+    how = MakeOptions(
+        flags, sizes, id_shift(options), digest, cache=cache, strict=options.strict, dry_run=dry
+    )
     if kind is Kind.ARCHIVE:
         tree = local_path(source or ".")
         if named is not None and in_registry(named):
             raise UsageError(f"{named}: a registry takes indexes, not archives; make a .caidx")
         out = None if named is None else local_path(named)
+        if dry:
+            check_output(out)
         return make_archive(out, tree, how, warn=tell, progress=progress)
     store = open_chunk_store(options.store or default_store(named), Compression.parse(options.compression))
     if isinstance(store, ChunkStore):
         store.verify_reused = options.verify_reused
     how = replace(how, jobs=jobs_for(options, output), skip=store.own_paths)
-    with index_output(named) as out:
+    sink = DryStore(store) if dry else store
+    with nullcontext(dry_output(named)) if dry else index_output(named) as out:
         if kind is Kind.ARCHIVE_INDEX:
-            return make_archive_index(
-                out, local_path(source or "."), store, how, warn=tell, progress=progress
-            )
+            return make_archive_index(out, local_path(source or "."), sink, how, warn=tell, progress=progress)
         blob = None if is_stream(source) else local_path(str(source))
-        return make_blob_index(out, blob, store, how, warn=tell, progress=progress)
+        return make_blob_index(out, blob, sink, how, warn=tell, progress=progress)
 
 
 def _cache(options: argparse.Namespace, kind: Kind) -> bytes | None:
@@ -179,7 +189,7 @@ def _cache(options: argparse.Namespace, kind: Kind) -> bytes | None:
     return home
 
 
-def _summary(kind: Kind, output: str | None, result: MakeResult) -> dict[str, Any]:
+def _summary(kind: Kind, output: str | None, result: MakeResult, dry_run: bool) -> dict[str, Any]:
     data: dict[str, Any] = {
         "output": "-" if is_stream(output) else output,
         "kind": kind.value,
@@ -187,6 +197,7 @@ def _summary(kind: Kind, output: str | None, result: MakeResult) -> dict[str, An
         "size": result.size,
         "entries": result.entries,
         "left_out": left_out_json(result.left_out),
+        **({"dry_run": True} if dry_run else {}),
     }
     if result.chunks is not None:
         counts = result.chunks

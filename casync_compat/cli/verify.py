@@ -80,6 +80,10 @@ def _check(
     name: str = options.checked
     repair = None
     if options.repair_from is not None or options.remove:
+        if options.dry_run:
+            raise UsageError(
+                "with --repair-from or --remove there is no --dry-run; without them verify only reads"
+            )
         source = open_source(options.repair_from, ()) if options.repair_from is not None else None
         repair = Repair(source, options.remove)
     if _is_store(options.what, name):
@@ -119,7 +123,7 @@ def _is_store(what: str | None, name: str) -> bool:
         return False
     kind = kind_of(input_path(name))
     return kind is Kind.DIRECTORY or not (
-        (kind is not None and kind.is_index) or (os.path.exists(name) and not os.path.isdir(name))
+        (kind is not None and kind.is_index) or os.path.isfile(os.fsencode(name))
     )
 
 

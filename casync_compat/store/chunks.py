@@ -215,6 +215,10 @@ class ChunkStore(Closing):
                 damaged.append(file.name)
         return False, damaged
 
+    def is_whole(self, id: ChunkId, data: ReadableBuffer) -> bool:
+        """Whether `put` would have nothing to do. :raises FileError: the store could not be read"""
+        return self._is_written(id, self._written_name(id), memoryview(data).cast("B"))[0]
+
     def _is_whole(self, file: ChunkFile, data: memoryview | None) -> bool | None:
         """Whether a file is the chunk, as far as is to be looked; None if there is none.
 

@@ -66,6 +66,7 @@ class MakeOptions:
     :ivar strict: whether to fail at the first thing that cannot be read as it was; else the rest is archived
     :ivar cache: directory of caches of trees that are made indexes of, from which to learn what need not be read again;
         it is not archived. The stream is then not hashed
+    :ivar dry_run: write nothing, neither output nor chunks nor cache; the counts say what would be written
     """
 
     feature_flags: int | None = None
@@ -76,6 +77,7 @@ class MakeOptions:
     skip: Sequence[bytes] = ()
     cache: bytes | None = None
     strict: bool = False
+    dry_run: bool = False
 
     @property
     def tree_flags(self) -> int:
@@ -99,7 +101,9 @@ def _kinds(losses: Losses | None) -> tuple[LeftOutKind, ...]:
     return () if losses is None else losses.kinds
 
 
-def _output(path: bytes | None, mode: int) -> AtomicFile | StandardOutput:
+def _output(path: bytes | None, mode: int, options: MakeOptions) -> AtomicFile | StandardOutput:
+    if options.dry_run:
+        return AtomicFile(os.fsencode(os.devnull))
     return StandardOutput() if path is None else AtomicFile(path, mode & 0o666)
 
 
@@ -145,7 +149,7 @@ def make_archive(
     flags = options.tree_flags
     digest = digest_of_flags(flags) if options.stream_digest else None
     losses = options.losses(warn)
-    with _output(output, mode) as out, FileSink(out.write, digest) as sink:
+    with _output(output, mode, options) as out, FileSink(out.write, digest) as sink:
         skip = _identity([output]) + _file_identity(out)
         with Scanner(source, flags, shift=options.shift, skip=skip, losses=losses) as scanner:
             scanner.runs_into(sink.room)
@@ -181,12 +185,14 @@ def make_archive_index(
     reporter = Reporter(progress)
     flags, sizes, cache = options.tree_flags, options.sizes, options.cache
     losses = options.losses(warn)
-    with _output(output, mode) as out:
+    with _output(output, mode, options) as out:
         for path in [*options.skip, *([cache] if cache is not None else [])]:
+            if options.dry_run:
+                break
             with suppress(OSError):  # it is there, or whoever needs it will say why it cannot be made
                 os.mkdir(path)
         skipped = _identity([output, *options.skip, cache]) + _file_identity(out)
-        if cache is not None:
+        if cache is not None and not options.dry_run:
             if not isinstance(store, Keeping):
                 raise UsageError("this kind of store cannot be used with a cache")
             job = Job(source, store, flags, sizes, options.shift, skipped, options.jobs, losses)
@@ -232,7 +238,7 @@ def make_blob_index(
     losses = options.losses(warn)
     with (
         BlobInput(source, losses) as blob,
-        _output(output, blob.mode) as out,
+        _output(output, blob.mode, options) as out,
         _chunking(store, options.blob_flags, options) as sink,
     ):
         reporter.state.total = blob.size

@@ -240,7 +240,7 @@ SHOWN = {
     "--strict": "extract make",
     "--recursive": "list",
     "--json": "digest dump extract info list make stat verify",
-    "--dry-run": "gc",
+    "--dry-run": "convert-index gc make",
     "--yes": "gc",
     "--jobs": "digest extract make verify",
     "--verify-reused": "make",

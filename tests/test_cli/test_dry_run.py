@@ -1,0 +1,175 @@
+"""`--dry-run`: what would be done is said, and nothing is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from test_oci.images import build, layer, layout_at
+
+from casync_compat.cli import _verbs, oci
+
+from .conftest import Run
+
+Seen = dict[str, tuple[int, int, int, int, int, bytes]]
+
+
+def seen(*tops: Path) -> Seen:
+    """Everything in some directories: type, mode, inode, times of change, contents."""
+    found: Seen = {}
+    for top in tops:
+        for path in (top, *sorted(top.rglob("*"))):
+            st = path.lstat()
+            regular = stat.S_ISREG(st.st_mode)
+            data = path.read_bytes() if regular else os.readlink(path).encode() if path.is_symlink() else b""
+            found[str(path)] = (st.st_mode, st.st_ino, st.st_mtime_ns, st.st_ctime_ns, st.st_size, data)
+    return found
+
+
+def would(text: bytes) -> set[str]:
+    """The changes that were said, without the last line, which counts them."""
+    lines = text.decode().splitlines()
+    assert all(line.startswith("Would ") for line in lines)
+    return {line.removeprefix("Would ") for line in lines[:-1]}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree with a bit of everything."""
+    tree = tmp_path / "tree"
+    (tree / "etc" / "deep").mkdir(parents=True)
+    (tree / "etc" / "hosts").write_bytes(b"localhost")
+    (tree / "etc" / "deep" / "file").write_bytes(os.urandom(200_000))
+    (tree / "link").symlink_to("etc/hosts")
+    os.mkfifo(tree / "pipe")
+    (tree / "empty").touch()
+    return tree
+
+
+@pytest.fixture
+def surroundings(tree: Path, tmp_path: Path, ok: Run, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Indexes, an archive, a store with garbage, images; and the directory for temporary files."""
+    ok("make", "a.caidx", tree)
+    ok("make", "a.catar", tree)
+    (tmp_path / "blob").write_bytes(os.urandom(300_000))
+    ok("make", "b.caibx", "blob")
+    ok("make", "gone.caibx", "--chunk-size=1024", "blob")
+    (tmp_path / "gone.caibx").unlink()
+    shutil.copytree(tree, tmp_path / "out", symlinks=True, copy_function=shutil.copy2, ignore=_fifos)
+    (tmp_path / "out" / "extra").touch()
+    with layout_at(tmp_path / "images") as layout:
+        build(layout, "app", [layer({"etc": None, "etc/file": b"1" * 5000})])
+    ok("oci", "convert", "oci:images:app", "oci:images:ours")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    return tmp_path, Path(os.environ["XDG_CACHE_HOME"])
+
+
+def _fifos(directory: str, names: list[str]) -> set[str]:
+    return {name for name in names if stat.S_ISFIFO(os.lstat(os.path.join(directory, name)).st_mode)}
+
+
+COMMANDS = [
+    "make new.caidx tree",
+    "make a.caidx tree",
+    "make -c new.caidx tree",
+    "make --cache=cache new.caidx tree",
+    "make new.caidx tree --store=new.castr",
+    "make new.catar tree",
+    "make new.caibx blob",
+    "make - tree",
+    "list a.caidx",
+    "mtree a.caidx",
+    "stat a.caidx",
+    "digest tree",
+    "verify default.castr",
+    "verify a.caidx",
+    "verify a.caidx out",
+    "verify default.castr --remove",
+    "verify default.castr --repair-from=new.castr",
+    "gc a.caidx b.caibx",
+    "gc a.caidx",
+    "info a.caidx",
+    "cat a.caidx etc/hosts",
+    "dump a.caidx",
+    "convert-index a.caidx new.caidx",
+    "convert-index --digest=blake3 b.caibx new.caibx --store=new.castr --extra-store=default.castr",
+    "completion bash",
+    "oci convert oci:images:app oci:images:new",
+    "oci export oci:images:ours oci:images:back",
+    "oci push oci:images:ours oci:other:ours",
+    "oci pull oci:images:ours oci:other:ours",
+    "oci ls oci:images:ours",
+    "oci cat oci:images:ours etc/file",
+    "oci unpack oci:images:ours bundle",
+    "oci checkout oci:images:ours new --file-store=files",
+    "oci verify oci:images:ours",
+    "oci inspect oci:images:ours",
+    "oci stats oci:images:ours",
+    "oci repack oci:images:ours oci:images:new",
+    "oci gc oci:images",
+]
+
+
+def test_all_verbs_are_tried() -> None:
+    """Every verb is among them."""
+    words = [command.split() for command in COMMANDS]
+    assert {each[0] for each in words} == {*_verbs.VERBS, "oci"} - {"extract"}
+    assert {each[1] for each in words if each[0] == "oci"} == set(oci.VERBS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_changes(surroundings: tuple[Path, Path], run: Run, command: str) -> None:
+    """With `-n` every verb either leaves all files and directories as they are, or refuses."""
+    before = seen(*surroundings)
+    result = run(*command.split(), "-n")
+    assert seen(*surroundings) == before
+    assert b"internal error" not in result.err
+    if result.status:
+        assert b"dry-run" in result.err or b"-n" in result.err or b"defect" in result.out + result.err, result
+
+
+def test_make(tree: Path, ok: Run) -> None:
+    """The file and the new chunks are said, and neither is there; the second time there is nothing new."""
+    said = ok("make", "-n", "a.caidx", tree).out.decode()
+    assert said.startswith("Would create a.caidx\nWould store ")
+    assert sorted(os.listdir()) == ["tree"]
+    new = json.loads(ok("make", "-n", "--json", "a.caidx", tree).out)
+    real = json.loads(ok("make", "--json", "a.caidx", tree).out)
+    assert new["dry_run"] is True
+    assert {key: new["chunks"][key] for key in ("total", "new", "reused", "new_bytes")} == {
+        key: real["chunks"][key] for key in ("total", "new", "reused", "new_bytes")
+    }
+    assert (new["digest"], new["size"]) == (real["digest"], real["size"])
+    total = real["chunks"]["total"]
+    assert ok("make", "-n", "a.caidx", tree).out.decode() == (
+        f"Would replace a.caidx\nWould store 0 of {total} chunks, 0 bytes\n"
+    )
+
+
+def test_make_to_where_nothing_can_be(tree: Path, run: Run) -> None:
+    """What keeps the file from being made is said as well."""
+    for output in ("no/a.caidx", "no/a.catar", "no/a.caibx"):
+        source = tree / "etc" / "hosts" if output.endswith("caibx") else tree
+        result = run("make", "-n", output, source)
+        assert result.status == 1
+        assert b"no/a." in result.err
+        assert b"No such file" in result.err
+
+
+def test_a_damaged_chunk_would_be_stored(tree: Path, ok: Run) -> None:
+    """A chunk that the real run replaces counts as new."""
+    ok("make", "a.caidx", tree)
+    chunk = next(Path("default.castr").rglob("*.cacnk"))
+    chunk.write_bytes(b"")
+    told = json.loads(ok("make", "-n", "--json", "a.caidx", tree).out)
+    assert told["chunks"]["new"] == 1
+    assert chunk.read_bytes() == b""
