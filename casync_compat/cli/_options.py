@@ -101,6 +101,15 @@ def _level(text: str) -> str:
     return text
 
 
+_COMPARED = ("content", "metadata")
+
+
+def _compare(text: str) -> str:
+    if text not in _COMPARED:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(_COMPARED)}")
+    return text
+
+
 def _bool(flag: str, help: str, default: bool) -> Option:
     word = "yes" if default else "no"
     keywords = {"type": parse_boolean, "default": default, "metavar": "yes|no"}
@@ -159,6 +168,14 @@ OPTIONS: tuple[Option, ...] = (
         ("--delete",),
         "remove what is not in the archive (default yes, where an output is given that is not /)",
         {"type": parse_boolean, "default": None, "metavar": "yes|no"},
+    ),
+    _value(
+        "--compare",
+        "what tells that a file is there already: content (default), or metadata: size, time, mode and owner",
+        "content|metadata",
+        type=_compare,
+        choices=_COMPARED,
+        default="content",
     ),
     _bool("--undo-immutable", "clear the immutable flag of what is in the way", False),
     _flag(

@@ -65,6 +65,7 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
             shift=id_shift(options),
             strict=options.strict,
             named=asked_flags(options),
+            compare=options.compare,
         ),
         seeds=tuple(map(local_path, options.seed)),
         seed_output=options.seed_output,
@@ -92,6 +93,7 @@ def add_arguments(parser: Parser) -> None:
         "--hardlink",
         "--punch-holes",
         "--delete",
+        "--compare",
         "--undo-immutable",
         "--strict",
         "--json",
@@ -190,6 +192,10 @@ def _summary(result: ExtractResult) -> dict[str, object]:
         "from_seeds": result.from_seeds,
         "seed_bytes": result.seed_bytes,
         "shared": result.shared,
+        "created": result.created,
+        "updated": result.updated,
+        "unchanged": result.unchanged,
+        "removed": result.deleted,
         "deleted": result.deleted,
         "left_out": left_out_json(result.left_out),
     }
@@ -201,4 +207,7 @@ def _report(result: ExtractResult) -> None:
         print(f"Chunk requests fulfilled from local store: {fetched}", file=sys.stderr)
         print(f"Chunk requests fulfilled from local seed: {result.from_seeds}", file=sys.stderr)
         print(f"Bytes used from local seed: {result.seed_bytes}B", file=sys.stderr)
+    if result.entries:
+        counts = f"created: {result.created}, updated: {result.updated}, unchanged: {result.unchanged}"
+        print(f"Entries {counts}", file=sys.stderr)
     print(f"Bytes shared with seeds through reflinks: {result.shared}B", file=sys.stderr)

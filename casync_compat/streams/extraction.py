@@ -60,6 +60,9 @@ class ExtractResult:
     :ivar size: bytes of the archive or blob that were read
     :ivar chunks: chunks used; those `from_seeds` are among them
     :ivar shared: bytes that share blocks with a seed
+    :ivar created: entries that were not there
+    :ivar updated: entries that were there in another form, and were mended or replaced
+    :ivar unchanged: entries that were there as recorded, and were left alone
     :ivar deleted: entries that the archive does not have and that were deleted, each with all below it
     :ivar deleted_first: the first three of them, from the target
     :ivar left_out: what the archive has and the target cannot hold, by kind; empty when the restore is complete
@@ -71,6 +74,9 @@ class ExtractResult:
     from_seeds: int = 0
     seed_bytes: int = 0
     shared: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
     deleted: int = 0
     deleted_first: tuple[bytes, ...] = ()
     left_out: tuple[LeftOutKind, ...] = ()

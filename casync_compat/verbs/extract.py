@@ -235,9 +235,13 @@ def extract_archive(
         apply_tree(stream, writer, follower)
         shared = sharing.shared if sharing is not None else 0
         result = counter.result(tree.size or 0, entries=follower.entries, shared=shared)
-        deleted = writer.deleted
+        deleted, tally = writer.deleted, writer.tally
+        stood = tally.unchanged + tally.updated
         return replace(
             result,
+            created=max(follower.entries - stood - tally.skipped, 0),
+            updated=tally.updated,
+            unchanged=tally.unchanged,
             deleted=deleted.count,
             deleted_first=tuple(deleted.first),
             left_out=writer.left_out,

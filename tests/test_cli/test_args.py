@@ -235,6 +235,7 @@ SHOWN = {
     "--reflink": "extract",
     "--hardlink": "extract",
     "--punch-holes": "extract",
+    "--compare": "extract",
     "--delete": "extract",
     "--undo-immutable": "extract",
     "--strict": "extract make",

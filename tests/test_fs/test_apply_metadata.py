@@ -554,7 +554,8 @@ def test_chattr_flags(ground: Grounds) -> None:
         assert {path.lstat().st_mtime_ns for path in [target, *target.rglob("*")]} == {WHEN}
 
         with pytest.raises(FileError, match=r"/i: cannot .*it is immutable or append-only"):
-            apply(target, tree, feature_flags=feature_flags)
+            apply(target, d(b"", f(b"i", b"y", flags=locked)), feature_flags=feature_flags, delete=False)
+        assert inodes.flags(target / "i") & inodes.ARCHIVED == inodes.IMMUTABLE | inodes.NOATIME
         with pytest.raises(FileError, match=r"/d: cannot update: it is immutable or append-only"):
             apply(target, d(b"", d(b"d")), delete=False)
         for path in ("a", "d", "i"):
@@ -584,6 +585,7 @@ def test_flags_are_not_inherited(ground: Grounds) -> None:
     assert inodes.flags(target) & inodes.ARCHIVED == inodes.NOATIME | inodes.SYNC
     for path in target.rglob("*"):
         assert inodes.flags(path) & inodes.ARCHIVED == 0, path
+    (target / "f").unlink()
     apply(target, tree, mask=WITH_ALL & ~flags.CHATTR)
     assert inodes.flags(target / "f") & inodes.ARCHIVED == inodes.NOATIME | inodes.SYNC
 

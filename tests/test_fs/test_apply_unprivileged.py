@@ -88,6 +88,28 @@ def test_what_takes_root_is_left_out_with_one_warning(as_nobody: Callable[..., N
     as_nobody(check)
 
 
+def test_what_takes_root_does_not_make_an_update_touch_anything(as_nobody: Callable[..., None]) -> None:
+    """Somebody else's archive, extracted twice: what is as near as it can be is left alone, and told again."""
+
+    def check(home: Path) -> None:
+        foreign = {"uid": 1, "gid": 1}
+        tree = d(
+            b"",
+            f(b"foreign", b"x", mode=0o4755, **foreign),
+            f(b"group", b"x", mode=0o640, gid=100),
+            link(b"link", b"x", **foreign),
+            special(b"pipe", stat.S_IFIFO, **foreign),
+            **foreign,
+        )
+        out = home / "out"
+        warnings = apply(out, tree)
+        before = {path: path.lstat().st_ctime_ns for path in [out, *out.iterdir()]}
+        assert apply(out, tree) == warnings == ["not restored, which takes root: owners (4)"]
+        assert {path: path.lstat().st_ctime_ns for path in [out, *out.iterdir()]} == before
+
+    as_nobody(check)
+
+
 def test_nothing_is_said_when_nothing_is_left_out(as_nobody: Callable[..., None]) -> None:
     """One's own files come out whole, without a warning."""
 

@@ -90,6 +90,44 @@ class ExtendedWriter:
             if error.errno not in _ABSENT:
                 self._left_out.skip(category, error)
 
+    def holds(self, item: int | bytes, node: Node) -> bool:
+        """Whether an existing inode has what is to be restored of these, and no more; no where that cannot be read."""
+        if not (self.wants_any or self.wants_fcaps):
+            return True
+        wanted = self._wanted(item, node)
+        try:
+            names = xattr.list(item)
+            found = {name: bytes(xattr.get(item, name)) for name in names if self._concerns(name, item, node)}
+        except OSError as error:
+            return error.errno in _ABSENT and not wanted
+        if _SELINUX in found:
+            found[_SELINUX] = found[_SELINUX].removesuffix(b"\0")
+        return found == wanted
+
+    def _concerns(self, name: bytes, item: int | bytes, node: Node) -> bool:
+        """Whether an attribute is one that is restored of an inode."""
+        if name == _SELINUX:
+            return self.wants_selinux and not (node.is_symlink and node.selinux is None)
+        if node.is_symlink or name in _ACLS_OF_XFS:
+            return False
+        if name in (acl.ACCESS, acl.DEFAULT):
+            return self.wants_acl
+        if not isinstance(item, int):
+            return False
+        if name == _FCAPS:
+            return self.wants_fcaps and node.is_regular
+        return self.wants_xattrs and name.startswith(_RESTORED)
+
+    def _wanted(self, item: int | bytes, node: Node) -> dict[bytes, bytes]:
+        """What an inode has by name when it is restored."""
+        found = {attribute.name: attribute.value for attribute in node.xattrs}
+        if node.fcaps is not None:
+            found[_FCAPS] = node.fcaps
+        if node.selinux is not None:
+            found[_SELINUX] = node.selinux
+        found |= self._acl_values(node)
+        return {name: value for name, value in found.items() if self._concerns(name, item, node)}
+
     # ACLs
 
     def clear_acls(self, item: int | bytes, names: Container[bytes]) -> None:
@@ -102,14 +140,20 @@ class ExtendedWriter:
     def acls(self, item: int | bytes, node: Node) -> None:
         """Set the ACLs that an archive records; the mode must have been set before."""
         self._left_out.op, self._left_out.features = "set ACL of", _ACL
+        for name, value in self._acl_values(node).items():
+            self._set(item, name, value, "ACLs")
+
+    def _acl_values(self, node: Node) -> dict[bytes, bytes]:
+        found = {}
         if node.acl_group_obj is not None:
             mode = node.mode
             base = AclDefault(mode >> 6 & 7, node.acl_group_obj, mode & 7, mode >> 3 & 7)
-            value = self._acl_value(base, node.acl_users, node.acl_groups)
-            self._set(item, acl.ACCESS, value, "ACLs")
+            found[acl.ACCESS] = self._acl_value(base, node.acl_users, node.acl_groups)
         if node.acl_default is not None:
-            value = self._acl_value(node.acl_default, node.acl_default_users, node.acl_default_groups)
-            self._set(item, acl.DEFAULT, value, "ACLs")
+            found[acl.DEFAULT] = self._acl_value(
+                node.acl_default, node.acl_default_users, node.acl_default_groups
+            )
+        return found
 
     def _acl_value(
         self, base: AclDefault, users: tuple[AclEntry, ...], groups: tuple[AclEntry, ...]
@@ -162,6 +206,15 @@ class ExtendedWriter:
         """Set the file capabilities of a regular file."""
         self._left_out.op, self._left_out.features = "set capabilities of", _OF_FCAPS
         self._set(item, _FCAPS, value, "file capabilities")
+
+    def no_fcaps(self, item: int) -> None:
+        """Remove the file capabilities that a regular file had before."""
+        self._left_out.op, self._left_out.features = "remove capabilities of", _OF_FCAPS
+        try:
+            xattr.get(item, _FCAPS)
+        except OSError:
+            return  # who may not remove any is told so also where there are none
+        self._remove(item, _FCAPS, "file capabilities")
 
     def selinux(self, item: int | bytes, label: bytes | None, names: Container[bytes]) -> None:
         """Set or remove the SELinux label; where a running SELinux forbids to remove it, it stays."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from casync_compat.fs.owners import IdShift
 from catar.flags import NO_REPLAY_LIMIT
@@ -22,6 +23,7 @@ class ApplyOptions:
     :ivar shift: how stored owner ids become ids on disk
     :ivar in_use: files and directories that are read meanwhile, and therefore neither deleted nor replaced
     :ivar strict: fail at the first attribute or entry that the target cannot hold, rather than leave it out
+    :ivar compare: what tells that a file is there already: its contents, or only size, time, mode and owner
     :ivar named: feature flags that were asked for by name (`--with`), so that what belongs to another kind of file
         system counts as missing, too
     """
@@ -34,3 +36,4 @@ class ApplyOptions:
     in_use: tuple[bytes, ...] = ()
     strict: bool = False
     named: int = 0
+    compare: Literal["content", "metadata"] = "content"

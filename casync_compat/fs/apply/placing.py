@@ -8,12 +8,14 @@ It neither creates inodes nor restores metadata.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
 from casync_compat.fs import inode_flags
 from casync_compat.fs.apply.restore import ApplyOptions, InodeState, Restorer
 from casync_compat.fs.apply.target import Directory
+from casync_compat.fs.apply.uptodate import Current, Tally
 from casync_compat.fs.remove import TempNames, remove, replace
 from casync_compat.fs.together import FallenTogether, InodeKey, Written, folds, key_of, shown_name
 from catar.records import Node
@@ -29,6 +31,8 @@ class Placer:
     :ivar restorer: of the archive's metadata
     :ivar options: how the tree is written
     :ivar temp: names for what is under way
+    :ivar current: tells whether metadata is as recorded
+    :ivar tally: what became of the entries
     :ivar in_the_way: paths of directories that have something in them, and were to become something else, where
         nothing is to be deleted
     :ivar together: names that fell together
@@ -41,6 +45,8 @@ class Placer:
         self.restorer = restorer
         self.options = options
         self.temp = temp
+        self.current = Current(restorer)
+        self.tally = Tally()
         self.in_the_way: list[bytes] = []
         self.together = together
         self.has_company = False
@@ -92,6 +98,38 @@ class Placer:
         if known is None:
             known = self._fat[device] = inode_flags.has_fat(directory.fd)
         return known
+
+    def leave(self, st: os.stat_result, node: Node) -> None:
+        """Count what is there as recorded, and what cannot be had of it."""
+        if self.current.is_out_of_reach(st, node):
+            self.restorer.left_out.skip("owners", PermissionError(errno.EPERM, os.strerror(errno.EPERM)))
+        self.tally.unchanged += 1
+
+    def mend(self, parent: Directory, item: int | bytes, st: os.stat_result, node: Node) -> bool:
+        """Have the metadata of a file or special node that is there, with the right contents, as recorded.
+
+        It is counted. :returns: False when a new inode is needed, and nothing was done
+        """
+        on_fat = self.has_fat(parent)
+        wrong = self.current.wrong(item, st, node, on_fat=on_fat)
+        if not wrong:
+            self.leave(st, node)
+            self.wrote(parent, node.name)
+            return True
+        if not self.current.may_mend(item, st, wrong):
+            return False
+        restorer = self.restorer
+        mode, flags = st.st_mode & 0o7777, 0
+        if isinstance(item, int):
+            flags = restorer.prepare(item, node, False, inode_flags.get_flags(item))
+        restorer.metadata(
+            InodeState(item, st.st_uid, st.st_gid, mode, st.st_atime_ns, False, False, flags), node
+        )
+        if isinstance(item, int):
+            restorer.flags(item, node, flags, on_fat)
+        self.tally.updated += 1
+        self.wrote(parent, node.name)
+        return True
 
     def put(self, parent: Directory, temp: bytes, name: bytes) -> None:
         """Give a complete inode its final name, in place of whatever has it.

@@ -4,12 +4,15 @@
     >>> writer.start(parent, node, path)
     >>> while writer.busy: writer.write(next(pieces))       # the last one completes the file
 
-An interrupted run leaves nothing under a final name that is not complete.
+What is there already is compared as long as it has the same contents. Where it has them to the end it is left alone, or
+given the right metadata; nothing is written until something differs. An interrupted run leaves nothing under a final
+name that is not complete.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, TypeAlias
@@ -19,6 +22,7 @@ from casync_compat.fs.apply.payload import PayloadWriter
 from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.restore import InodeState
 from casync_compat.fs.apply.target import Directory
+from casync_compat.fs.apply.uptodate import Old
 from catar.records import Node
 
 __all__ = ["FileWriter", "LinkFinder", "LinkHook", "PayloadHook"]
@@ -53,9 +57,13 @@ class LinkFinder(Protocol):
 
 
 class _File:
-    """What is known of the file under way."""
+    """What is known of the file under way.
 
-    __slots__ = ("archive_path", "fd", "inode", "node", "parent", "payload", "temp")
+    :ivar old: what is there, as long as it may be kept
+    :ivar stood: whether something had the name
+    """
+
+    __slots__ = ("archive_path", "fd", "inode", "node", "old", "parent", "payload", "stood", "temp")
 
     inode: InodeState
     payload: PayloadWriter
@@ -66,6 +74,14 @@ class _File:
         self.archive_path = archive_path
         self.temp = temp
         self.fd = -1
+        self.old: Old | None = None
+        self.stood = False
+
+    def forget_old(self) -> None:
+        """What is there is not kept."""
+        old, self.old = self.old, None
+        if old is not None:
+            old.close()
 
 
 class FileWriter:
@@ -90,14 +106,39 @@ class FileWriter:
         return self._file is not None
 
     def start(self, parent: Directory, node: Node, archive_path: bytes) -> None:
-        """Create a file; an empty one is complete at once."""
+        """Begin a file; an empty one, or one that is known to be there, is complete at once."""
         file = self._file = _File(parent, node, archive_path, self._placer.temp.next())
         try:
-            self._create(file)
+            if not parent.fresh:
+                self._find_old(file)
+            if file.old is None:
+                self._create(file)
+            elif self._is_known(file, file.old):
+                file.old.at = node.size
+                self.finish()
+                return
         except (OSError, ValueError) as error:
             raise self._failure(file, error) from error
         if not node.size:
             self.finish()
+
+    def _find_old(self, file: _File) -> None:
+        try:
+            st = os.stat(file.node.name, dir_fd=file.parent.fd, follow_symlinks=False)
+        except OSError:
+            return
+        file.stood = True
+        if stat.S_ISREG(st.st_mode) and st.st_size == file.node.size:
+            file.old = Old.open(file.parent.fd, file.node.name)
+            if file.old is not None and file.old.st.st_size != file.node.size:
+                file.forget_old()
+
+    def _is_known(self, file: _File, old: Old) -> bool:
+        """Whether the contents need not be compared."""
+        placer = self._placer
+        if placer.options.compare != "metadata" or self._link_candidate is not None:
+            return False
+        return placer.current.looks_same(old.st, file.node)
 
     def _create(self, file: _File) -> None:
         placer = self._placer
@@ -121,11 +162,24 @@ class FileWriter:
         assert file is not None, "no file is being written"
         self._placer.doing("write")
         try:
+            if file.old is not None:
+                if file.old.at + len(view) <= file.node.size and file.old.has(view):
+                    if file.old.at == file.node.size:
+                        self.finish()
+                    return
+                self._copy_old(file, file.old)
             file.payload.write(view)
         except (OSError, ValueError) as error:
             raise self._failure(file, error) from error
         if file.payload.at == file.node.size:
             self.finish()
+
+    def _copy_old(self, file: _File, old: Old) -> None:
+        """Go on with a new file, which has what was the same so far."""
+        self._create(file)
+        self._placer.doing("write")
+        old.copy_to(file.payload)
+        file.forget_old()
 
     def finish(self) -> None:
         """Restore metadata and put the file into its place. :raises FileError: when payload is missing, too"""
@@ -133,21 +187,46 @@ class FileWriter:
         assert file is not None, "no file is being written"
         self._placer.doing("write")
         try:
-            file.payload.finish()
-            if self._on_payload is not None:
-                self._on_payload(file.fd, file.node, file.archive_path)
-            if self._link_candidate is None or not self._link(file, self._link_candidate):
-                self._complete(file)
+            if file.old is None or not self._keep(file, file.old):
+                file.payload.finish()
+                if self._on_payload is not None:
+                    self._on_payload(file.fd, file.node, file.archive_path)
+                if self._link_candidate is None or not self._link(file, self._link_candidate):
+                    self._complete(file)
+                self._placer.tally.updated += file.stood
         except (OSError, ValueError) as error:
             raise self._failure(file, error) from error
         self._file = None
-        os.close(file.fd)
+        if file.fd >= 0:
+            os.close(file.fd)
+
+    def _keep(self, file: _File, old: Old) -> bool:
+        """Leave what is there, or set its metadata. :returns: False when there is to be a new file, which is written"""
+        placer = self._placer
+        if old.at == file.node.size and not self._is_to_be_linked(file, old):
+            placer.at(file.parent, file.node)
+            if placer.mend(file.parent, old.fd, os.fstat(old.fd), file.node):
+                file.forget_old()
+                return True
+        self._copy_old(file, old)
+        return False
+
+    def _is_to_be_linked(self, file: _File, old: Old) -> bool:
+        """Whether there is an identical file, other than what is there, to link to."""
+        if self._link_candidate is None:
+            return False
+        source = self._link_candidate(file.node, file.archive_path)
+        try:
+            return source is not None and not os.path.samestat(os.lstat(source), old.st)
+        except OSError:
+            return False
 
     def abort(self) -> None:
         """Remove what is under way; never raises."""
         file, self._file = self._file, None
         if file is not None:
             with suppress(OSError):
+                file.forget_old()
                 if file.fd >= 0:
                     os.close(file.fd)
                 os.unlink(file.temp, dir_fd=file.parent.fd)
@@ -175,9 +254,9 @@ class FileWriter:
         except OSError:
             return False  # on another file system, gone, too many links: the copy is as good
         written, file.temp = file.temp, temp
-        if not self._placer.restorer.is_as_recorded(
-            os.stat(temp, dir_fd=parent.fd, follow_symlinks=False), node
-        ):
+        st = os.stat(temp, dir_fd=parent.fd, follow_symlinks=False)
+        same = stat.S_ISREG(st.st_mode) and st.st_size == node.size
+        if not same or not self._placer.current.has_basics(st, node):
             os.unlink(temp, dir_fd=parent.fd)
             file.temp = written
             return False

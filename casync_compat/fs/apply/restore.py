@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -129,6 +128,11 @@ class Restorer:
         return self.exact_modes and self._granularity <= 1
 
     @property
+    def knows_basics(self) -> bool:
+        """Whether owner, mode and time are all restored, so that they tell one file from another."""
+        return self.exact_modes and self.wants_times and (self._numeric or self._named)
+
+    @property
     def wants_times(self) -> bool:
         """Whether times are restored."""
         return self._granularity > 0
@@ -237,7 +241,7 @@ class Restorer:
                 return 0o600
         return mode
 
-    def _mode(self, node: Node, mode: int) -> int:
+    def mode(self, node: Node, mode: int) -> int:
         """The permission bits to set on an inode that has `mode`."""
         mode &= 0o7777
         if self.exact_modes:
@@ -308,7 +312,7 @@ class Restorer:
             extended.clear_acls(item, names)
         if isinstance(item, int) and extended.wants_xattrs and (names or node.xattrs):
             extended.xattrs(item, node, names)  # before the mode, which may forbid its owner to write
-        wanted = self._mode(node, inode.mode)
+        wanted = self.mode(node, inode.mode)
         if not owned:
             wanted &= ~0o6000  # set-user-id means another user now
         if wanted != mode & 0o7777 or mode < 0 or inode.inherits_acl or inode.lent:
@@ -319,8 +323,11 @@ class Restorer:
                 self._skip_own(inode, "permissions", error)
         if extended.wants_acl and node.has_acl_records:
             extended.acls(item, node)
-        if node.fcaps is not None and extended.wants_fcaps and isinstance(item, int):
-            extended.fcaps(item, node.fcaps)
+        if extended.wants_fcaps and isinstance(item, int):
+            if node.fcaps is not None:
+                extended.fcaps(item, node.fcaps)
+            elif not inode.fresh and node.is_regular:
+                extended.no_fcaps(item)
         if extended.wants_selinux and (names or node.selinux is not None):
             extended.selinux(item, node.selinux, names)
 
@@ -371,17 +378,9 @@ class Restorer:
             except OSError as error:
                 left_out.skip("times", error)
 
-    def is_as_recorded(self, st: os.stat_result, node: Node) -> bool:
-        """Whether an existing regular file has the size, owner, mode and time that are to be restored."""
-        uid, gid = self.owner(node)
-        return (
-            stat.S_ISREG(st.st_mode)
-            and st.st_size == node.size
-            and uid in (-1, st.st_uid)
-            and gid in (-1, st.st_gid)
-            and self._mode(node, st.st_mode) == stat.S_IMODE(st.st_mode)
-            and (not self._granularity or st.st_mtime_ns == signed_time(node.mtime, self._granularity))
-        )
+    def mtime(self, node: Node) -> int | None:
+        """The time to set, in nanoseconds; None where none is restored."""
+        return signed_time(node.mtime, self._granularity) if self._granularity else None
 
     # Flags
 

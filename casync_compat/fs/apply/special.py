@@ -43,6 +43,9 @@ class SpecialWriter:
         """
         fresh = parent.fresh
         self._placer.at(parent, node)
+        found = None if fresh else self._standing(parent, node.name)
+        if found is not None and self._keep(parent, node, found):
+            return
         where = node.name if fresh else self._placer.temp.next()
         self._under_way = (parent, where)
         try:
@@ -62,7 +65,36 @@ class SpecialWriter:
                 self._placer.wrote(parent, where)
             else:
                 self._placer.put(parent, where, node.name)
+            self._placer.tally.updated += found is not None
+        else:
+            self._placer.tally.skipped += 1
         self._under_way = None
+
+    def _standing(self, parent: Directory, name: bytes) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+        except OSError:
+            return None
+
+    def _keep(self, parent: Directory, node: Node, found: os.stat_result) -> bool:
+        """Leave what is there, or set its metadata. :returns: False when it has to be made anew"""
+        if stat.S_IFMT(found.st_mode) != node.kind:
+            return False
+        if node.kind in _DEVICES and (node.device is None or found.st_rdev != os.makedev(*node.device)):
+            return False
+        try:
+            if node.is_symlink and os.readlink(node.name, dir_fd=parent.fd) != (node.target or b""):
+                return False
+            fd = os.open(node.name, _OPEN_PATH, dir_fd=parent.fd)
+        except OSError:
+            return False
+        try:
+            st = os.fstat(fd)
+            if (st.st_dev, st.st_ino) != (found.st_dev, found.st_ino):
+                return False
+            return self._placer.mend(parent, b"/proc/self/fd/%d" % fd, st, node)
+        finally:
+            os.close(fd)
 
     def abort(self) -> None:
         """Remove what is under way; never raises."""

@@ -41,6 +41,7 @@ class Directory:
     :ivar path: for messages
     :ivar made: made by us
     :ivar fresh: made by us and out of others' reach
+    :ivar stood: it was there before
     :ivar temp: the name that it has until it is complete, when something else has its own; else None
     :ivar names: entries that the archive has, to know what to delete; None where nothing is deleted
     :ivar written: what was written into it; None where it is fresh, and names do not fall together
@@ -70,6 +71,7 @@ class Directory:
         "owner",
         "path",
         "stat",
+        "stood",
         "temp",
         "unlocked",
         "written",
@@ -83,6 +85,7 @@ class Directory:
         self.node = node
         self.made = False
         self.fresh = False
+        self.stood = False
         self.temp: bytes | None = None
         self.names: set[bytes] | None = None
         self.written: Written | None = None
@@ -224,6 +227,7 @@ def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immu
             _open_fresh(fd, None, directory, restorer)
         else:
             _open_existing(fd, directory, restorer, undo_immutable)
+        directory.stood = not made
         if node is not None:
             _check_subvolume(directory, node, restorer)
         _prepare(directory, restorer)
@@ -377,6 +381,7 @@ def _opened(
             _open_fresh(fd, parent, directory, restorer)
         else:
             _open_existing(fd, directory, restorer, undo_immutable)
+        directory.stood = not made
         _check_subvolume(directory, node, restorer)
         _prepare(directory, restorer)
     except BaseException:

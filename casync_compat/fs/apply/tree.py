@@ -20,9 +20,9 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace as changed
-from typing import TypeAlias
 
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
+from casync_compat.fs.apply.follower import Follower, TreeStep
 from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.regular import FileWriter, LinkFinder, PayloadHook
 from casync_compat.fs.apply.restore import ApplyOptions, Restorer
@@ -30,6 +30,7 @@ from casync_compat.fs.apply.runs import Pool, RunWriter
 from casync_compat.fs.apply.sparing import Deleted, Spared, delete
 from casync_compat.fs.apply.special import SpecialWriter
 from casync_compat.fs.apply.target import Directory, enter, is_subvolume, open_target
+from casync_compat.fs.apply.uptodate import Tally
 from casync_compat.fs.losses import LeftOutKind
 from casync_compat.fs.remove import TempNames, remove
 from casync_compat.fs.together import FallenTogether, shown_name
@@ -41,27 +42,9 @@ from catar.walker import TreeStream, Walker
 
 __all__ = ["ApplyOptions", "Follower", "TreeStep", "TreeWriter", "apply_tree"]
 
-TreeStep: TypeAlias = Node | DirectoryEnd | Run
-
 F = FeatureFlags
 _SUBVOLUME, _SUBVOLUME_RO = int(F.SUBVOLUME), int(F.SUBVOLUME_RO)
 _REG, _DIR = stat.S_IFREG, stat.S_IFDIR
-
-
-class Follower:
-    """Is told how far a tree is written; does nothing with it, and is there to be overridden."""
-
-    def begins(self, step: TreeStep, path: bytes) -> None:
-        """A step is about to be written.
-
-        :param path: of the node or finished directory; for a run, of the directory in which its first row stands
-        """
-
-    def wrote(self, step: TreeStep) -> None:
-        """A piece of the payload of a single node was written."""
-
-    def ended(self, step: TreeStep, path: bytes) -> None:
-        """A step was written, payload included."""
 
 
 class TreeWriter:
@@ -142,6 +125,11 @@ class TreeWriter:
     def left_out(self) -> tuple[LeftOutKind, ...]:
         """What the archive has and the target cannot hold."""
         return self._restorer.left_out.kinds if self.begun else ()
+
+    @property
+    def tally(self) -> Tally:
+        """What became of the entries so far."""
+        return self._placer.tally if self.begun else Tally()
 
     @property
     def has_hooks(self) -> bool:
@@ -308,6 +296,7 @@ class TreeWriter:
         kind = node.mode & 0o170000
         needs = NODE_FEATURES[kind]
         if needs and not self._restorer.features & needs:
+            self._placer.tally.skipped += 1
             return
         first = self._placer.first(parent, node.name)
         if first is not None or (node.is_dir and self._placer.is_taken(parent, node.name)):
@@ -382,6 +371,9 @@ class TreeWriter:
         """Restore a directory's metadata and put it into its place."""
         restorer, placer = self._restorer, self._placer
         restorer.left_out.directory, restorer.left_out.name = directory.path, b""
+        if self._leave_current(directory, node):
+            return
+        placer.tally.updated += directory.stood or directory.temp is not None
         restorer.metadata(directory.inode(), node)
         directory.made_writable = False
         if directory.temp is not None:
@@ -391,6 +383,16 @@ class TreeWriter:
         directory.unlocked = 0
         if node.flags & _SUBVOLUME and restorer.features & _SUBVOLUME_RO and is_subvolume(directory):
             restorer.subvolume(directory.fd, bool(node.flags & _SUBVOLUME_RO))
+
+    def _leave_current(self, directory: Directory, node: Node) -> bool:
+        """Leave a directory alone that was there, and has all that is recorded, also after what was done in it."""
+        if not directory.stood or (node.flags & _SUBVOLUME and self._restorer.features & _SUBVOLUME_RO):
+            return False
+        st, on_fat = os.fstat(directory.fd), self._placer.has_fat(directory)
+        if self._placer.current.wrong(directory.fd, st, node, on_fat=on_fat):
+            return False
+        self._placer.leave(st, node)
+        return True
 
     def _delete_others(self, directory: Directory, names: set[bytes]) -> None:
         """Remove what is in a directory but not in the archive."""
