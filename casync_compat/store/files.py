@@ -147,6 +147,18 @@ class Files(Protocol):
         :raises FileChanged: the condition does not hold
         """
 
+    def touch(self, name: bytes) -> bool:
+        """Give a file the date of now by the place's own clock, its content as it is; False if there is none."""
+        status = self.stat(name)
+        content = None if status is None else self.read(name, status.size)
+        if status is None or content is None:
+            return False
+        try:
+            self.write(name, content, if_version=status.version)
+        except FileChanged:
+            return False
+        return True
+
     def list(
         self, prefix: bytes = b"", *, under: re.Pattern[bytes] | None = None, details: bool = True
     ) -> Iterator[Listed]:

@@ -17,22 +17,23 @@ Not here: what the files mean (`store.chunks` knows chunks).
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from casync_compat.compression import Compression
 from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.fs.exclusive import alone_in, place
 from casync_compat.fs.syncfs import sync_file_system
 from casync_compat.fs.unnamed import NAMELESS, give_name, open_unnamed
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import Can, FileChanged, FileDamaged, Files, FileStatus, Listed, Version
+from casync_compat.store.tidy import TidyFiles
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -49,7 +50,7 @@ _WRITE_FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_CREAT | os.O_EX
 _ABSENT = frozenset(
     {errno.ENOENT, errno.ELOOP, errno.ENXIO}
 )  # nothing, a symbolic link, a socket: never a file of ours
-_OPEN_ATTEMPTS = 4
+_OPEN_ATTEMPTS = 16
 
 
 class LocalFiles(Files):
@@ -183,15 +184,17 @@ class LocalFiles(Files):
                 if at_once and not placed:
                     os.rename(temporary, target)
                 elif not placed:
-                    with self._alone():
+                    with alone_in(self.path):
                         found = self.stat(name)
                         if if_version != (None if found is None else found.version):
                             raise FileChanged(name, self.name)
-                        os.rename(temporary, target)
+                        place(temporary, target, new=if_absent)
             except BaseException:
                 with suppress(OSError):
                     os.unlink(temporary)
                 raise
+        except FileExistsError as e:
+            raise FileChanged(name, self.name) from e
         except OSError as e:
             raise self._error(self.path, f"store a {self._what}", e) from e
         self._unsynced = True  # only now: a sync() that runs meanwhile must not take this file for done
@@ -240,16 +243,6 @@ class LocalFiles(Files):
         _write_all(fd, memoryview(data).cast("B"))
         return _version(os.fstat(fd))
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While nobody else, in this process or another, writes here with a condition."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
-
     def _create(self, temporary: bytes, *, unnamed: bool = False) -> int | None:
         """A descriptor of a new file; None if it is to have no name and the file system has no such files."""
         # Try first, make directories when they are missing: one call in the usual case, and it also recovers when
@@ -276,7 +269,26 @@ class LocalFiles(Files):
                 if path == self.path:
                     raise  # one level only, as casync: a mistyped path must not grow a tree
                 self._make_directory(os.path.dirname(path))
-                os.mkdir(path)
+                with suppress(FileNotFoundError):  # that one is gone again: who calls tries again
+                    os.mkdir(path)
+
+    def touch(self, name: bytes) -> bool:
+        path = self._prefix + name
+        try:
+            fd = os.open(path, _READ_FLAGS & ~os.O_RDONLY | os.O_RDWR)
+        except OSError as e:
+            if e.errno in _ABSENT:
+                return False
+            raise self._error(path, "open", e) from e
+        try:
+            # Written, and not utime(2): that takes this machine's clock on some network file systems.
+            if not os.pwrite(fd, os.pread(fd, 1, 0), 0):
+                os.utime(fd)
+        except OSError as e:
+            raise self._error(path, "write", e) from e
+        finally:
+            os.close(fd)
+        return True
 
     def sync(self, *, others: bool = False) -> None:
         with self._lock:  # to the end: a second caller must not return before the first one's writes are down
@@ -305,7 +317,7 @@ class LocalFiles(Files):
     def list(
         self, prefix: bytes = b"", *, under: re.Pattern[bytes] | None = None, details: bool = True
     ) -> Iterator[Listed]:
-        for path, entry in self._walk(b"", under):
+        for path, entry in self._walk(prefix.rpartition(b"/")[0], under):
             if path.startswith(prefix):
                 yield self._listed(path, entry) if details else Listed(path)
 
@@ -337,6 +349,8 @@ class LocalFiles(Files):
         except FileNotFoundError:  # removed since, or never there
             return []
         except OSError as e:
+            if directory and e.errno == errno.ENOTDIR:
+                return []
             raise self._error(path, "list", e) from e
         found.sort(key=itemgetter(0))
         return found
@@ -361,9 +375,9 @@ class LocalFiles(Files):
             return 0
         except OSError as e:
             raise self._error(path, "remove", e) from e
-        if b"/" in name:
-            with suppress(OSError):  # almost always not empty; and a directory left behind harms nobody
-                os.rmdir(os.path.dirname(path))
+        with suppress(OSError):  # almost always not empty; and a directory left behind harms nobody
+            while name := name.rpartition(b"/")[0]:
+                os.rmdir(self._prefix + name)
         return status.st_size
 
     def directories(self, under: re.Pattern[bytes]) -> int:
@@ -416,6 +430,10 @@ class LocalStore(ChunkStore):
         path = os.fsencode(path)
         super().__init__(LocalFiles(path, what="chunk", mode=0o444), compression=compression, suffix=suffix)
         self.path = path
+
+    def leases(self) -> Files:
+        """Where writers and collectors leave word for one another, and nothing once they are done."""
+        return TidyFiles(LocalFiles(self.path, what="lease"), self.path)
 
 
 def _version(status: os.stat_result) -> tuple[int, int, int]:

@@ -136,6 +136,30 @@ class FilesContract:
             name for name in self.names if under.fullmatch(name.rpartition(b"/")[0])
         )
 
+    def test_listing_what_is_not_there(self, files: Files) -> None:
+        """No file begins with the name of none, nor of one that is a file, as if that were a directory."""
+        self.need(files, Can.WRITE | Can.LIST)
+        files.write(self.names[0], self.content(0))
+        assert list(files.list(b"never/")) == []
+        assert list(files.list(self.names[0] + b"/")) == []
+
+    def test_touch(self, files: Files) -> None:
+        """A touched file is as it was but for its date; what is not there is not made."""
+        self.need(files, Can.WRITE | Can.SWAP | Can.DATES)
+        files.write(self.names[1], self.content(1))
+        before = files.stat(self.names[1])
+        time.sleep(0.02)  # longer than the clock of a file system stands still
+        assert files.touch(self.names[1])
+        after = files.stat(self.names[1])
+        assert before is not None
+        assert after is not None
+        assert before.modified is not None
+        assert after.modified is not None
+        assert after.modified > before.modified
+        assert files.read(self.names[1], LIMIT) == self.content(1)
+        assert not files.touch(b"never")
+        assert files.stat(b"never") is None
+
     def test_dates(self, files: Files) -> None:
         """A file written now has a date of now."""
         self.need(files, Can.WRITE | Can.DATES)

@@ -13,6 +13,7 @@ from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import Files, check_name
 from casync_compat.store.local import LocalFiles
 from casync_compat.store.memory import MemoryFiles
+from casync_compat.store.tidy import TidyFiles
 
 from .contract import LIMIT, D, PrunableContract, StoreRig
 from .contract_files import FilesContract
@@ -32,6 +33,15 @@ class TestLocalFiles(FilesContract):
     @pytest.fixture
     def files(self, tmp_path: Path) -> Files:
         return LocalFiles(os.fsencode(tmp_path / "files"))
+
+
+class TestTidyFiles(FilesContract):
+    """The contract, over a directory that is left as it was."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> Files:
+        path = os.fsencode(tmp_path / "files")
+        return TidyFiles(LocalFiles(path), path)
 
 
 @pytest.mark.parametrize("flat", [False, True])
