@@ -26,6 +26,7 @@ from casync_compat.locations import open_store as _open_store
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import Prunable, Store
 from casync_compat.streams.archive import MakeResult
+from casync_compat.streams.leasing import writing
 from casync_compat.verbs.convert_index import convert_index as _convert_index
 from casync_compat.verbs.gc import GcResult, collect_garbage
 from casync_compat.verbs.info import IndexInfo, describe
@@ -81,18 +82,26 @@ def gc(
     store: Prunable | PathType | None = None,
     dry_run: bool = False,
     ignore_unnamed: bool = False,
+    grace: float = 0.0,
+    wait: float | None = None,
     on_chunk: Callable[[ChunkId], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> GcResult:
     """Remove from a store every chunk that is in none of the indexes.
 
-    Name all indexes whose chunks are to stay. They are read before anything is removed.
+    Name all indexes whose chunks are to stay. They are read before anything is removed, and once nobody else writes to
+    the store.
 
     :param store: None for `default.castr` beside the first index
     :param dry_run: remove nothing, and tell what would be
     :param ignore_unnamed: remove also what is needed by index files in the directory that holds the store and not named
+    :param grace: seconds; chunks that were written, or came here, later than so long ago stay
+    :param wait: seconds to wait for others who write to the store; None for a minute
     :param on_chunk: called with each chunk before it is removed, also in a dry run
+    :param warn: called with each warning; None drops them
     :raises UsageError: no index is given, so that everything would go
     :raises UnnamedIndexes: (of `casync_compat.verbs.gc`) such files would lose chunks; nothing is removed
+    :raises StoreBusy: (of `casync_compat.store.leases`) others write to the store, and do not end; nothing is removed
     :raises CasyncError: an index cannot be read, or the store not be changed
 
     >>> result = casync.gc(["etc.caidx", "small.caidx"])
@@ -105,11 +114,20 @@ def gc(
     if not places:
         raise UsageError("no index is given, so that every chunk would be removed")
     settings = settings_for()
-    needed = [open_index(place, settings) for place in places]
+    needed = (open_index(place, settings) for place in places)
     if store is None:
         store = beside(places[0], settings)
     chunks: Prunable = _open_store(store, settings) if isinstance(store, (str, bytes, os.PathLike)) else store
-    return collect_garbage(chunks, needed, dry_run=dry_run, ignore_unnamed=ignore_unnamed, on_chunk=on_chunk)
+    return collect_garbage(
+        chunks,
+        needed,
+        dry_run=dry_run,
+        ignore_unnamed=ignore_unnamed,
+        grace=grace,
+        wait=wait,
+        on_chunk=on_chunk,
+        tell=warn,
+    )
 
 
 def convert_index(
@@ -144,8 +162,21 @@ def convert_index(
     settings = settings_for(compression)
     chunks, sink = source_of(store, source, settings), sink_of(output_store, output, settings)
     file = input_path(source, settings)
-    with index_output(output, settings) as out, naming(file):
+    with (
+        writing(sink, "convert-index") as lease,
+        index_output(output, settings) as out,
+        naming(file),
+    ):
         assert out is not None
         return _convert_index(
-            what, file, out, chunks, sink, digest=digest, sizes=sizes, jobs=jobs, progress=progress
+            what,
+            file,
+            out,
+            chunks,
+            sink,
+            digest=digest,
+            sizes=sizes,
+            jobs=jobs,
+            lease=lease,
+            progress=progress,
         )

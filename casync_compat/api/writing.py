@@ -24,6 +24,7 @@ from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import OnDisk
 from casync_compat.streams.archive import MakeResult
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
+from casync_compat.streams.leasing import writing
 from casync_compat.verbs.extract import extract_archive
 from casync_compat.verbs.extract_blob import extract_blob
 from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index, make_blob_index
@@ -39,6 +40,7 @@ def make(
     store: SinkLocation | None = None,
     options: MakeOptions | None = None,
     compression: Compression = Compression.ZSTD,
+    wait: float | None = None,
     warn: Callable[[str], None] | None = None,
     progress: ProgressCallback | None = None,
 ) -> MakeResult:
@@ -48,12 +50,14 @@ def make(
     :param store: where chunks go; None for `default.castr` beside the index. A plain archive has none
     :param options: what is recorded, how it is cut; None for casync's defaults
     :param compression: of new chunks, unless `store` is one that is open already
+    :param wait: seconds to wait for a `gc` that is at work in the store; None for a minute
     :param warn: called with each warning; None drops them
     :param progress: called about ten times a second
     :returns: digest, size in bytes, counts, and the index
     :raises NotFound: `source` is missing
     :raises FileError: something cannot be read or written
     :raises UsageError: the options contradict one another, or the kind cannot be told
+    :raises StoreBusy: (of `casync_compat.store.leases`) the `gc` does not end
     :raises CasyncError: whichever it is, nothing appears at `output` then
 
     >>> made = casync.make("etc.caidx", "etc", options=casync.MakeOptions(sizes=casync.ChunkSizes(1024, 4096, 16384)))
@@ -74,12 +78,16 @@ def make(
     if not what.is_index:
         raise UsageError(f"{show_path(name_of(output))}: a {what.value} cannot be made")
     chunks = sink_of(store, output, settings)
-    with index_output(output, settings) as path, naming(path):
+    with (
+        writing(chunks, "make", wait=wait, tell=warn) as lease,
+        index_output(output, settings) as path,
+        naming(path),
+    ):
         if what is Kind.BLOB_INDEX:
-            return make_blob_index(path, src, chunks, options, warn=warn, progress=progress)
+            return make_blob_index(path, src, chunks, options, lease=lease, warn=warn, progress=progress)
         if isinstance(chunks, OnDisk):
             options = replace(options, skip=(*options.skip, *chunks.own_paths))
-        return make_archive_index(path, src, chunks, options, warn=warn, progress=progress)
+        return make_archive_index(path, src, chunks, options, lease=lease, warn=warn, progress=progress)
 
 
 def _with_bytes(options: MakeOptions) -> MakeOptions:

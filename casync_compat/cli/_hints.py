@@ -16,6 +16,7 @@ from casync_compat.fs.owners import BadShift, IdTooLarge
 from casync_compat.ids import DigestUnavailable
 from casync_compat.net.http import UntrustedCertificate
 from casync_compat.oci.spec.errors import CannotShare, ImageTooLarge, NoSuchPlatform
+from casync_compat.store.leases import StoreBusy
 from casync_compat.verbs.gc import UnnamedIndexes
 from catar.flags import CHATTR, FAT_ATTRS, FeatureFlags, flag_names
 
@@ -72,6 +73,7 @@ HINTS: tuple[Hint, ...] = (
     Hint(BadShift, "; choose a lower --uid-shift"),
     Hint(IdTooLarge, "; use --with=32bit-uids"),
     Hint(UntrustedCertificate, ", or use --insecure"),
+    Hint(StoreBusy, "; try again, or wait longer with --wait=SECONDS"),
     Hint(UnnamedIndexes, "; name them, too, or give --yes"),
 )
 

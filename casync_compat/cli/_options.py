@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -27,9 +28,11 @@ __all__ = [
     "add_positional",
     "environment_flag",
     "parse_boolean",
+    "parse_duration",
     "parse_jobs",
 ]
 
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _JOBS_DIGITS = 20
 _MOST_JOBS = 1024
 """More threads than this only cost memory."""
@@ -79,6 +82,19 @@ def parse_jobs(text: str) -> int | None:
             f"invalid int value: {text!r}; use 1 or more, or 0 for one a processor"
         )
     return min(int(text), _MOST_JOBS) or None
+
+
+def parse_duration(text: str) -> float:
+    """Seconds: a number, perhaps with a fraction, and perhaps a unit of s, m, h, d or w.
+
+    :raises argparse.ArgumentTypeError: it is no such time
+    """
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)([smhdw]?)", text.lower(), re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time; write seconds, or a number with s, m, h, d or w"
+        )
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def environment_flag(name: str) -> bool:
@@ -185,6 +201,20 @@ OPTIONS: tuple[Option, ...] = (
     _flag("--json", help="print JSON"),
     _flag("-n", "--dry-run", help="only say what would be done"),
     _flag("--yes", help="remove also what indexes need that lie beside the store and are not named"),
+    _value(
+        "--grace",
+        "spare chunks that came within this time: 90, 15m, 24h, 7d (default 0)",
+        "DURATION",
+        type=parse_duration,
+        default=0.0,
+    ),
+    _value(
+        "--wait",
+        "how long to wait for others who are at work in the store (default 60)",
+        "SECONDS",
+        type=parse_duration,
+        default=60.0,
+    ),
     _value("--jobs", "threads to use (default, and 0: one a processor)", "N", type=parse_jobs),
     _flag(
         "--verify-reused",

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.cli._common import archive_errors, input_kind, source_for
-from casync_compat.cli._location import default_store, index_output, input_path, open_chunk_store
+from casync_compat.cli._location import default_store, index_output, input_path, open_chunk_store, warn
 from casync_compat.cli._options import READING, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import dry_output, tell_preview
@@ -19,6 +19,7 @@ from casync_compat.errors import UsageError
 from casync_compat.ids import Digest
 from casync_compat.kinds import Kind
 from casync_compat.store.dry import DryStore
+from casync_compat.streams.leasing import writing
 from casync_compat.verbs.convert_index import convert_index
 
 EXAMPLES = (
@@ -34,7 +35,7 @@ def add_arguments(parser: Parser) -> None:
     )
     add_positional(parser, "index", "a .caidx or .caibx file")
     add_positional(parser, "output", "the index to make")
-    add_options(parser, *READING, "--chunk-size", "--digest", "--compression", "--dry-run")
+    add_options(parser, *READING, "--chunk-size", "--digest", "--compression", "--dry-run", "--wait")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,7 +48,9 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("both must be named alike: two .caidx or two .caibx files")
     store = open_chunk_store(options.store or default_store(output), Compression.parse(options.compression))
     dry = options.dry_run
+    sink = DryStore(store) if dry else store
     with (
+        writing(sink, "convert-index", wait=options.wait, tell=warn) as lease,
         nullcontext(dry_output(output)) if dry else index_output(output) as path,
         archive_errors(source),
         ProgressLine("converting", wanted=not options.no_progress) as line,
@@ -57,10 +60,11 @@ def run(options: argparse.Namespace) -> int:
             input_path(source),
             os.fsencode(os.devnull) if dry or path is None else path,
             source_for(options, source),
-            DryStore(store) if dry else store,
+            sink,
             digest=Digest.parse(options.digest),
             sizes=ChunkSizes.parse(options.chunk_size),
             jobs=options.jobs,
+            lease=lease,
             progress=line.callback,
         )
     if dry:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import os
+from contextlib import suppress
 
-from casync_compat.cli._location import default_store, input_path, open_chunk_store
+from casync_compat.cli._location import default_store, input_path, open_chunk_store, warn
 from casync_compat.cli._options import add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.ids import ChunkId
 from casync_compat.progress import human_size
+from casync_compat.store.leases import boot_time
 from casync_compat.streams.trees import load_index
 from casync_compat.verbs.gc import collect_garbage, unnamed_message
 
 EXAMPLES = (
     ("pycasync gc -n --store=/srv/chunks /srv/*.caidx /srv/*.caibx", "say what would go"),
+    (
+        "pycasync gc --grace=1d *.caidx *.caibx",
+        "spare what came since yesterday, for whoever is not waited for",
+    ),
     ("pycasync gc --yes last.caidx", "drop what only other indexes beside the store need"),
 )
+
+_FRESH = 2.0
+"""Seconds; a process that is older may have had other things to do before."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -25,10 +34,22 @@ def add_arguments(parser: Parser) -> None:
         "INDEX...",
         "Removes from the store every chunk that is in none of the indexes. Name all indexes that are to live, of "
         "trees (.caidx) and of blobs (.caibx). When others in the directory that holds the store would lose chunks, "
-        "or cannot be read, nothing is removed without --yes.",
+        "or cannot be read, nothing is removed without --yes. Runs of pycasync that write to the store are waited for, "
+        "also those of other machines; for stores that casync or desync fill meanwhile there is --grace.",
     )
     add_positional(parser, "indexes", "every index whose chunks are to stay", "+")
-    add_options(parser, "--store", "--dry-run", "--yes")
+    add_options(parser, "--store", "--dry-run", "--yes", "--wait", "--grace")
+
+
+def _began() -> float:
+    """When this run was started, if it has a process of its own: until then whoever named the indexes saw them all."""
+    now = boot_time()
+    with suppress(OSError, ValueError, IndexError), open("/proc/self/stat", "rb") as file:
+        ticks = int(file.read().rpartition(b")")[2].split()[19])
+        started = ticks / os.sysconf("SC_CLK_TCK")
+        if 0 <= now - started < _FRESH:
+            return started
+    return now
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     paths: list[str] = options.indexes
     store = open_chunk_store(options.store or default_store(paths[0]))
     # All indexes are read before anything is removed: one that cannot be read must not cost its chunks.
-    indexes = [load_index(input_path(path)) for path in paths]
+    indexes = (load_index(input_path(path)) for path in paths)
     dry = options.dry_run
 
     def on_chunk(id_: ChunkId) -> None:
@@ -47,17 +68,23 @@ def run(options: argparse.Namespace) -> int:
         indexes,
         dry_run=dry,
         ignore_unnamed=options.yes,
+        grace=options.grace,
+        wait=options.wait,
+        began=_began(),
         on_chunk=on_chunk if options.verbose else None,
+        tell=warn,
     )
     if result.unnamed and dry and not options.yes:
-        print(f"pycasync: warning: {unnamed_message(result.unnamed)}", file=sys.stderr)
+        warn(unnamed_message(result.unnamed))
     if options.verbose:
         print(f"Chunk store usage: {result.references} references, {result.needed} chunks")
+    spared = f", {result.spared} of them spared because they are young" if result.spared else ""
     if dry:
-        print(f"Would remove {result.removed} chunks, {result.remaining} chunks remaining.")
+        print(f"Would remove {result.removed} chunks, {result.remaining} chunks remaining{spared}.")
     else:
         print(
-            f"Removed {result.removed} chunks, {result.directories} directories, {result.remaining} chunks remaining."
+            f"Removed {result.removed} chunks, {result.directories} directories, "
+            f"{result.remaining} chunks remaining{spared}."
         )
         print(f"Freed {human_size(result.freed)}.")
     return 0

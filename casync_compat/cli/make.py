@@ -44,6 +44,7 @@ from casync_compat.progress import ProgressCallback
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.dry import DryStore
 from casync_compat.streams.archive import MakeResult
+from casync_compat.streams.leasing import writing
 from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index, make_blob_index
 from catar.flags import flag_names
 
@@ -109,6 +110,7 @@ def add_arguments(parser: Parser) -> None:
         "--cache",
         "--cache-auto",
         "--dry-run",
+        "--wait",
         "--no-progress",
     )
 
@@ -168,11 +170,16 @@ def _make(
         store.verify_reused = options.verify_reused
     how = replace(how, jobs=jobs_for(options, output), skip=store.own_paths)
     sink = DryStore(store) if dry else store
-    with nullcontext(dry_output(named)) if dry else index_output(named) as out:
+    with (
+        writing(sink, "make", wait=options.wait, tell=tell) as lease,
+        nullcontext(dry_output(named)) if dry else index_output(named) as out,
+    ):
         if kind is Kind.ARCHIVE_INDEX:
-            return make_archive_index(out, local_path(source or "."), sink, how, warn=tell, progress=progress)
+            return make_archive_index(
+                out, local_path(source or "."), sink, how, lease=lease, warn=tell, progress=progress
+            )
         blob = None if is_stream(source) else local_path(str(source))
-        return make_blob_index(out, blob, sink, how, warn=tell, progress=progress)
+        return make_blob_index(out, blob, sink, how, lease=lease, warn=tell, progress=progress)
 
 
 def _cache(options: argparse.Namespace, kind: Kind) -> bytes | None:

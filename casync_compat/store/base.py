@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from casync_compat.errors import ChunkCorrupt
 from casync_compat.ids import ChunkId, Digest
+from casync_compat.store.files import Files
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -21,6 +22,7 @@ __all__ = [
     "ChunkSink",
     "ChunkSource",
     "Keeping",
+    "Leased",
     "OnDisk",
     "Prunable",
     "Put",
@@ -145,6 +147,21 @@ class OnDisk(Protocol):
     @property
     def own_paths(self) -> tuple[bytes, ...]:
         """Those directories, so that a scan can leave them out, and an update in place spare them."""
+
+
+@runtime_checkable
+class Leased(Protocol):
+    """A store in which those who write and those who collect garbage may leave word for one another."""
+
+    def leases(self) -> Files | None:
+        """Where they leave it (`store.leases`); None where that cannot be done, for want of dates, say."""
+
+    def younger(self, id: ChunkId, moment: int) -> bool:
+        """Whether a file of the chunk was written, or came here, after a moment; where nobody knows, it was.
+
+        :param moment: nanoseconds since 1970, by the store's clock
+        :raises FileError: the store could not be read
+        """
 
 
 class Store(Keeping, Prunable, OnDisk, Protocol):

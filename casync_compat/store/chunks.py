@@ -29,7 +29,7 @@ from casync_compat.compression import Compression, CompressionError, compress, d
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError, show_path
 from casync_compat.ids import ChunkId, Digest, DigestUnavailable
 from casync_compat.store.base import Put, checked
-from casync_compat.store.files import FileDamaged, Files, FileStatus
+from casync_compat.store.files import Can, FileDamaged, Files, FileStatus
 from casync_compat.store.framing import HEAD, looks_whole
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _HEX = rb"[0-9a-f]{64}"
 _DIRECTORIES = rb"[0-9a-f]{4}"
 _NAME = rb"([0-9a-f]{4})/(\1[0-9a-f]{60})"
 _FLAT_NAME = rb"()([0-9a-f]{64})"
+_LEASES = Can.LIST | Can.WRITE | Can.SWAP | Can.DATES
 _LARGEST = 256 << 20
 """Bytes of a chunk whose size nobody says, and that is read all the same."""
 
@@ -108,6 +109,10 @@ class ChunkStore(Closing):
     def close(self) -> None:
         """Let go of what is held open. The store stays usable."""
         self.files.close()
+
+    def leases(self) -> Files | None:
+        """Where writers and collectors leave word for one another; None where files cannot be what that takes."""
+        return self.files if _LEASES in self.files.can else None
 
     # ---- reading
 
@@ -356,6 +361,16 @@ class ChunkStore(Closing):
 
     def remove(self, id: ChunkId) -> int:
         return sum(map(self.files.remove, self._names(id)))
+
+    def younger(self, id: ChunkId, moment: int) -> bool:
+        """Whether a file of the chunk was written, or came here, after a moment; where nobody knows, it was."""
+        for name in self._names(id):
+            status = self.files.stat(name)
+            if status is not None and (
+                status.modified is None or max(status.modified, status.arrived or 0) > moment
+            ):
+                return True
+        return False
 
     def directories(self) -> int:
         """How many directories the chunks lie in; 0 where there is no such thing."""

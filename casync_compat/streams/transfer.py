@@ -12,8 +12,10 @@ first, whatever finishes first, so output never depends on the number of workers
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from casync_compat.closing import Closing
@@ -21,7 +23,7 @@ from casync_compat.closing import Closing
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["OrderedPool", "Sequencer", "default_jobs"]
+__all__ = ["OrderedPool", "Sequencer", "Ticker", "default_jobs"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -149,3 +151,32 @@ class Sequencer:
         """Forget what has not begun, and wait for what has."""
         self._pending.clear()
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class Ticker(Closing):
+    """Calls something every so often from a thread, beside everything else. Where none is to be had, it is not called.
+
+    :param call: what it raises is dropped
+    :param every: seconds from the end of one call to the next
+    """
+
+    def __init__(self, call: Callable[[], object], every: float) -> None:
+        self._call = call
+        self._every = every
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = threading.Thread(target=self._run, name="ticker", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # "can't start new thread"
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every):
+            with suppress(Exception):
+                self._call()
+
+    def close(self) -> None:
+        """Stop, and wait for a call that is under way."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()

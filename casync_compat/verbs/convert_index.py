@@ -21,6 +21,7 @@ from casync_compat.store.base import ChunkSink, ChunkSource
 from casync_compat.streams.archive import Archiver, MakeResult, report
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream
 from casync_compat.streams.chunking import ChunkingSink
+from casync_compat.streams.leasing import Lease
 from casync_compat.streams.trees import Tree, load_index
 from catar.flags import FeatureFlags
 from catar.records import DirectoryEnd, Node
@@ -41,6 +42,7 @@ def convert_index(
     digest: Digest = Digest.SHA512_256,
     sizes: ChunkSizes | None = None,
     jobs: int | None = None,
+    lease: Lease | None = None,
     progress: ProgressCallback | None = None,
 ) -> MakeResult:
     """Write the content of an index as another index.
@@ -52,6 +54,7 @@ def convert_index(
     :param store: where the new ones go; may be the same store
     :param digest: of the new chunk ids
     :param sizes: of the new chunks; None for casync's default
+    :param lease: of `store` (`streams.leasing.writing`), until the index is in place
     :raises CasyncError: or `catar.CatarError`; nothing appears at `output` then
     """
     if not kind.is_index:
@@ -77,6 +80,8 @@ def convert_index(
                         report(reporter, sink.written, source, counts=sink.counts)
         sink.finish()
         made = sink.index
+        if lease is not None:
+            lease.keep(made)
         out.write(made.to_bytes())
     return MakeResult(sink.digest, sink.written, entries, sink.counts, made)
 

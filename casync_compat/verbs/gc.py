@@ -3,6 +3,10 @@
 Name all indexes that are to live. Those beside the store that nobody named are looked at as well: before chunks go that
 one of them needs, the run refuses, unless it is told to go on. Indexes anywhere else are not known of here. Temporary
 files that a crashed run left behind go too, once they are a day old and surely nobody's.
+
+Whoever writes to the store is waited for (`store.leases`), and only then are the indexes read: those that it made or
+replaced count as they are then. An index that appeared beside the store since the run began counts as named: whoever
+named the others could not know of it.
 """
 
 from __future__ import annotations
@@ -11,12 +15,15 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
-from casync_compat.errors import CasyncError, FileError, show_path
+from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index
-from casync_compat.store.base import OnDisk, Prunable
+from casync_compat.store.base import Leased, OnDisk, Prunable
+from casync_compat.store.leases import boot_time
+from casync_compat.streams.leasing import Collection, busy, collecting
 
 __all__ = ["GcResult", "UnnamedIndexes", "collect_garbage", "unnamed_message"]
 
@@ -36,6 +43,7 @@ class GcResult:
     :ivar removed: of these, those that no index names
     :ivar directories: sub directories that became empty and are gone
     :ivar freed: bytes on disk; 0 in a dry run
+    :ivar spared: chunks that no index names either, and that stay because they are young
     :ivar unnamed: paths of indexes beside the store that lose chunks by it, since nobody named them; also of those that
         cannot be read, when anything goes
     """
@@ -47,6 +55,7 @@ class GcResult:
     directories: int
     freed: int
     unnamed: tuple[bytes, ...] = ()
+    spared: int = 0
 
     @property
     def remaining(self) -> int:
@@ -82,39 +91,104 @@ def collect_garbage(
     *,
     dry_run: bool = False,
     ignore_unnamed: bool = False,
+    grace: float = 0.0,
+    wait: float | None = None,
+    began: float | None = None,
     on_chunk: Callable[[ChunkId], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> GcResult:
     """Remove from a store every chunk that is in none of the indexes.
 
+    :param indexes: taken when nobody else writes to the store, so that they may be read then
     :param ignore_unnamed: whether indexes beside the store that are not among `indexes` may lose chunks
+    :param grace: seconds; chunks that are younger stay
+    :param wait: seconds to wait for others who write; None for a minute. A dry run waits for nobody
+    :param began: when it was said what is to live, by `store.leases.boot_time`; None for just now
     :param on_chunk: called with each chunk before it is removed, also in a dry run
-    :raises UnnamedIndexes: they would; a dry run only tells
+    :param tell: called with a line about what others do there
+    :raises StoreBusy: others write, and do not end; nothing is removed
+    :raises UnnamedIndexes: such indexes would lose chunks; a dry run only tells
+    :raises UsageError: the store does not know how old chunks are
     :raises FileError: when the store cannot be read or changed; what was removed until then stays removed
     """
+    if grace and not (isinstance(store, Leased) and store.leases() is not None):
+        raise UsageError(
+            "this store does not say how old its chunks are, so that none can be spared by its age"
+        )
+    if began is None:
+        began = boot_time()
+    if dry_run:
+        if tell is not None and (others := busy(store)):
+            tell(f"{' and '.join(others)} may be writing to the store; what that needs is not counted")
+        return _collect(_Run(store, Collection(), ignore_unnamed, on_chunk, began, dry=True), indexes, grace)
+    if next(store.ids(), None) is None:  # nor is there anything that others could lose
+        return _collect(_Run(store, Collection(), ignore_unnamed, on_chunk, began), indexes, 0.0)
+    with collecting(store, wait=wait, tell=tell) as collection:
+        return _collect(_Run(store, collection, ignore_unnamed, on_chunk, began), indexes, grace)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run of `collect_garbage`; fields as its parameters."""
+
+    store: Prunable
+    collection: Collection
+    ignore_unnamed: bool
+    on_chunk: Callable[[ChunkId], None] | None
+    began: float
+    dry: bool = False
+
+    def since_it_began(self) -> Iterator[Index]:
+        """The indexes that have appeared beside the store."""
+        if not isinstance(self.store, OnDisk):
+            return
+        moment = self.collection.now() - int((boot_time() - self.began) * 1e9)
+        for path in _beside(self.store.own_paths):
+            with suppress(
+                CasyncError, OSError
+            ):  # one that cannot be read is looked at again, and not forgotten
+                status = os.stat(path)
+                if status.st_ctime_ns >= moment and stat.S_ISREG(status.st_mode):
+                    yield Index.load(path)
+
+
+def _collect(run: _Run, indexes: Iterable[Index], grace: float) -> GcResult:
+    store = run.store
     needed: set[bytes] = set()
     references = 0
     for index in indexes:
         references += len(index)
         needed.update(index.ids())
-    chunks = freed = 0
-    directories = 0 if dry_run else store.directories()
+    kept = set(run.collection.named)
+    for index in run.since_it_began():
+        kept.update(index.ids())
+    directories = 0 if run.dry else store.directories()
+    chunks = 0
     garbage: list[ChunkId] = []
     for id_ in store.ids():
         chunks += 1
-        if id_ not in needed:
+        if id_ not in needed and id_ not in kept:
             garbage.append(id_)
+    found = len(garbage)
+    if grace and isinstance(store, Leased):
+        youngest = run.collection.now() - int(grace * 1e9)
+        garbage = [id_ for id_ in garbage if not store.younger(id_, youngest)]
     unnamed = _losing(store, garbage)
-    if unnamed and not (dry_run or ignore_unnamed):
+    if unnamed and not (run.dry or run.ignore_unnamed):
         raise UnnamedIndexes(unnamed)
+    freed = 0
     for id_ in garbage:
-        if on_chunk is not None:
-            on_chunk(id_)
-        if not dry_run:
+        if run.on_chunk is not None:
+            run.on_chunk(id_)
+        if not run.dry:
+            run.collection.check()
             freed += store.remove(id_)
-    if not dry_run:
+    if not run.dry:
         store.clean(time.time_ns() - _STALE)
         directories -= store.directories()
-    return GcResult(references, len(needed), chunks, len(garbage), directories, freed, unnamed)
+    return GcResult(
+        references, len(needed), chunks, len(garbage), directories, freed, unnamed, found - len(garbage)
+    )
 
 
 def _losing(store: Prunable, garbage: Iterable[ChunkId]) -> tuple[bytes, ...]:

@@ -26,11 +26,12 @@ from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.scanner import Scanner
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.index import digest_of_flags
+from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSink, Keeping
 from casync_compat.streams.archive import Archiver, MakeResult, report
 from casync_compat.streams.chunking import ChunkCounts, ChunkingSink
+from casync_compat.streams.leasing import Lease
 from casync_compat.streams.sinks import DigestSink, FileSink, Sink
 from catar.flags import DEFAULT, select
 
@@ -169,6 +170,7 @@ def make_archive_index(
     store: ChunkSink,
     options: MakeOptions = _DEFAULT,
     *,
+    lease: Lease | None = None,
     warn: Warn | None = None,
     progress: ProgressCallback | None = None,
 ) -> MakeResult:
@@ -176,6 +178,7 @@ def make_archive_index(
 
     :param output: path of the index, None for standard output
     :param store: takes the chunks; they are durable before the index appears
+    :param lease: of the store (`streams.leasing.writing`), until the index is in place
     :param warn: called with one line about each thing that is not archived as it was, and when the cache is damaged,
         which is then made anew
     :raises UsageError: when the store cannot be used with a cache
@@ -197,6 +200,7 @@ def make_archive_index(
                 raise UsageError("this kind of store cannot be used with a cache")
             job = Job(source, store, flags, sizes, options.shift, skipped, options.jobs, losses)
             run = archive_with_cache(cache, job, reporter, warn or _no_warning)
+            _keep(lease, run.index)
             out.write(run.index.to_bytes())
             return MakeResult(
                 None, run.index.size, run.entries, run.counts, run.index, run.hits, _kinds(losses)
@@ -207,8 +211,14 @@ def make_archive_index(
                 entries = Archiver(scanner, sink, flags, reporter, sink.counts).run()
             sink.finish()
             index = sink.index
+            _keep(lease, index)
             out.write(index.to_bytes())
     return MakeResult(sink.digest, sink.written, entries, sink.counts, index, left_out=_kinds(losses))
+
+
+def _keep(lease: Lease | None, index: Index) -> None:
+    if lease is not None:
+        lease.keep(index)
 
 
 def _no_warning(text: str) -> None:
@@ -225,12 +235,14 @@ def make_blob_index(
     store: ChunkSink,
     options: MakeOptions = _DEFAULT,
     *,
+    lease: Lease | None = None,
     warn: Warn | None = None,
     progress: ProgressCallback | None = None,
 ) -> MakeResult:
     """Write a file, block device or stream as chunks: an index (.caibx), and chunks in a store.
 
     :param source: a regular file or block device; None for standard input, which may be a pipe
+    :param lease: as for `make_archive_index`
     :param warn: called with one line when it is not read as it was
     :raises FileError: naming the file that could not be read or written
     """
@@ -245,6 +257,7 @@ def make_blob_index(
         _read_blob(blob, sink, reporter, sink.counts)
         sink.finish()
         index = sink.index
+        _keep(lease, index)
         out.write(index.to_bytes())
     return MakeResult(sink.digest, sink.written, 0, sink.counts, index, left_out=_kinds(losses))
 

@@ -243,6 +243,8 @@ SHOWN = {
     "--json": "digest dump extract info list make stat verify",
     "--dry-run": "convert-index gc make",
     "--yes": "gc",
+    "--grace": "gc",
+    "--wait": "convert-index gc make",
     "--jobs": "digest extract make verify",
     "--verify-reused": "make",
     "--stream-digest": "make",

@@ -1,0 +1,407 @@
+"""Leases: word that writers of a store leave for those who collect its garbage, and these for them.
+
+A run that puts chunks into a store, and then writes the index that needs them, would lose them to a collection that
+knows only older indexes. So it leaves a lease before its first look at the store, renews it while it works, and takes
+it away when the index is in place. A collection takes the one lock, waits for leases, and only then reads its indexes;
+a run that meets the lock withdraws and waits in turn. Whoever comes second sees the other: each writes first, and looks
+then.
+
+What was not renewed for ten minutes is dead, by the store's own clock, since the clocks of machines differ: the date of
+a file just written there. A dead lease or lock is taken away before anybody goes on, so that its owner, who may only
+have slept, finds out. FORMAT.md has names and rules. Not here: threads that renew (`streams.leasing`).
+
+    >>> mark = Leases(store.leases()).lease("make")
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from casync_compat.errors import CasyncError, FileError, show_path
+from casync_compat.ids import ChunkId
+from casync_compat.store.files import FileChanged, FileDamaged, Files, Version
+
+__all__ = ["PACE", "WAIT", "LeaseLost", "Leases", "Mark", "Pace", "StoreBusy", "boot_time"]
+
+_LOCK = b".pycasync/gc"
+_LEASES = b".pycasync/leases/"
+_UNDER = rb"\.pycasync(?:/leases)?"
+_TEMPORARY = b".tmp"
+_NAMED = b".ids"
+"""What a name ends in of a file with the ids of chunks that a run needs that is done."""
+_ID = 32
+_MOST = 1 << 32
+"""Bytes of ids that are read."""
+_WHO = 4096
+_SHORTEST = 0.001
+
+_UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
+
+WAIT = 60.0
+"""Seconds that a run waits for others where nobody says."""
+
+
+def boot_time() -> float:
+    """Seconds since the machine was started, those in which it slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often what is done, in seconds.
+
+    :ivar renew: a lease is renewed
+    :ivar dead: what was not renewed for so long is dead
+    :ivar quiet: who waits longer says so
+    :ivar poll: at first, between two looks; then longer, up to a second
+    :ivar clock: a clock that is never set
+    """
+
+    renew: float = 60.0
+    dead: float = 600.0
+    quiet: float = 1.0
+    poll: float = 0.05
+    clock: Callable[[], float] = boot_time
+    sleep: Callable[[float], None] = time.sleep
+
+
+PACE = Pace()
+
+
+class StoreBusy(CasyncError):
+    """Others are at work in a store, and were not done in time.
+
+    :ivar where: the store, as a user would name it
+    :ivar who: the others
+    :ivar waited: seconds
+    """
+
+    def __init__(self, where: str, who: str, waited: float) -> None:
+        super().__init__(where, who, waited)
+        self.where = where
+        self.who = who
+        self.waited = waited
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where} is in use by {self.who}, which was not done within {self.waited:g} seconds; "
+            "nothing is changed"
+        )
+
+
+class LeaseLost(CasyncError):
+    """What a run relied on is no longer so, because it slept, or had no lease, while others went on.
+
+    :ivar where: the store, as a user would name it
+    """
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(where, why)
+        self.where = where
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.why}; run it again"
+
+
+class Mark:
+    """A file that says that a run is at work: a lease, or the lock.
+
+    :ivar name: in its place
+    :ivar held: whether it is there; found out when it is renewed
+    """
+
+    def __init__(self, files: Files, name: bytes, what: str, pace: Pace) -> None:
+        self.name = name
+        self.held = False
+        self._files = files
+        self._pace = pace
+        self._renewed = 0.0
+        said = f"{what} on {os.uname().nodename}, process {os.getpid()}\n"
+        self._content = said.encode(errors="replace") + os.urandom(8).hex().encode() + b"\n"
+
+    def place(self, *, over: Version | None = None) -> None:
+        """Write the file.
+
+        :param over: a version of it that may be there, and must be
+        :raises FileChanged: it is not as it should be
+        """
+        begin = self._pace.clock()
+        self._files.write(
+            self.name, self._content, if_absent=over is None and self.name == _LOCK, if_version=over
+        )
+        self._renewed, self.held = begin, True
+
+    @property
+    def due(self) -> bool:
+        """Whether it is to be renewed."""
+        return self.held and self._pace.clock() - self._renewed >= self._pace.renew
+
+    def renew(self) -> None:
+        """Give it the date of now, or find out that somebody took it for dead."""
+        if not self.held:
+            return
+        begin = self._pace.clock()
+        if self._is_ours() and self._files.touch(self.name):
+            self._renewed = begin
+        else:
+            self.held = False
+
+    def _is_ours(self) -> bool:
+        try:
+            return self._files.read(self.name, _WHO) == self._content
+        except FileDamaged:
+            return False
+
+    def check(self) -> bool:
+        """Whether nobody can have taken it for dead; asks the store only when it has not been renewed for long."""
+        if self.held and self._pace.clock() - self._renewed > self._pace.dead / 2:
+            self.renew()
+        return self.held
+
+    def remove(self) -> None:
+        """Take it away, if it is still there; what cannot be taken away will be dead."""
+        with suppress(CasyncError):
+            if self.name != _LOCK or self._is_ours():
+                self._files.remove(self.name)
+        self.held = False
+
+
+class _Patience:
+    """Waits a little, again and again, and not for ever.
+
+    :param wait: seconds in all
+    :param tell: called with a line once it takes long
+    """
+
+    def __init__(self, where: str, pace: Pace, wait: float, tell: Callable[[str], None]) -> None:
+        self._where = where
+        self._pace = pace
+        self._wait = wait
+        self._tell = tell
+        self._begin = pace.clock()
+        self._told = False
+        self._poll = pace.poll
+
+    def pause(self, who: Callable[[], str]) -> None:
+        """Wait a little. :raises StoreBusy: it is enough"""
+        passed = self._pace.clock() - self._begin
+        if passed >= self._wait:
+            raise StoreBusy(self._where, who(), self._wait)
+        if passed >= self._pace.quiet and not self._told:
+            self._told = True
+            self._tell(f"{self._where} is in use by {who()}; waiting for it, at most {self._wait:g} seconds")
+        end = self._wait if self._told else min(self._wait, self._pace.quiet)
+        self._pace.sleep(max(min(self._poll, end - passed), _SHORTEST))
+        self._poll = min(2 * self._poll, 1.0)
+
+
+class Leases:
+    """The leases of a store, and its lock.
+
+    :ivar named: chunks that runs need which ended while `wait` waited for them
+    :param files: where they are (`Leased.leases`)
+    """
+
+    def __init__(self, files: Files, pace: Pace = PACE) -> None:
+        self.where = files.name
+        self.pace = pace
+        self._files = files
+        self._now: tuple[int, float] | None = None
+        """The store's clock in nanoseconds since 1970, and ours at that moment."""
+        self.named: set[ChunkId] = set()
+
+    # ---- for writers
+
+    def lease(self, what: str) -> Mark:
+        """A lease that is not there yet. :param what: the run, for messages"""
+        return Mark(self._files, _LEASES + os.urandom(8).hex().encode(), what, self.pace)
+
+    def take(self, mark: Mark, wait: float, tell: Callable[[str], None]) -> None:
+        """Leave a lease, at a moment when no collection is at work. Where nothing can be written none is left.
+
+        :raises StoreBusy: a collection is at work, and does not end
+        """
+        patience = _Patience(self.where, self.pace, wait, tell)
+        while True:
+            try:
+                mark.place()
+                self._set_clock(mark)
+                if not self._locked():
+                    return
+            except FileError:  # read only, say, or full: who has something to write will find out, and tell
+                mark.remove()
+                return
+            mark.remove()
+            while self._locked():
+                patience.pause(lambda: self._who(_LOCK))
+
+    def _locked(self) -> bool:
+        """Whether a collection is at work. One that is dead is taken away."""
+        status = self._files.stat(_LOCK)
+        if status is None or not self._is_dead(status.modified):
+            return status is not None
+        taken = Mark(self._files, _LOCK, "make", self.pace)
+        try:
+            taken.place(over=status.version)  # nobody else can do the same, nor take it for dead
+        except FileChanged:
+            return True
+        taken.remove()
+        return False
+
+    def done(self, mark: Mark, named: Callable[[], Iterator[ChunkId]]) -> None:
+        """Take a lease away, now that its index is there.
+
+        :param named: the chunks that the index names. A collection that waits for this lease knows nothing of it
+        """
+        try:
+            locked = self._files.stat(_LOCK) is not None
+            if locked:
+                self._files.write(mark.name + _NAMED, b"".join(dict.fromkeys(named())))
+        except FileError:
+            return  # the lease stays, and the collection waits until it gives up
+        held = mark.held
+        mark.remove()
+        if held and not locked:
+            with suppress(FileError):
+                self._sweep()
+
+    def _sweep(self) -> None:
+        """Take away what runs left that were killed. No collection is at work, to which it could matter."""
+        for name in self._ours():
+            status = self._files.stat(name)
+            if name != _LOCK and status is not None and self._is_dead(status.modified):
+                self._files.remove(name)
+
+    # ---- for collections
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+        self._files.close()
+
+    def lock(self) -> Mark:
+        """The lock, which is not there yet."""
+        return Mark(self._files, _LOCK, "gc", self.pace)
+
+    def wait(self, mark: Mark, wait: float, tell: Callable[[str], None]) -> None:
+        """Take the lock, and wait until all leases are gone. What is dead is taken away.
+
+        :raises StoreBusy: somebody is at work, and does not end
+        :raises LeaseLost: what somebody left who is done is damaged
+        """
+        patience = _Patience(self.where, self.pace, wait, tell)
+        try:
+            while not self._taken(mark):
+                patience.pause(lambda: self._who(_LOCK))
+                self._read_named()  # they are for that collection, which takes them away
+        except FileError as error:
+            if error.errno not in _UNWRITABLE:
+                raise
+            # It may be full, which is no reason not to make room. Whoever writes here now cannot do so either.
+            self._now = time.time_ns(), self.pace.clock()
+        while alive := self._alive(mark.held):
+            patience.pause(lambda: " and ".join(map(self._who, alive)))
+            if mark.due:
+                mark.renew()
+        self._read_named()
+
+    def _taken(self, mark: Mark) -> bool:
+        try:
+            mark.place()
+        except FileChanged:
+            status = self._files.stat(_LOCK)
+            if status is None or not self._is_dead(status.modified):
+                return False
+            try:
+                mark.place(over=status.version)
+            except FileChanged:
+                return False
+        # Asked where leases are, so that a network file system looks at them anew and does not trust its memory.
+        self._now = None
+        self.now()
+        return True
+
+    def _alive(self, locked: bool) -> list[bytes]:
+        """The names of leases. Those that are dead are taken away, as they must be by whoever has the lock."""
+        found = []
+        for file in self._ours():
+            if file == _LOCK or file.endswith(_NAMED):
+                continue
+            status = self._files.stat(file)
+            if status is None:
+                continue
+            if self._is_dead(status.modified):
+                with suppress(*() if locked else (FileError,)):
+                    self._files.remove(file)
+            elif not file.endswith(_TEMPORARY):
+                found.append(file)
+        return found
+
+    def _ours(self) -> list[bytes]:
+        return [
+            file.name for file in self._files.list(b".pycasync/", under=re.compile(_UNDER), details=False)
+        ]
+
+    def alive(self) -> list[str]:
+        """Who is at work here, as far as can be told by this machine's clock; nothing is changed."""
+        self._now = time.time_ns(), self.pace.clock()
+        found = []
+        for name in self._ours():
+            status = None if name.endswith((_NAMED, _TEMPORARY)) else self._files.stat(name)
+            if status is not None and not self._is_dead(status.modified):
+                found.append(self._who(name))
+        return found
+
+    def _read_named(self) -> None:
+        for name in self._ours():
+            if name.endswith(_NAMED):
+                ids = self._files.read(name, _MOST) or b""
+                if len(ids) % _ID:
+                    raise LeaseLost(
+                        self.where, f"{show_path(name)} is damaged; remove it, and name all indexes"
+                    )
+                self.named.update(ChunkId(ids[at : at + _ID]) for at in range(0, len(ids), _ID))
+
+    def end(self, mark: Mark) -> None:
+        """The collection is over: take away the lock, and what was left for it."""
+        if mark.held:
+            with suppress(CasyncError):
+                for name in self._ours():
+                    if name.endswith(_NAMED):
+                        self._files.remove(name)
+        mark.remove()
+
+    # ---- the store's clock
+
+    def _set_clock(self, mark: Mark) -> None:
+        status = self._files.stat(mark.name)
+        if status is not None and status.modified is not None:
+            self._now = status.modified, self.pace.clock()
+
+    def now(self) -> int:
+        """The store's clock, in nanoseconds since 1970."""
+        if self._now is None:
+            probe = Mark(self._files, _LEASES + os.urandom(8).hex().encode() + _TEMPORARY, "clock", self.pace)
+            try:
+                probe.place()
+                self._set_clock(probe)
+            finally:
+                probe.remove()
+        then, ours = self._now or (time.time_ns(), self.pace.clock())
+        return then + int((self.pace.clock() - ours) * 1e9)
+
+    def _is_dead(self, modified: int | None) -> bool:
+        return modified is not None and self.now() - modified > self.pace.dead * 1e9
+
+    def _who(self, name: bytes) -> str:
+        with suppress(CasyncError):
+            content = self._files.read(name, _WHO)
+            if content:
+                return show_path(content.split(b"\n")[0])
+        return "another run"
