@@ -22,6 +22,7 @@ from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageIndex
 from casync_compat.store.base import Store
+from casync_compat.streams.leasing import Lease
 from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["Copied", "copy_image", "fetch_chunks"]
@@ -56,12 +57,14 @@ def copy_image(
     *,
     thin: bool = False,
     store: Store | None = None,
+    lease: Lease | None = None,
     on_blob: Callable[[Descriptor, bool], None] | None = None,
 ) -> Copied:
     """Copy an image, or an index with all that it names.
 
     :param thin: only the converted images
     :param store: takes the chunks instead of packs; implies `thin`. The copy is whole only together with this store
+    :param lease: of `store` (`streams.leasing.writing`), until this is done
     :param on_blob: told each blob, and whether bytes were moved for it, on the caller's thread
     :raises BlobError: a blob is missing or corrupt
     """
@@ -84,7 +87,7 @@ def copy_image(
         blob for digest, blob in graph.blobs.items() if digest not in packs and digest not in there.blobs
     ]
     moved = _move(source, sink, blobs, on_blob, update=bool(there.blobs))
-    chunks = _chunks(source, found, store) if store is not None else (0, 0)
+    chunks = _chunks(source, found, store, lease) if store is not None else (0, 0)
     top = graph.manifests.pop(root.digest, None)
     for descriptor, data in graph.manifests.values():
         sink.put_manifest(descriptor, data)
@@ -148,13 +151,16 @@ def _move(
     return moved
 
 
-def _chunks(source: Place, found: Found, store: Store) -> tuple[int, int]:
+def _chunks(source: Place, found: Found, store: Store, lease: Lease | None) -> tuple[int, int]:
     chunks = size = 0
     for choice in found.wrappers:
         with WrappedImage.open(source, choice.descriptor, found.where) as image:
             got, fetched = fetch_chunks(image, store)
             chunks += got
             size += fetched
+            if lease is not None:
+                for number in range(len(image)):
+                    lease.keep(image.index(number))
     return chunks, size
 
 

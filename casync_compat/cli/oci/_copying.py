@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 
-from casync_compat.cli._location import open_store
+from casync_compat.cli._location import open_store, warn
 from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._common import opened, progress_line, references, tag_for, tell_traffic
 from casync_compat.oci.copy import copy_image
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.progress import Progress
+from casync_compat.streams.leasing import writing
 
 __all__ = ["run_copy"]
 
@@ -23,7 +24,12 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
     store = open_store(options.store) if getattr(options, "store", None) is not None else None
     done = 0
 
-    with opened(options) as places, progress_line(options, what) as line:
+    wait = options.wait if store is not None else None
+    with (
+        writing(store, "oci pull", wait=wait, tell=warn) as lease,
+        opened(options) as places,
+        progress_line(options, what) as line,
+    ):
 
         def on_blob(blob: Descriptor, moved: bool) -> None:
             nonlocal done
@@ -38,6 +44,7 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
             tag,
             thin=options.thin,
             store=store,
+            lease=lease,
             on_blob=on_blob,
         )
         line.clear()

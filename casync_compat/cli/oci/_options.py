@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli._options import parse_jobs
+from casync_compat.cli._options import parse_duration, parse_jobs
 
 __all__ = [
     "add_copying",
@@ -22,6 +22,7 @@ __all__ = [
     "add_rewriting",
     "add_store",
     "add_tree",
+    "add_wait",
 ]
 
 
@@ -54,6 +55,17 @@ def add_platform(parser: argparse.ArgumentParser, *, everything: bool = True) ->
 def add_store(parser: argparse.ArgumentParser, help: str) -> None:
     """A local chunk store."""
     parser.add_argument("--store", metavar="PATH", help=help)
+
+
+def add_wait(parser: argparse.ArgumentParser) -> None:
+    """How long a run that fills a chunk store waits for a collection there."""
+    parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=parse_duration,
+        default=60.0,
+        help="how long to wait for a gc that is at work in the chunk store (default 60)",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +141,7 @@ def add_copying(parser: argparse.ArgumentParser, source: str, target: str, *, st
     )
     if store:
         add_store(parser, "put chunks into this store instead of packs into the layout; implies --thin")
+        add_wait(parser)
     add_registry(parser)
     add_json(parser)
     add_progress(parser)

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from casync_compat.chunker.params import ChunkSizes, parse_size
-from casync_compat.cli._location import cache_home, local_path
+from casync_compat.cli._location import cache_home, local_path, warn
 from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._common import (
     chunk_store,
@@ -20,7 +20,7 @@ from casync_compat.cli.oci._common import (
     tag_for,
     tell_traffic,
 )
-from casync_compat.cli.oci._options import add_image, add_jobs, add_layer_limit, add_rewriting
+from casync_compat.cli.oci._options import add_image, add_jobs, add_layer_limit, add_rewriting, add_wait
 from casync_compat.compression import Compression
 from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
@@ -29,6 +29,8 @@ from casync_compat.index import Index
 from casync_compat.oci.convert import Converted, ConvertOptions, ConvertResult, convert
 from casync_compat.oci.image.converted import ConvertedLayers
 from casync_compat.oci.spec.descriptor import Platform
+from casync_compat.store.local import LocalStore
+from casync_compat.streams.leasing import Lease, writing
 
 EXAMPLES = (
     ("pycasync oci convert oci:images:app oci:images:app", "the plain image stays beside the new one"),
@@ -72,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_layer_limit(parser)
     add_jobs(parser)
     add_rewriting(parser, "fill this chunk store too, and write an index for each layer beside it")
+    add_wait(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,8 +84,13 @@ def run(options: argparse.Namespace) -> int:
     base = references(options.base)[0] if options.base is not None else None
     if base is not None and options.no_base:
         raise UsageError("--base and --no-base contradict each other")
-    wanted = _options(options)
-    with opened(options) as places, progress_line(options, "converting") as line:
+    store = chunk_store(options)
+    with (
+        writing(store, "oci convert", wait=options.wait, tell=warn) as lease,
+        opened(options) as places,
+        progress_line(options, "converting") as line,
+    ):
+        wanted = _options(options, store, lease)
         result = convert(
             places.readable(source),
             source.target,
@@ -106,8 +114,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _options(options: argparse.Namespace) -> ConvertOptions:
-    store = chunk_store(options)
+def _options(options: argparse.Namespace, store: LocalStore | None, lease: Lease) -> ConvertOptions:
     epoch = 0
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if text and options.mtime == "epoch":
@@ -129,7 +136,7 @@ def _options(options: argparse.Namespace) -> ConvertOptions:
         layer_limit=parse_size(options.max_layer_size),
         store=store,
         memory=ConvertedLayers(_memory()),
-        on_index=_IndexFiles(local_path(options.store), options.all) if store is not None else None,
+        on_index=_IndexFiles(local_path(options.store), options.all, lease) if store is not None else None,
     )
 
 
@@ -142,7 +149,8 @@ def _memory() -> bytes | None:
 class _IndexFiles:
     """Writes `<n>.caidx` (or `.caibx`) beside the store, for each layer; with `--all` in a directory a platform."""
 
-    def __init__(self, store: bytes, by_platform: bool) -> None:
+    def __init__(self, store: bytes, by_platform: bool, lease: Lease) -> None:
+        self._lease = lease
         self._directory = os.path.dirname(store.rstrip(b"/")) or b"."
         self._by_platform = by_platform
 
@@ -154,6 +162,7 @@ class _IndexFiles:
                 os.makedirs(directory, exist_ok=True)
             except OSError as error:
                 raise FileError(directory, "create directory", error) from error
+        self._lease.keep(index)
         suffix = b"caidx" if is_tree else b"caibx"
         with AtomicFile(os.path.join(directory, b"%d.%s" % (number, suffix))) as out:
             out.write(index.to_bytes())
