@@ -1,4 +1,5 @@
-"""Files that are written on a condition, whoever else does the same: alone in a directory, or under a new name.
+"""Files that are written on a condition, whoever else does the same: alone in a directory, under a new name, or only
+where they are already.
 
 Some file systems have no locks (NFS locks only what is open for writing), some no hard links. Where there are neither,
 conditions are kept only against those who are not at it in the same moment.
@@ -12,7 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["alone_in", "place"]
+__all__ = ["alone_in", "place", "renew"]
 
 _NO_LOCKS = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
@@ -49,3 +50,20 @@ def place(temporary: bytes, target: bytes, *, new: bool) -> None:
             os.unlink(temporary)
             return
     os.rename(temporary, target)
+
+
+def renew(path: bytes) -> bool:
+    """Give a file the date of now by its file system's clock, its content as it is. Whether there is one."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return False
+        raise
+    try:
+        # Written, and not utime(2): that takes this machine's clock on some network file systems.
+        if not os.pwrite(fd, os.pread(fd, 1, 0), 0):
+            os.utime(fd)
+    finally:
+        os.close(fd)
+    return True

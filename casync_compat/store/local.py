@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from casync_compat.compression import Compression
 from casync_compat.errors import FileError, UsageError, show_path
-from casync_compat.fs.exclusive import alone_in, place
+from casync_compat.fs.exclusive import alone_in, place, renew
 from casync_compat.fs.syncfs import sync_file_system
 from casync_compat.fs.unnamed import NAMELESS, give_name, open_unnamed
 from casync_compat.store.chunks import ChunkStore
@@ -273,22 +273,10 @@ class LocalFiles(Files):
                     os.mkdir(path)
 
     def touch(self, name: bytes) -> bool:
-        path = self._prefix + name
         try:
-            fd = os.open(path, _READ_FLAGS & ~os.O_RDONLY | os.O_RDWR)
+            return renew(self._prefix + name)
         except OSError as e:
-            if e.errno in _ABSENT:
-                return False
-            raise self._error(path, "open", e) from e
-        try:
-            # Written, and not utime(2): that takes this machine's clock on some network file systems.
-            if not os.pwrite(fd, os.pread(fd, 1, 0), 0):
-                os.utime(fd)
-        except OSError as e:
-            raise self._error(path, "write", e) from e
-        finally:
-            os.close(fd)
-        return True
+            raise self._error(self._prefix + name, "write", e) from e
 
     def sync(self, *, others: bool = False) -> None:
         with self._lock:  # to the end: a second caller must not return before the first one's writes are down
@@ -441,8 +429,7 @@ def _version(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def _status(status: os.stat_result) -> FileStatus:
-    size, modified = status.st_size, status.st_mtime_ns
-    return FileStatus(size, modified, (status.st_ino, modified, size), status.st_ctime_ns)
+    return FileStatus(status.st_size, status.st_mtime_ns, _version(status), status.st_ctime_ns)
 
 
 def _read_all(fd: int, size: int) -> bytes:
