@@ -16,7 +16,6 @@ import hashlib
 import json
 import mmap
 import os
-import stat
 import struct
 from array import array
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from casync_compat.errors import FileError, FormatError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.identity import IDENTITY_SIZE
 from casync_compat.fs.owners import IdShift
+from casync_compat.fs.readers import open_regular
 from casync_compat.fs.scan.reusing import DirectoryContent, KnownDirectory
 from casync_compat.index import Index
 from catar.structs import Fields
@@ -142,10 +142,8 @@ class CacheFile:
         :raises FileError: when it cannot be read
         """
         try:
-            with open(path, "rb", opener=_open_at_once) as file:
+            with open(open_regular(path, "use as a cache"), "rb") as file:
                 st = os.fstat(file.fileno())
-                if stat.S_ISFIFO(st.st_mode):  # nor must writing to it
-                    raise FileError(path, "use as a cache", "it is not a regular file")
                 size = st.st_size
                 if size < _HEADER.size:
                     raise FormatError("too short for a cache", path, 0)
@@ -198,10 +196,6 @@ class CacheFile:
     def records(self, begin: int, end: int) -> memoryview:
         """The records of directories, by offsets in their section."""
         return self._records[begin:end]
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)  # a fifo must not hang
 
 
 def _check(data: mmap.mmap, path: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -17,13 +18,37 @@ __all__ = [
     "FileReader",
     "FileView",
     "FillingAccess",
+    "NotRegular",
     "RangeView",
     "StreamSource",
+    "open_regular",
     "read_whole",
     "wait_readable",
 ]
 
 _PIECE = 256 << 10
+
+
+class NotRegular(FileError):
+    """What should be a regular file is a FIFO, a directory, a device or a socket."""
+
+
+def open_regular(path: bytes, op: str = "read") -> int:
+    """A file descriptor of a regular file, to read; the caller closes it. A FIFO is not waited for.
+
+    :raises NotRegular: it is something else
+    :raises FileError: it cannot be opened
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device without its driver
+            raise NotRegular(path, op, "it is not a regular file") from error
+        raise FileError(path, op, error) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotRegular(path, op, "it is not a regular file")
+    return fd
 
 
 class FileReader(Closing):

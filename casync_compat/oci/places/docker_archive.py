@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.fs.readers import FileView
+from casync_compat.fs.readers import FileView, NotRegular, open_regular
 from casync_compat.oci.places.blobfile import FileStream
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
@@ -72,12 +72,12 @@ class DockerArchive(Closing):
         self.name = f"docker-archive:{show_path(path)}"
         self._fd = -1
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-                raise ImageError(
-                    self.name, "a docker archive must be a regular file, since it is read in any order"
-                )
+            self._fd = open_regular(path, "open")
             magic = os.pread(self._fd, 4, 0)
+        except NotRegular:
+            raise ImageError(
+                self.name, "a docker archive must be a regular file, since it is read in any order"
+            ) from None
         except OSError as error:
             raise FileError(path, "open", error) from error
         if magic.startswith(_GZIP) or magic == _ZSTD:

@@ -18,20 +18,18 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from casync_compat.errors import FileError
 from casync_compat.fs.atomic import AtomicFile
+from casync_compat.fs.readers import open_regular
 from casync_compat.oci.places.blobfile import FileStream
+from casync_compat.oci.places.layoutblobs import STAGING_PREFIX, LayoutBlobs
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import parse_document
-
-if TYPE_CHECKING:
-    pass
-from casync_compat.oci.places.layoutblobs import STAGING_PREFIX, LayoutBlobs
 
 __all__ = ["STAGING_PREFIX", "FileStream", "Layout"]
 
@@ -53,7 +51,7 @@ class Layout(LayoutBlobs):
         if not self.exists:
             raise ImageError(self.name, "there is no image layout here")
         try:
-            with open(path, "rb") as file:
+            with open(open_regular(path), "rb") as file:
                 data = file.read(MANIFEST_LIMIT + 1)
         except OSError as error:
             raise FileError(path, "read", error) from error
@@ -167,10 +165,7 @@ class Layout(LayoutBlobs):
     def _index_lock(self) -> Iterator[None]:
         # On the one file of a layout that nobody ever replaces.
         path = os.path.join(self.path, b"oci-layout")
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise FileError(path, "open", error) from error
+        fd = open_regular(path, "open")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield

@@ -19,6 +19,7 @@ from casync_compat.closing import Closing
 from casync_compat.errors import FileError, UsageError, show_path
 from casync_compat.fs import ioctls
 from casync_compat.fs.atomic import AtomicFile
+from casync_compat.fs.readers import NotRegular, open_regular
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource, Check
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
@@ -30,7 +31,6 @@ from casync_compat.oci.places.blobfile import FileStream, StagedFile
 __all__ = ["STAGING_PREFIX", "LayoutBlobs"]
 
 _VERSION = "1.0.0"
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _PIECE = 1 << 20
 STAGING_PREFIX = b".pycasync-"
 """What the names of blobs being written begin with; they stand beside `index.json`, out of the way of other tools."""
@@ -60,7 +60,7 @@ class LayoutBlobs(Closing):
 
     def _look(self) -> bool:
         try:
-            with open(os.path.join(self.path, b"oci-layout"), "rb") as file:
+            with open(open_regular(os.path.join(self.path, b"oci-layout")), "rb") as file:
                 data = file.read(4096)
         except FileNotFoundError:
             with suppress(FileNotFoundError):
@@ -70,10 +70,10 @@ class LayoutBlobs(Closing):
                         self.name, "the directory has things in it, but no oci-layout file"
                     ) from None
             return False
-        except NotADirectoryError:
-            raise ImageError(self.name, "this is no directory") from None
-        except OSError as error:
-            raise FileError(self.path, "read its oci-layout", error) from error
+        except FileError as error:
+            if error.errno == errno.ENOTDIR:
+                raise ImageError(self.name, "this is no directory") from None
+            raise
         version = parse_json(data, f"{self.name}, oci-layout").get("imageLayoutVersion")
         if version != _VERSION:
             raise ImageError(self.name, f"image layouts of version {str(version)[:20]} are not supported")
@@ -97,15 +97,14 @@ class LayoutBlobs(Closing):
         :raises BlobMissing: it is not there
         :raises BlobCorrupt: it has another size
         """
-        path = self.blob_path(descriptor.digest)
         try:
-            fd = os.open(path, _READ)
+            fd = open_regular(self.blob_path(descriptor.digest), "open")
         except FileNotFoundError:
             raise BlobMissing(str(descriptor.digest), self.name) from None
-        except OSError as error:
-            raise FileError(path, "open", error) from error
+        except NotRegular:
+            raise BlobCorrupt(str(descriptor.digest), self.name, "it is not a regular file") from None
         status = os.fstat(fd)
-        if stat.S_ISREG(status.st_mode) and status.st_size == descriptor.size:
+        if status.st_size == descriptor.size:
             return fd
         os.close(fd)
         raise BlobCorrupt(
