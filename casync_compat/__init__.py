@@ -17,10 +17,13 @@ nothing. The format itself is the package `catar`.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = (
+    False  # checkers know the name; importing `typing` is most of the time that importing this takes
+)
 if TYPE_CHECKING:
     import builtins
+    from typing import Any
 
     from casync_compat.api import (
         cat,

@@ -1,10 +1,36 @@
-"""`python -m casync_compat` is the `pycasync` command."""
+"""`python -m casync_compat` is the `pycasync` command, and the script of that name begins here, too.
+
+While the command itself is still being imported there is nothing to clean up: a signal ends the process at once.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, signal
 
-from casync_compat.cli import main
+__all__ = ["main"]
+
+
+def _quit(number: int, frame: object) -> None:
+    try:
+        os.write(2, b"Got exit signal, quitting.\n")
+    finally:
+        os._exit(1)
+
+
+def main() -> int:
+    """Run the command. Returns its exit status."""
+    caught = [number for number in (SIGINT, SIGTERM, SIGHUP) if getsignal(number) is not SIG_IGN]
+    for number in caught:
+        signal(number, _quit)
+    from casync_compat import cli  # only now: it takes a while
+
+    status = cli.main()
+    for number in caught:  # all is done; Python, while it ends, would go back to what signals do by default
+        signal(number, SIG_IGN)
+    return status
+
 
 if __name__ == "__main__":
     sys.exit(main())

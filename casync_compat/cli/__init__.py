@@ -11,6 +11,7 @@ import gc as collector  # `gc` here is the verb
 import os
 import signal
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -65,25 +66,29 @@ class _Later:
         _on_signal(self._number, frame)
 
 
-def _at_a_lock(frame: FrameType | None) -> bool:
-    """Whether a condition of `threading`, which is Python code, is just being taken or let go.
+def _at_a_bad_moment(frame: FrameType | None) -> bool:
+    """Whether an exception would do harm just now.
 
-    An exception there leaves it locked for ever, and with it whoever waits for one of its threads.
+    A condition of `threading`, which is Python code, is being taken or let go: it stayed locked for ever, and with it
+    whoever waits for one of its threads. A module is being imported: what cleans up would find half of it. Python
+    has called something where nobody can catch it: it would be told on standard error, and forgotten.
     """
     while frame is not None:
-        if frame.f_code.co_name in _LOCKING and frame.f_globals.get("__name__") == "threading":
+        name, module = frame.f_code.co_name, frame.f_globals.get("__name__")
+        if (name in _LOCKING and module == "threading") or module in _UNCAUGHT or name == "__del__":
             return True
         frame = frame.f_back
     return False
 
 
 _LOCKING = frozenset({"__enter__", "__exit__", "_acquire_restore", "_release_save"})
+_UNCAUGHT = frozenset({"importlib._bootstrap", "weakref", "_weakrefset"})
 _BAD_MOMENT = 0.005
 """In seconds: how long to let one pass."""
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    if _at_a_lock(frame):
+    if _at_a_bad_moment(frame):
         signal.signal(signal.SIGALRM, _Later(number))
         signal.setitimer(signal.ITIMER_REAL, _BAD_MOMENT)
         return
@@ -100,7 +105,10 @@ def _let_go_of_output() -> None:
     signal.signal(signal.SIGUSR1, _nothing)
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and thread.ident is not None:
-            signal.pthread_kill(thread.ident, signal.SIGUSR1)  # a write begins anew, on the new descriptor
+            with suppress(ProcessLookupError):
+                signal.pthread_kill(
+                    thread.ident, signal.SIGUSR1
+                )  # a write begins anew, on the new descriptor
 
 
 def _fill_streams() -> None:
@@ -149,6 +157,18 @@ def main(arguments: list[str] | None = None) -> int:
     :param arguments: without the program's name; None takes `sys.argv`
     :returns: the exit status
     """
+    try:
+        return _main(arguments)
+    except _Interrupted:
+        print("Got exit signal, quitting.", file=sys.stderr)
+    _drop_output()
+    if signal.getsignal(signal.SIGUSR1) is _nothing:
+        # One that has not reached its thread would otherwise end the process when Python lets go of its handlers.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    return 1
+
+
+def _main(arguments: list[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if arguments is None:
         collector.disable()  # until the verb runs: what imports make is no garbage, however often one looks
@@ -160,8 +180,6 @@ def main(arguments: list[str] | None = None) -> int:
         _flush()
         _ignore_signals()  # it is done, and nobody is left to catch one
         return status
-    except _Interrupted:
-        print("Got exit signal, quitting.", file=sys.stderr)
     except Exception as error:
         _ignore_signals()
         _fail(error, settings.log_level)

@@ -159,6 +159,39 @@ def test_two_signals(at: Path) -> None:
     assert temporary_files(at) == []
 
 
+def catches(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt:")).split()[1], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("words", ["oci ls oci:lay:x", "list x.caidx", "oci stats oci:lay:x"])
+def test_while_it_starts(at: Path, words: str) -> None:
+    """From its first line on, wherever a run is in its imports: one line, no traceback."""
+    from test_oci.images import build, layer, layout_at, noise
+
+    with layout_at(at / "lay") as layout:
+        build(layout, "x", [layer({"etc/file": noise(5000)})])
+    (at / "src").mkdir()
+    works("make", "x.caidx", "src", cwd=at)
+    began = time.monotonic()
+    with start(*words.split(), cwd=at) as process:
+        process.communicate()
+    whole = time.monotonic() - began
+    chance = Random(words)
+    for turn in range(8):
+        number = SIGNALS[turn % 2]
+        with start(*words.split(), cwd=at) as process:
+            # Before, Python itself is starting, and answers as Python does.
+            while process.poll() is None and not catches(process, signal.SIGTERM):
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0, whole))
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) in ((0, b""), (1, b"Got exit signal, quitting.\n"))
+
+
 def test_an_ignored_signal_stays_ignored(at: Path) -> None:
     """What nohup has switched off is not switched on again."""
     old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
