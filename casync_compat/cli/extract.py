@@ -19,7 +19,7 @@ from casync_compat.cli._common import (
     replay_mask,
     source_for,
 )
-from casync_compat.cli._location import input_path, local_path
+from casync_compat.cli._location import cache_home, input_path, local_path
 from casync_compat.cli._options import READING, STORE_HELP, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine
@@ -66,6 +66,7 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
             strict=options.strict,
             named=asked_flags(options),
             compare=options.compare,
+            in_use=_caches(options),
         ),
         seeds=tuple(map(local_path, options.seed)),
         seed_output=options.seed_output,
@@ -73,6 +74,12 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
         hardlink=options.hardlink,
         jobs=jobs_for(options, source),
     )
+
+
+def _caches(options: argparse.Namespace) -> tuple[bytes, ...]:
+    """The cache that was named, which extracting has no use for, and which is not to be deleted either."""
+    home = cache_home() if options.cache_auto else None
+    return tuple(path for path in (options.cache and local_path(options.cache), home) if path)
 
 
 def add_arguments(parser: Parser) -> None:

@@ -9,6 +9,7 @@ Blobs are the business of `casync_compat.verbs.extract_blob`.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -44,6 +45,7 @@ __all__ = ["extract_archive"]
 
 _PIECE = 1 << 20
 """Bytes to read of an archive file at a time; smaller archives are extracted without threads."""
+_STANDARD_INPUT = b"/proc/self/fd/0"
 _WAITING = 2
 """Runs of files that wait to be written, beside those that threads are writing."""
 
@@ -136,11 +138,19 @@ def _in_use(
     source: bytes | None, output: bytes, store: ChunkSource | None, options: ExtractOptions
 ) -> list[bytes]:
     """What is read while a tree is written. A seed that has the target in it is there to be updated."""
-    used = [] if source is None else [source]
+    used = [_STANDARD_INPUT if source is None else source]
     used += store.own_paths if isinstance(store, OnDisk) else ()
     top = os.path.join(os.path.realpath(output), b"")
     seeds = (seed for seed in options.seeds if not top.startswith(os.path.join(os.path.realpath(seed), b"")))
     return [*used, *seeds, *options.apply.in_use]
+
+
+def _input_is_file() -> bool:
+    """Whether standard input is a file that is read from its begin, so that it can be looked into beforehand."""
+    try:
+        return stat.S_ISREG(os.fstat(0).st_mode) and os.lseek(0, 0, os.SEEK_CUR) == 0
+    except OSError:
+        return False
 
 
 def _refuse_to_replace(
@@ -151,6 +161,9 @@ def _refuse_to_replace(
     Of a stream that cannot be known beforehand; then the run stops when it comes to the entry.
     """
     if tree.size is None:
+        if tree.path is None and _input_is_file():
+            with Tree(tree.kind, _STANDARD_INPUT) as again:
+                _refuse_to_replace(again, inside, output, name, in_use)
         return
     for path in names_below(output, in_use):
         parts = path.split(b"/")

@@ -10,6 +10,7 @@ Files are told by device and inode, whatever names lead to them. Nothing is remo
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Collection, Iterable
 
 from casync_compat.errors import FileError, show_path
@@ -19,6 +20,8 @@ from casync_compat.fs.together import InodeKey, Written
 __all__ = ["Deleted", "Spared", "delete", "names_below"]
 
 _SHOWN = 3
+_DEEPEST = 200
+"""Levels down to which other names are looked for."""
 
 
 class Deleted:
@@ -56,6 +59,15 @@ def _link_key(path: bytes | str, directory_fd: int | None = None) -> InodeKey | 
     return st.st_dev, st.st_ino
 
 
+def _linked(path: bytes) -> set[InodeKey]:
+    """The key of a regular file that has several names."""
+    try:
+        st = os.stat(path)
+    except OSError:
+        return set()
+    return {(st.st_dev, st.st_ino)} if stat.S_ISREG(st.st_mode) and st.st_nlink > 1 else set()
+
+
 def _parents(path: bytes) -> Iterable[bytes]:
     while path != (path := os.path.dirname(path)):
         yield path
@@ -86,6 +98,7 @@ class Spared:
 
     def __init__(self, target: bytes, in_use: Iterable[bytes]) -> None:
         self._used: set[InodeKey] = set()
+        self._linked: set[InodeKey] = set()  # files among them that have other names, who knows where
         self._mounts: set[InodeKey] = set()
         self._above_used: set[InodeKey] = set()
         self._above: set[InodeKey] = set()
@@ -94,6 +107,7 @@ class Spared:
         for path in in_use:
             for each in _spellings(path):
                 self._used |= {key for key in (_key(each), _link_key(each)) if key is not None}
+                self._linked |= _linked(each)
                 self._above_used |= {key for parent in _parents(each) if (key := _key(parent)) is not None}
         for mount in mount_points():
             if mount.startswith(os.path.join(top, b"")) and (key := _key(mount)) is not None:
@@ -117,6 +131,22 @@ class Spared:
     def is_above(self, directory_fd: int, name: bytes) -> bool:
         """Whether an entry is a directory that has to stay for what is in it."""
         return _link_key(name, directory_fd) in self._above
+
+    def has_inside(self, directory_fd: int, name: bytes, depth: int = 0) -> bool:
+        """Whether another name of a file that is in use lies anywhere in a directory."""
+        if not self._linked or depth > _DEEPEST:
+            return False
+        try:
+            fd = os.open(name, OPEN_DIR, dir_fd=directory_fd)
+        except OSError:
+            return False
+        try:
+            for each in map(os.fsencode, os.listdir(fd)):
+                if _link_key(each, fd) in self._linked or self.has_inside(fd, each, depth + 1):
+                    return True
+            return False
+        finally:
+            os.close(fd)
 
     def check(
         self, parent: os.stat_result, directory_fd: int, name: bytes, is_dir: bool, path: bytes
@@ -170,7 +200,7 @@ def delete(
             continue
         if spared.keeps(directory_fd, name, inner):
             continue
-        if not spared.is_above(directory_fd, name):
+        if not spared.is_above(directory_fd, name) and not spared.has_inside(directory_fd, name):
             remove(directory_fd, name, inner)
             continue
         fd = os.open(name, OPEN_DIR, dir_fd=directory_fd)
