@@ -3,20 +3,60 @@
     Would create etc.caidx
     Would store 3 of 12 chunks, 40960 bytes
 
-Nothing is written.
+    Would change etc/
+    Would create etc/new
+    Would delete etc/old
+    Would create 1, change 1 and delete 1 entries; 12 stay as they are
+
+Paths of trees are those in the target, directories with a slash at the end. Nothing is written.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TextIO
 
 from casync_compat.cli._common import is_stream
 from casync_compat.cli._location import in_registry, local_path
 from casync_compat.errors import FileError, show_path
+from casync_compat.fs.apply.preview import Change
 from casync_compat.streams.archive import MakeResult
+from casync_compat.streams.extraction import ExtractResult
 
-__all__ = ["check_output", "dry_output", "tell_preview"]
+__all__ = ["Preview", "check_output", "dry_output", "tell_preview"]
+
+
+class Preview:
+    """Prints what an extraction would change, or collects it.
+
+    :param as_json: print one object in the end, and nothing before
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+        self._counts: dict[str, int] = {"create": 0, "change": 0, "replace": 0, "delete": 0}
+        self._changes: list[dict[str, str]] = []
+
+    def __call__(self, change: Change) -> None:
+        """Take a change."""
+        self._counts[change.verb] += 1
+        path = show_path(change.path) + ("/" if change.is_dir else "")
+        if self._json:
+            self._changes.append({"would": change.verb, "path": path})
+        else:
+            print(f"Would {change.verb} {path}")
+
+    def tell(self, result: ExtractResult, summary: dict[str, object]) -> None:
+        """Say it all in one line."""
+        if self._json:
+            print(json.dumps({"dry_run": True, **summary, "changes": self._changes}))
+            return
+        counts = [f"{verb} {count}" for verb, count in self._counts.items() if count]
+        listed = " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
+        entries = "entry" if sum(self._counts.values()) == 1 else "entries"
+        stay = f"{result.unchanged} stay as they are"
+        print(f"Would {listed} {entries}; {stay}" if counts else f"Would change nothing; {stay}")
 
 
 def dry_output(output: str | None) -> bytes | None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 
 from casync_compat.cli._common import (
     INCOMPLETE,
@@ -22,6 +23,7 @@ from casync_compat.cli._common import (
 from casync_compat.cli._location import cache_home, input_path, local_path
 from casync_compat.cli._options import READING, STORE_HELP, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
+from casync_compat.cli._preview import Preview
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.errors import UsageError, show_path
 from casync_compat.fs.apply.tree import ApplyOptions
@@ -33,6 +35,7 @@ from casync_compat.verbs.extract_blob import extract_blob
 EXAMPLES = (
     ("pycasync extract etc.caidx /tmp/etc", "the whole tree; what is not in it is removed"),
     ("pycasync extract --delete=no etc.caidx /tmp/etc", "keep what is not in it"),
+    ("pycasync extract -n etc.caidx /tmp/etc", "say what would change, and change nothing"),
     ("pycasync extract etc.caidx . ssh/sshd_config", "one file, as ./sshd_config"),
     ("pycasync extract --seed=old.img new.caibx new.img", "take from old.img what has not changed"),
 )
@@ -103,6 +106,7 @@ def add_arguments(parser: Parser) -> None:
         "--compare",
         "--undo-immutable",
         "--strict",
+        "--dry-run",
         "--json",
         "--jobs",
         "--no-progress",
@@ -114,7 +118,10 @@ def run(options: argparse.Namespace) -> int:
     source, output, inside = options.input, options.output, options.inside
     kind = _input_kind(options, source, output)
     path = None if is_stream(source) else input_path(str(source))
+    preview = Preview(options.json) if options.dry_run else None
     chosen = _extract_options(options, source)
+    if preview is not None:
+        chosen = replace(chosen, on_change=preview)
     wanted = not (options.no_progress or options.verbose)
     with archive_errors(source), ProgressLine("extracting", wanted=wanted, fetched="fetched") as line:
 
@@ -139,7 +146,12 @@ def run(options: argparse.Namespace) -> int:
                 )
             target = local_path(output or ".")
             if options.delete is None and not inside:
-                _check_meant(target, output is not None)
+                try:
+                    _check_meant(target, output is not None)
+                except UsageError as error:
+                    if preview is None:
+                        raise
+                    warn(f"without --dry-run this is refused: {error}")
             result = extract_archive(
                 kind,
                 path,
@@ -151,6 +163,12 @@ def run(options: argparse.Namespace) -> int:
                 on_node=on_node if options.verbose else None,
                 progress=line.callback,
             )
+    if preview is not None:
+        if kind is Kind.BLOB_INDEX and is_stream(output):
+            print(f"Would write {result.size} bytes to standard output", file=sys.stderr)
+        else:
+            preview.tell(result, _summary(result))
+        return 0
     if result.deleted:
         print(f"pycasync: {_deleted(result)}", file=sys.stderr)
     if options.verbose:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from casync_compat.errors import CasyncError, ChunkMissing, show_path
+from casync_compat.fs.apply.preview import OnChange
 from casync_compat.fs.apply.restore import ApplyOptions
 from casync_compat.fs.losses import LeftOutKind
 from casync_compat.index import IndexChunk
@@ -42,6 +43,7 @@ class ExtractOptions:
     :ivar reflink: share blocks with seeds where the file system can
     :ivar hardlink: hard-link files that are the same in a seed, metadata included
     :ivar jobs: threads that fetch and decompress, None for one a processor
+    :ivar on_change: is told what would change, and nothing is written; the result counts what would have been done
     """
 
     apply: ApplyOptions = field(default_factory=ApplyOptions)
@@ -50,6 +52,7 @@ class ExtractOptions:
     reflink: bool = True
     hardlink: bool = False
     jobs: int | None = None
+    on_change: OnChange | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
+from casync_compat.fs.apply.preview import PreviewWriter
 from casync_compat.fs.apply.sparing import names_below
 from casync_compat.fs.apply.tree import Follower, TreeStep, TreeWriter, apply_tree
 from casync_compat.index import Index, digest_of_flags
@@ -212,6 +213,7 @@ def extract_archive(
     with unused.told(), ExitStack() as stack:
         seeds = stack.enter_context(SeedSource())
         if index is not None:
+            # Also where nothing is written: what only a seed has is not missing.
             _tree_seeds(index, index.feature_flags, output, options, seeds, unused, warn)
             if store is None:
                 raise UsageError("an index needs a chunk store")
@@ -234,6 +236,18 @@ def extract_archive(
         in_use = _in_use(source, output, store, options)
         _refuse_to_replace(tree, inside.strip(b"/"), output, name, in_use)
         stream = tree.stream(inside, on_chunk=counter.on_chunk, piece=_PIECE)
+        if options.on_change is not None:
+            how = replace(options.apply, in_use=tuple(in_use))
+            preview = PreviewWriter(output, how, warn=warn, on_change=options.on_change, name=name)
+            apply_tree(stream, preview, follower)
+            return replace(
+                counter.result(tree.size or 0, entries=follower.entries),
+                created=preview.created,
+                updated=preview.tally.updated,
+                unchanged=preview.tally.unchanged,
+                deleted=preview.deleted.count,
+                deleted_first=tuple(preview.deleted.first),
+            )
         writer = TreeWriter(
             output,
             None,

@@ -8,17 +8,20 @@ Trees are the business of `casync_compat.verbs.extract`.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 from casync_compat.errors import CasyncError, FileError, show_path
 from casync_compat.fs.apply.payload import PayloadWriter
+from casync_compat.fs.apply.preview import Change, OnChange
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.blob import device_size
 from casync_compat.fs.reflink import BlockSharer
 from casync_compat.fs.standard import StandardOutput
-from casync_compat.index import Index
+from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.layered import Layered
@@ -58,6 +61,8 @@ def extract_blob(
     if output is not None:
         _check_output(source, output)
     unused = UnusedSeeds(warn)
+    if options.on_change is not None:
+        return _preview(index, output, options.on_change)
     with unused.told(), ExitStack() as stack:
         seeds = stack.enter_context(SeedSource())
         _blob_seeds(index, output, options, seeds, unused, warn)
@@ -78,6 +83,53 @@ def extract_blob(
                 os.fsync(out.fd)
         shared = sharer.shared if sharer is not None else 0
         return counter.result(index.size, shared=shared)
+
+
+def _preview(index: Index, output: bytes | None, on_change: OnChange) -> ExtractResult:
+    """What would become of the output, from its contents and the index alone."""
+    result = ExtractResult(0, index.size)
+    if output is None:
+        return result
+    try:
+        fd = os.open(output, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        try:
+            os.stat(os.path.dirname(output) or b".")
+        except OSError as error:
+            raise FileError(output, "create", error) from error
+        on_change(Change("create", output, False))
+        return replace(result, created=1)
+    except OSError as error:
+        raise FileError(output, "open", error) from error
+    try:
+        _check_room(fd, output, index.size)
+        same = _has_chunks(fd, index)
+    except OSError as error:
+        raise FileError(output, "read", error) from error
+    finally:
+        os.close(fd)
+    if not same:
+        on_change(Change("change", output, False))
+    return replace(result, updated=int(not same), unchanged=int(same))
+
+
+def _has_chunks(fd: int, index: Index) -> bool:
+    """Whether a file, or the begin of a device, is the blob."""
+    st = os.fstat(fd)
+    if stat.S_ISDIR(st.st_mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not (stat.S_ISBLK(st.st_mode) or (stat.S_ISREG(st.st_mode) and st.st_size == index.size)):
+        return False
+    digest = digest_of_flags(index.feature_flags)
+    for chunk in index:
+        data = b""
+        while len(data) < chunk.size and (
+            more := os.pread(fd, chunk.size - len(data), chunk.start + len(data))
+        ):
+            data += more
+        if digest.of(data) != chunk.id:
+            return False
+    return True
 
 
 def _open_output(stack: ExitStack, output: bytes | None) -> AtomicFile | StandardOutput:

@@ -241,7 +241,7 @@ SHOWN = {
     "--strict": "extract make",
     "--recursive": "list",
     "--json": "digest dump extract info list make stat verify",
-    "--dry-run": "convert-index gc make",
+    "--dry-run": "convert-index extract gc make",
     "--yes": "gc",
     "--grace": "gc",
     "--wait": "convert-index gc make",

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,16 @@ COMMANDS = [
     "make new.catar tree",
     "make new.caibx blob",
     "make - tree",
+    "extract a.caidx new",
+    "extract a.caidx out",
+    "extract a.catar out",
+    "extract a.caidx out --delete=no",
+    "extract a.caidx out --undo-immutable=yes --strict --hardlink=yes --seed=tree",
+    "extract a.caidx",
+    "extract a.caidx out etc",
+    "extract b.caibx new",
+    "extract b.caibx blob",
+    "extract b.caibx -",
     "list a.caidx",
     "mtree a.caidx",
     "stat a.caidx",
@@ -122,7 +133,7 @@ COMMANDS = [
 def test_all_verbs_are_tried() -> None:
     """Every verb is among them."""
     words = [command.split() for command in COMMANDS]
-    assert {each[0] for each in words} == {*_verbs.VERBS, "oci"} - {"extract"}
+    assert {each[0] for each in words} == {*_verbs.VERBS, "oci"}
     assert {each[1] for each in words if each[0] == "oci"} == set(oci.VERBS)
 
 
@@ -135,6 +146,88 @@ def test_nothing_changes(surroundings: tuple[Path, Path], run: Run, command: str
     assert b"internal error" not in result.err
     if result.status:
         assert b"dry-run" in result.err or b"-n" in result.err or b"defect" in result.out + result.err, result
+
+
+def test_extract_to_nowhere(tree: Path, ok: Run) -> None:
+    """All of a tree would be created."""
+    ok("make", "a.caidx", tree)
+    said = ok("extract", "-n", "a.caidx", "new").out
+    assert would(said) == {
+        f"create {name}"
+        for name in ("./", "etc/", "etc/hosts", "etc/deep/", "etc/deep/file", "link", "pipe", "empty")
+    }
+    assert said.endswith(b"\nWould create 8 entries; 0 stay as they are\n")
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("suffix", ["catar", "caidx", "pipe"])
+def test_extract_over_something(tree: Path, ok: Run, suffix: str) -> None:
+    """What would be changed, replaced, created and deleted is said, one line each, from a pipe as well."""
+    name = "a.catar" if suffix == "pipe" else f"a.{suffix}"
+    ok("make", name, tree)
+    ok("extract", name, "out")
+    out = Path("out")
+    (out / "etc" / "hosts").write_bytes(b"LOCALHOST")  # the same size
+    os.utime(out / "etc" / "hosts", ns=(0, os.stat(tree / "etc" / "hosts").st_mtime_ns))
+    (out / "etc" / "deep").chmod(0o700)
+    (out / "link").unlink()
+    (out / "link").mkdir()
+    (out / "link" / "inner").touch()
+    (out / "pipe").unlink()
+    (out / "old" / "er").mkdir(parents=True)
+    os.utime(out / "etc", ns=(0, os.stat(tree / "etc").st_mtime_ns))
+    os.utime(out, ns=(0, os.stat(tree).st_mtime_ns))
+    before = seen(out)
+    source = {"stdin": Path(name)} if suffix == "pipe" else {}
+    words = ["-" if suffix == "pipe" else name, "out"]
+    said = ok("extract", "-n", *words, **source).out
+    assert seen(out) == before
+    assert would(said) == {
+        "change etc/hosts",
+        "change etc/deep/",
+        "replace link",
+        "delete link/inner",
+        "create pipe",
+        "delete old/",
+        "delete old/er/",
+    }
+    told = json.loads(ok("extract", "-n", "--json", *words, **source).out)
+    assert told["dry_run"] is True
+    assert {f"{each['would']} {each['path']}" for each in told["changes"]} == would(said)
+    assert [told[key] for key in ("created", "updated", "unchanged", "deleted")] == [1, 3, 4, 1]
+
+
+def test_then_it_is_done(tree: Path, run: Run, ok: Run) -> None:
+    """After the real run there is nothing left to do."""
+    ok("make", "a.caidx", tree)
+    shutil.copytree(tree / "etc", "out/etc")
+    (Path("out") / "more").touch()
+    assert b"Would delete more" in ok("extract", "-n", "a.caidx", "out").out
+    assert run("extract", "a.caidx", "out").status == 0
+    assert ok("extract", "-n", "a.caidx", "out").out == b"Would change nothing; 8 stay as they are\n"
+
+
+def test_a_directory_in_the_way(tree: Path, run: Run, ok: Run) -> None:
+    """What would stay is an error, as it is of the real run."""
+    ok("make", "a.caidx", tree)
+    (Path("out") / "link").mkdir(parents=True)
+    (Path("out") / "link" / "inner").touch()
+    result = run("extract", "-n", "--delete=no", "a.caidx", "out")
+    assert result.status == 1
+    assert b"out/link: cannot replace" in result.err
+    assert b"Would create pipe\n" in result.out
+    assert b"Would replace" not in result.out
+
+
+def test_what_is_refused(tree: Path, run: Run, ok: Run) -> None:
+    """A deletion that nobody can have meant is shown, with what the real run says."""
+    ok("make", "a.caidx", tree)
+    result = run("extract", "-n", "a.caidx")
+    assert result.status == 0
+    assert b"Would delete tree/\n" in result.out
+    assert b"without --dry-run this is refused: no output was given" in result.err
+    assert b"in use, and not deleted" in result.err
+    assert b"Would delete a.caidx" not in result.out
 
 
 def test_make(tree: Path, ok: Run) -> None:
@@ -173,3 +266,18 @@ def test_a_damaged_chunk_would_be_stored(tree: Path, ok: Run) -> None:
     told = json.loads(ok("make", "-n", "--json", "a.caidx", tree).out)
     assert told["chunks"]["new"] == 1
     assert chunk.read_bytes() == b""
+
+
+def test_a_blob(ok: Run) -> None:
+    """A file would be created, changed or left, and a preview fetches no chunk for that."""
+    Path("blob").write_bytes(os.urandom(300_000))
+    ok("make", "b.caibx", "blob")
+    shutil.rmtree("default.castr")
+    assert ok("extract", "-n", "b.caibx", "new").out.startswith(b"Would create new\n")
+    assert ok("extract", "-n", "b.caibx", "blob").out == b"Would change nothing; 1 stay as they are\n"
+    with open("blob", "r+b") as file:
+        file.write(b"x")
+    before = seen(Path())
+    time.sleep(0.01)
+    assert ok("extract", "-n", "b.caibx", "blob").out.startswith(b"Would change blob\n")
+    assert seen(Path()) == before

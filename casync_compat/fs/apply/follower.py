@@ -1,4 +1,4 @@
-"""Who is told how far a tree is written. Nothing is written here.
+"""Who takes the steps of a tree, and who is told how far they are. Nothing is written here.
 
 >>> class Counter(Follower):
 ...     def ended(self, step, path): self.steps += 1
@@ -6,14 +6,32 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from catar.records import DirectoryEnd, Node
 from catar.runs import Run
 
-__all__ = ["Follower", "TreeStep"]
+__all__ = ["Follower", "StepWriter", "TreeStep"]
 
 TreeStep: TypeAlias = Node | DirectoryEnd | Run
+
+
+class StepWriter(Protocol):
+    """What takes the steps: `TreeWriter`, which says what the methods do, or `PreviewWriter`."""
+
+    target: bytes
+    begun: bool
+
+    @property
+    def has_hooks(self) -> bool: ...
+    @property
+    def wants_payload(self) -> bool: ...
+    def begin(self, feature_flags: int) -> None: ...
+    def feed(self, step: Node | DirectoryEnd, path: bytes) -> None: ...
+    def feed_run(self, run: Run) -> None: ...
+    def write(self, view: memoryview) -> None: ...
+    def finish(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class Follower:

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import replace as changed
 
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
-from casync_compat.fs.apply.follower import Follower, TreeStep
+from casync_compat.fs.apply.follower import Follower, StepWriter, TreeStep
 from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.regular import FileWriter, LinkFinder, PayloadHook
 from casync_compat.fs.apply.restore import ApplyOptions, Restorer
@@ -405,8 +405,8 @@ class TreeWriter:
         self.deleted.add(path)
 
 
-def apply_tree(stream: TreeStream, writer: TreeWriter, follower: Follower | None = None) -> None:
-    """Write a whole stream; when that fails, for whatever reason, nothing is left under way.
+def apply_tree(stream: TreeStream, writer: StepWriter, follower: Follower | None = None) -> None:
+    """Have a whole stream written; when that fails, for whatever reason, nothing is left under way.
 
     :param writer: begun, or told the stream's feature flags here
     :param follower: is told of each step
