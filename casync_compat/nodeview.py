@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from casync_compat.textform import KIND_WORDS, owner_name
 from catar.flags import NO_REPLAY_LIMIT, FeatureFlags, flag_names, replayed, time_granularity
 from catar.records import AclEntry, Node, signed_time
 
-__all__ = ["NodeView", "json_line", "put_bytes"]
+__all__ = ["NodeView", "json_line", "json_pieces", "put_bytes"]
 
 F = FeatureFlags
 
@@ -113,6 +113,22 @@ class NodeView:
 def json_line(fields: dict[str, Any]) -> bytes:
     """An object as one line of pure ASCII, with its newline."""
     return json.dumps(fields).encode("ascii") + b"\n"
+
+
+def json_pieces(fields: dict[str, Any]) -> Iterator[bytes]:
+    """The same in pieces, one for each member and each item of a list: for nodes with a great many attributes."""
+    front = "{"
+    for key, value in fields.items():
+        yield f"{front}{json.dumps(key)}: ".encode("ascii")
+        front = ", "
+        if not isinstance(value, list):
+            yield json.dumps(value).encode("ascii")
+            continue
+        yield b"["
+        for number, item in enumerate(value):
+            yield (", " * bool(number) + json.dumps(item)).encode("ascii")
+        yield b"]"
+    yield b"}\n" if fields else b"{}\n"
 
 
 def put_bytes(out: dict[str, Any], key: str, value: bytes) -> None:

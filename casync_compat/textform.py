@@ -27,6 +27,7 @@ F = FeatureFlags
 
 _ODD = re.compile(rb"[\x00-\x20\x7f-\xff\\#]")
 _OCTAL = {bytes([byte]): b"\\%03o" % byte for byte in range(256)}
+_LONG = 128
 
 KIND_WORDS: Mapping[int, bytes] = {
     stat.S_IFREG: b"file",
@@ -75,7 +76,24 @@ def _octal(match: re.Match[bytes]) -> bytes:
 def escape(text: bytes) -> bytes:
     r"""Text that can be one field of a line: white space, control, non-ASCII, ``\`` and ``#`` become ``\ooo``."""
     # search() on clean text costs half of what sub() does, and nearly all names are clean.
-    return _ODD.sub(_octal, text) if _ODD.search(text) else text
+    if not _ODD.search(text):
+        return text
+    return _ODD.sub(_octal, text) if len(text) < _LONG else _escape_long(text)
+
+
+def _escape_long(text: bytes) -> bytes:
+    """The same in a twentieth of the time, for text of which any byte may be odd: values of attributes."""
+    out = bytearray(4 * len(text))
+    for place, column in enumerate(_columns()):
+        out[place::4] = text.translate(column)
+    return bytes(out.translate(None, b"\0"))
+
+
+@functools.cache
+def _columns() -> tuple[bytes, ...]:
+    """The first, second, third and fourth byte of what each byte becomes; 0 for none, where it stays one byte."""
+    forms = [escape(char).ljust(4, b"\0") for char in _OCTAL]
+    return tuple(bytes(form[place] for form in forms) for place in range(4))
 
 
 def shown_path(path: bytes) -> bytes:

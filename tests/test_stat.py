@@ -11,11 +11,13 @@ import json
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from random import Random
 
 import pytest
 from archives import END, Memory, Step, archive
 
-from casync_compat.textform import chattr_letters, fat_letters
+from casync_compat.nodeview import json_line, json_pieces
+from casync_compat.textform import chattr_letters, escape, fat_letters
 from casync_compat.verbs.stat import NodeStat, read_stat, stat_json, stat_lines
 from catar import Archive, Encoder, Node, RangeSource, Walker, XAttr
 from catar.decoder import Decoder
@@ -423,7 +425,7 @@ def test_payload_is_read_before_the_stream_ends() -> None:
 
 def test_json() -> None:
     """`stat --json` adds digests, and their algorithm, to what a listing says of the node."""
-    row = json.loads(stat_json(one(rich(), b"hi")))
+    row = json.loads(b"".join(stat_json(one(rich(), b"hi"))))
     assert row == {
         "name": "f",
         "type": "file",
@@ -456,31 +458,55 @@ def test_json_acl_text() -> None:
     node = Node(
         b"", DIR | 0o750, acl_users=users, acl_group_obj=0, acl_default=default, acl_default_users=users
     )
-    row = json.loads(stat_json(one(node)))
+    row = json.loads(b"".join(stat_json(one(node))))
     assert row["acl_text"] == "user::rwx,user:33:rw-,user:40:--x,group::---,mask::r-x,other::---"
     assert row["acl_default_text"] == "user::rwx,user:33:rw-,user:40:--x,group::r-x,mask::r--,other::---"
-    assert not {"acl", "acl_text"} & json.loads(stat_json(one(rich()))).keys()
+    assert not {"acl", "acl_text"} & json.loads(b"".join(stat_json(one(rich())))).keys()
 
 
 def test_json_is_one_line() -> None:
     """A line of JSON ends in the only line feed in it, whatever is in the node, and is ASCII."""
-    line = stat_json(read_stat(v15().walk(b"hash#")))
+    line = b"".join(stat_json(read_stat(v15().walk(b"hash#"))))
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
-    assert stat_json(read_stat(v15().walk("ü".encode()))).isascii()
+    assert b"".join(stat_json(read_stat(v15().walk("ü".encode())))).isascii()
 
 
 def test_json_without_digests() -> None:
     """A directory has no digests; a symlink has no payload digest."""
-    top = json.loads(stat_json(read_stat(v15().walk())))
+    top = json.loads(b"".join(stat_json(read_stat(v15().walk()))))
     assert not {"digest", "hldigest", "digest_algorithm"} & top.keys()
-    link = json.loads(stat_json(read_stat(v15().walk(b"l"))))
+    link = json.loads(b"".join(stat_json(read_stat(v15().walk(b"l")))))
     assert link["hldigest"].startswith("9b22ad64")
     assert "digest" not in link
 
 
 def test_json_mask() -> None:
     """The mask takes away what it does from the text."""
-    row = json.loads(stat_json(owned(), mask=int(F.UIDS_32BIT)))
+    row = json.loads(b"".join(stat_json(owned(), mask=int(F.UIDS_32BIT))))
     assert (row["uid"], row["gid"]) == (0, 4)
     assert not {"user", "group", "mtime", "mtime_ns"} & row.keys()
+
+
+def test_json_in_pieces_is_the_same_line() -> None:
+    """Pieces put together are what one call of json gives."""
+    for fields in ({}, {"a": []}, {"a": [1, {"b": "ü"}], "c": {"d": None}, "\udcff": "x"}):
+        assert b"".join(json_pieces(fields)) == json_line(fields)
+
+
+def test_a_node_with_all_attributes_that_it_may_have() -> None:
+    """62 MiB of values that have to be escaped are shown line by line, exactly as a byte alone would be."""
+    values = [Random(number).randbytes(65_000) for number in range(3)] + [
+        bytes(range(256)) * 3,
+        b"x" * 200,
+        b"\0" * 128,
+    ]
+    node = Node(
+        name=b"",
+        mode=REG | 0o644,
+        xattrs=tuple(XAttr(b"user.%d" % i, value) for i, value in enumerate(values)),
+    )
+    lines = [line for line in stat_lines(one(node)) if line.startswith(b"   XAttr")]
+    for number, (line, value) in enumerate(zip(lines, values, strict=True)):
+        wanted = b"".join(escape(bytes([byte])) for byte in value)
+        assert line == b"   XAttr: user.%d \xe2\x86\x92 %b\n" % (number, wanted)

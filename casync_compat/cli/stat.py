@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     with archive_errors(source), open_tree(options, source) as tree:
         about = read_stat(tree.stream(os.fsencode(inside or "")))
         if options.json:
-            write_lines([stat_json(about, mask=mask)])
+            write_lines(stat_json(about, mask=mask))
         else:
             scanned = tree.kind is Kind.DIRECTORY
             ids = id_range(options, tree.kind)

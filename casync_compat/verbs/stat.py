@@ -11,11 +11,12 @@ byte for byte; what casync leaves out of it (ACLs, capabilities, SELinux labels)
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from casync_compat.ids import ChunkId
 from casync_compat.index import digest_of_flags
-from casync_compat.nodeview import NodeView, json_line
+from casync_compat.nodeview import NodeView, json_pieces
 from casync_compat.textform import (
     chattr_letters,
     escape,
@@ -95,7 +96,7 @@ def stat_lines(
     scanned: bool = False,
     shifted: bool = False,
     id_range: int = 0,
-) -> list[bytes]:
+) -> Iterator[bytes]:
     """The lines of `casync stat`, with their newlines.
 
     The time is shown in the local time zone. It is unsigned, so that moments before 1970 come out in the 26th century.
@@ -126,12 +127,18 @@ def stat_lines(
         out.append(("Target", escape(node.target)))
     if node.device is not None:
         out.append(("Device", b"%d:%d" % node.device))
-    out += [("XAttr", escape(a.name) + " → ".encode() + escape(a.value)) for a in node.xattrs]
+    yield from map(_line, out)
+    for a in node.xattrs:  # one by one: a node may have 62 MiB of them, which become four times as many
+        yield _line(("XAttr", escape(a.name) + " → ".encode() + escape(a.value)))
     if about.digest is not None:
-        out.append(("Digest", about.digest.hex().encode()))
+        yield _line(("Digest", about.digest.hex().encode()))
     if about.hl_digest is not None:
-        out.append(("HLDigest", about.hl_digest.hex().encode()))
-    return [b"%8b: %b\n" % (label.encode(), value) for label, value in out]
+        yield _line(("HLDigest", about.hl_digest.hex().encode()))
+
+
+def _line(field: tuple[str, bytes]) -> bytes:
+    label, value = field
+    return b"%8b: %b\n" % (label.encode(), value)
 
 
 def _local_time(raw: int) -> bytes:
@@ -151,8 +158,9 @@ def _owner(label: str, id_: int, name: bytes | None, shown: int) -> list[tuple[s
 # JSON
 
 
-def stat_json(about: NodeStat, *, mask: int = NO_REPLAY_LIMIT) -> bytes:
-    """A node as one line of JSON: what `NodeView` gives, and `digest`, `hldigest` (hexadecimal) where there is one.
+def stat_json(about: NodeStat, *, mask: int = NO_REPLAY_LIMIT) -> Iterator[bytes]:
+    """A node as one line of JSON, in pieces: what `NodeView` gives, and, where there is one, `digest` and `hldigest` in
+    hexadecimal.
 
     `digest_algorithm` is the name that `--digest` takes.
     """
@@ -163,4 +171,4 @@ def stat_json(about: NodeStat, *, mask: int = NO_REPLAY_LIMIT) -> bytes:
         if about.digest is not None:
             fields["digest"] = about.digest.hex()
         fields["hldigest"] = about.hl_digest.hex()
-    return json_line(fields)
+    return json_pieces(fields)
