@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "../catar/_layouts.h"
+#include "../catar/_numbers.h"
 #include "_layouts.h"
 
 struct text {
@@ -187,7 +188,7 @@ static PyObject *list_text(PyObject *self, PyObject *args)
 
 struct form {
     int ids, names, shifted, time;
-    unsigned long long range; /* of ids, all multiples of which are root's; 0 for none */
+    uint64_t range; /* of ids, all multiples of which are root's; 0 for none */
     const char *flags, *no_flags, *keyword;
 };
 
@@ -258,8 +259,8 @@ static PyObject *mtree_text(PyObject *self, PyObject *args)
     struct form f;
     Py_buffer digests;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*y*y*(pppKpyyy)y*", &r.buffer, &r.rows, &r.path, &f.ids, &f.names, &f.shifted,
-                          &f.range, &f.time, &f.flags, &f.no_flags, &f.keyword, &digests))
+    if (!PyArg_ParseTuple(args, "y*y*y*(pppO&pyyy)y*", &r.buffer, &r.rows, &r.path, &f.ids, &f.names, &f.shifted,
+                          as_uint64, &f.range, &f.time, &f.flags, &f.no_flags, &f.keyword, &digests))
         return NULL;
     int good = open_run(&r);
     const uint64_t *row = r.rows.buf;

@@ -281,12 +281,12 @@ static PyObject *parse_tree(PyObject *self, PyObject *args)
 {
     Py_buffer buffer, key;
     Py_ssize_t at, most;
-    unsigned long long features, base;
+    uint64_t features, base;
     int named, cut = 0;
     PyObject *open, *new_table, *names = NULL, *out = NULL;
     struct tree w = {0};
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*nnKKpO!Oy*", &buffer, &at, &most, &base, &features, &named,
+    if (!PyArg_ParseTuple(args, "y*nnO&O&pO!Oy*", &buffer, &at, &most, as_uint64, &base, as_uint64, &features, &named,
                           &PyList_Type, &open, &new_table, &key))
         return NULL;
     const unsigned char *data = buffer.buf;

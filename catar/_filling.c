@@ -19,7 +19,7 @@
 #include "_siphash.h"
 
 struct owner {
-    unsigned long long uid, gid, stored_uid, stored_gid;
+    uint64_t uid, gid, stored_uid, stored_gid;
     const char *records;
     Py_ssize_t len;
 };
@@ -111,8 +111,8 @@ static struct owner *parse_owners(PyObject *list, Py_ssize_t *count)
     }
     for (Py_ssize_t i = 0; i < *count; i++) {
         struct owner *o = &owners[i];
-        if (!PyArg_ParseTuple(PyList_GetItem(list, i), "KKKKy#", &o->uid, &o->gid, &o->stored_uid, &o->stored_gid,
-                              &o->records, &o->len)) {
+        if (!PyArg_ParseTuple(PyList_GetItem(list, i), "O&O&O&O&y#", as_uint64, &o->uid, as_uint64, &o->gid, as_uint64,
+                              &o->stored_uid, as_uint64, &o->stored_gid, &o->records, &o->len)) {
             free(owners);
             return NULL;
         }
@@ -124,14 +124,14 @@ static PyObject *fill(PyObject *self, PyObject *args)
 {
     Py_buffer room, names, rows, last, key;
     Py_ssize_t begin;
-    unsigned long long base, features, granularity;
+    uint64_t base, features, granularity;
     PyObject *list, *starts = NULL, *hashes = NULL, *out = NULL;
     struct owner *owners = NULL;
     struct job job;
     const char *why = NULL;
     (void)self;
-    if (!PyArg_ParseTuple(args, "w*nKy*y*KKOpy*y*", &room, &begin, &base, &names, &rows, &features, &granularity,
-                          &list, &job.symlinks, &last, &key))
+    if (!PyArg_ParseTuple(args, "w*nO&y*y*O&O&Opy*y*", &room, &begin, as_uint64, &base, &names, &rows, as_uint64,
+                          &features, as_uint64, &granularity, &list, &job.symlinks, &last, &key))
         return NULL;
     Py_ssize_t count = rows.len / (8 * FILE_COLUMNS);
     if (begin < 0 || begin > room.len || key.len != 16 || (names.len && ((char *)names.buf)[names.len - 1] != 0)) {

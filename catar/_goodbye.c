@@ -50,11 +50,11 @@ static void place(const struct child *sorted, size_t count, const uint64_t *star
 
 static PyObject *goodbye_items(PyObject *self, PyObject *args)
 {
-    unsigned long long offset;
+    uint64_t offset;
     Py_buffer starts, hashes;
     PyObject *out = NULL;
     (void)self;
-    if (!PyArg_ParseTuple(args, "Ky*y*", &offset, &starts, &hashes))
+    if (!PyArg_ParseTuple(args, "O&y*y*", as_uint64, &offset, &starts, &hashes))
         return NULL;
     size_t count = (size_t)starts.len / 8;
     struct child *children = malloc((count + 1) * sizeof *children);
@@ -65,7 +65,13 @@ static PyObject *goodbye_items(PyObject *self, PyObject *args)
     out = children ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(CATAR_GOODBYE_ITEM_SIZE * count)) : PyErr_NoMemory();
     if (!out)
         goto done;
+    const uint64_t *start = starts.buf;
     for (size_t i = 0; i < count; i++) {
+        if (start[i] > (i + 1 < count ? start[i + 1] : offset)) {
+            PyErr_SetString(PyExc_ValueError, "offsets must rise");
+            Py_CLEAR(out);
+            goto done;
+        }
         memcpy(&children[i].hash, (const char *)hashes.buf + 8 * i, 8);
         children[i].index = i;
     }

@@ -1,7 +1,8 @@
-/* Little-endian 64-bit numbers at any address, as they stand in archives. */
+/* 64-bit numbers: little-endian at any address, as they stand in archives, and as arguments from Python. */
 #ifndef CATAR_NUMBERS_H
 #define CATAR_NUMBERS_H
 
+#include <Python.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -21,6 +22,16 @@ static inline void store(unsigned char *p, uint64_t v)
     v = __builtin_bswap64(v);
 #endif
     memcpy(p, &v, 8);
+}
+
+/* For "O&" of PyArg_ParseTuple, which takes no number that does not fit; "K" would keep the lower bits of any. */
+static inline int as_uint64(PyObject *number, void *to)
+{
+    unsigned long long v = PyLong_AsUnsignedLongLong(number);
+    if (v == (unsigned long long)-1 && PyErr_Occurred())
+        return 0;
+    *(uint64_t *)to = v;
+    return 1;
 }
 
 #endif

@@ -108,6 +108,8 @@ def fill(
         as 64-bit numbers in the machine's byte order; the last name
     :raises ValueError: when a node cannot stand there
     """
+    if not 0 <= granularity < 1 << 64:
+        raise ValueError("an argument is out of bounds")
     view = memoryview(room)
     stored = {row[:2]: row[2:] for row in owners}
     starts, hashes = array("Q"), array("Q")

@@ -5,6 +5,7 @@ It does not know averages or fixed sizes; :class:`casync_compat.chunker.Chunker`
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from casync_compat.chunker.table import BUZHASH_TABLE, WINDOW_SIZE
@@ -71,6 +72,8 @@ def _check(size: int, begin: int, scanned: int, end: int, min: int, max: int, di
         raise ValueError("begin and end must lie within the buffer, in that order")
     if min < 1 or max < min or max < WINDOW_SIZE:
         raise ValueError("min must be at least 1, max at least min and 48")
+    if any(not -sys.maxsize - 1 <= number <= sys.maxsize for number in (scanned, max, discriminator)):
+        raise ValueError("a number does not fit the machine")
     if scanned > end or scanned - begin >= max:
         raise ValueError("scanned must not lie behind end, nor behind the longest chunk")
     if not 1 <= discriminator <= _MASK:

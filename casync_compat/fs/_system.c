@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "../../catar/_layouts.h"
+#include "../../catar/_numbers.h"
 #include "../_layouts.h"
 #include "_opened.h"
 
@@ -286,12 +287,12 @@ static PyObject *read_run(PyObject *self, PyObject *args)
     struct result result;
     Py_buffer listing, inodes, room, owners;
     Py_ssize_t at, most, gap;
-    unsigned long long device;
+    uint64_t device;
     PyObject *last = NULL, *names = NULL, *out = NULL;
     int odd = 0;
     (void)self;
-    if (!PyArg_ParseTuple(args, "iy*nniKly*w*ny*", &run.directory, &listing, &at, &most, &run.wanted, &device,
-                          &run.odd_flags, &inodes, &room, &gap, &owners))
+    if (!PyArg_ParseTuple(args, "iy*nniO&ly*w*ny*", &run.directory, &listing, &at, &most, &run.wanted, as_uint64,
+                          &device, &run.odd_flags, &inodes, &room, &gap, &owners))
         return NULL;
     const char *text = listing.buf;
     uint64_t *rows = NULL;
@@ -299,6 +300,8 @@ static PyObject *read_run(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "an argument is out of bounds");
         goto end;
     }
+    if (most > listing.len) /* each has a name */
+        most = listing.len + 1;
     rows = malloc((size_t)most * FILE_COLUMNS * sizeof *rows);
     if (!rows) {
         PyErr_NoMemory();

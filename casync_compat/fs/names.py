@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 __all__ = ["list_names"]
@@ -13,6 +14,8 @@ def list_names(directory_fd: int, /) -> bytes:
     :returns: for each name a letter for its type (d, f, l as `find` has them, else o), the name, and a NUL
     :raises OSError: when it cannot be read
     """
+    if directory_fd < 0:  # which scandir() takes for the current directory
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     out = []
     with os.scandir(directory_fd) as entries:
         for entry in entries:

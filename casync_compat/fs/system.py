@@ -274,6 +274,13 @@ def read_run(
         offset in the listing behind what was looked at; and about one more file there that is left to the caller, which
         may have been opened, a row as of `read_files`, its count -1 when nothing was read of it, or else None
     """
+    if (
+        not 0 <= at <= len(listing)
+        or not 0 < most < 1 << 63
+        or not 0 <= gap < 1 << 63
+        or not 0 <= device < 1 << 64
+    ):
+        raise ValueError("an argument is out of bounds")
     run = _Run(directory_fd, wanted, device, odd_flags, inodes, memoryview(room), owners)
     names, rows = b"", b""
     used = count = 0

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "../../../catar/_layouts.h"
+#include "../../../catar/_numbers.h"
 #include "../../_layouts.h"
 #include "_payload.h"
 
@@ -148,10 +149,10 @@ static int read_owners(PyObject *list, struct owner *owners, Py_ssize_t count)
 {
     for (Py_ssize_t i = 0; i < count; i++) {
         struct owner *o = &owners[i];
-        unsigned long long uid, gid;
+        uint64_t uid, gid;
         long long disk_uid, disk_gid; /* -1, or all of 32 bits */
         PyObject *item = PyTuple_GetItem(list, i);
-        if (!item || !PyArg_ParseTuple(item, "KKy#y#LL", &uid, &gid, &o->user, &o->user_len, &o->group, &o->group_len,
+        if (!item || !PyArg_ParseTuple(item, "O&O&y#y#LL", as_uint64, &uid, as_uint64, &gid, &o->user, &o->user_len, &o->group, &o->group_len,
                                        &disk_uid, &disk_gid))
             return 0;
         if (disk_uid < -1 || disk_uid > UINT32_MAX || disk_gid < -1 || disk_gid > UINT32_MAX) {
