@@ -341,3 +341,37 @@ def test_borg_9573(tmp_path: Path, small: Path) -> None:
     assert (tmp_path / "out" / "old").read_bytes() == noise(200_000)
     complete("gc", small / "x.caidx", cwd=tmp_path)
     assert (small / "x.caidx").read_bytes() == before
+
+
+def test_restic_1141(tmp_path: Path) -> None:
+    """Collecting while a make runs takes nothing from it, neither what it has stored nor what it found there."""
+    reused, new = noise(2 * MIB), noise(2 * MIB, 2)
+    (tmp_path / "old").write_bytes(reused)
+    (tmp_path / "keep").write_bytes(b"kept")
+    works("make", "--store=s.castr", "old.caibx", "old", cwd=tmp_path)
+    (tmp_path / "named").mkdir()
+    works("make", "--store=s.castr", "named/keep.caibx", "keep", cwd=tmp_path)
+    (tmp_path / "old.caibx").unlink()  # from now on nobody names those chunks but the make that is under way
+    process = start("make", "--store=s.castr", "x.caibx", "-", cwd=tmp_path, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(reused + new)
+    process.stdin.flush()
+    before = len(chunks(tmp_path / "s.castr"))
+    until = time.monotonic() + 100
+    while len(chunks(tmp_path / "s.castr")) == before:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    waiting = run("gc", "--wait=0", "--store=s.castr", "named/keep.caibx", cwd=tmp_path)
+    assert waiting.status == 1
+    collector = start("gc", "--store=s.castr", "named/keep.caibx", "x.caibx", cwd=tmp_path)
+    process.stdin.write(noise(MIB, 3))
+    process.stdin.close()
+    process.stdin = None
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    collector.communicate(timeout=200)
+    works("verify", "--store=s.castr", "x.caibx", cwd=tmp_path)
+    works("extract", "--store=s.castr", "x.caibx", "out", cwd=tmp_path)
+    assert (tmp_path / "out").read_bytes() == reused + new + noise(MIB, 3)
+    complete("gc", "--store=s.castr", "named/keep.caibx", "x.caibx", cwd=tmp_path)
+    works("verify", "--store=s.castr", "x.caibx", cwd=tmp_path)

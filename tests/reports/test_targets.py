@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -208,3 +209,61 @@ def test_qubes_8867(tmp_path: Path) -> None:
     finally:
         for at in ("src", "out"):
             inodes.set_flags(tmp_path / at / "icons", drop=inodes.IMMUTABLE)
+
+
+@pytest.fixture
+def folding(filesystems: FileSystems, tmp_path: Path) -> Path:
+    """A file system to which README and readme are one name."""
+
+    program = shutil.which("lowntfs-3g") or lacking("lowntfs-3g")
+    maker = shutil.which("mkfs.ntfs") or lacking("mkfs.ntfs")
+    if not os.path.exists("/dev/fuse"):
+        lacking("/dev/fuse")
+    filesystems.directory("tmpfs")  # makes the namespace
+    image, at = tmp_path / "ntfs.img", tmp_path / "folding"
+    at.mkdir()
+    with open(image, "wb") as new:
+        new.truncate(16 << 20)
+    subprocess.run([maker, "-q", "-F", "-f", str(image)], check=True, capture_output=True)
+    subprocess.run([program, "-o", "ignore_case", str(image), str(at)], check=True, capture_output=True)
+    return at
+
+
+@pytest.mark.root
+def test_backup_utils_241(folding: Path, tmp_path: Path) -> None:
+    """Names that differ in case alone are not merged silently where they are one: told, and status 1."""
+    (tmp_path / "src" / "Pages").mkdir(parents=True)
+    (tmp_path / "src" / "Pages" / "index").write_bytes(b"a directory")
+    (tmp_path / "src" / "README").write_bytes(b"upper")
+    (tmp_path / "src" / "readme").write_bytes(b"lower")
+    (tmp_path / "src" / "other").write_bytes(b"whole")
+    works("make", "x.caidx", "src", cwd=tmp_path)
+    outcome = run("extract", "x.caidx", folding / "out", cwd=tmp_path)
+    assert outcome.status == 1, outcome
+    assert "readme" in said(outcome)
+    left = {path.name: path.read_bytes() for path in (folding / "out").iterdir() if path.is_file()}
+    assert left.get("README", left.get("readme")) in (b"upper", b"lower")
+    assert left["other"] == b"whole"
+    assert (folding / "out" / "Pages" / "index").read_bytes() == b"a directory"
+
+
+def test_desync_269(tmp_path: Path) -> None:
+    """Files that are as the archive has them are not written again: inode and change time stay."""
+    (tmp_path / "src" / "d").mkdir(parents=True)
+    for number in range(6):
+        (tmp_path / "src" / "d" / f"f{number}").write_bytes(b"%d" % number * 3000)
+    works("make", "x.caidx", "src", cwd=tmp_path)
+    works("extract", "x.caidx", "out", cwd=tmp_path)
+
+    def state() -> dict[str, tuple[int, int]]:
+        found = {path.name: path.stat() for path in (tmp_path / "out" / "d").iterdir()}
+        return {name: (status.st_ino, status.st_ctime_ns) for name, status in found.items()}
+
+    before = state()
+    works("extract", "x.caidx", "out", cwd=tmp_path)
+    assert state() == before
+    (tmp_path / "out" / "d" / "f3").write_bytes(b"changed")
+    works("extract", "x.caidx", "out", cwd=tmp_path)
+    after = state()
+    assert {name for name in before if after[name] != before[name]} == {"f3"}
+    assert (tmp_path / "out" / "d" / "f3").read_bytes() == b"3" * 3000
