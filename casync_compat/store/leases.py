@@ -244,6 +244,7 @@ class Leases:
 
     def _locked(self) -> bool:
         """Whether a collection is at work. One that is dead is taken away."""
+        self._look_anew()
         status = self._files.stat(_LOCK)
         if status is None or not self._is_dead(status.modified):
             return status is not None
@@ -255,12 +256,20 @@ class Leases:
         taken.remove()
         return False
 
+    def _look_anew(self) -> None:
+        """Let a network file system ask its server whether there is a lock, and not remember that there was none."""
+        name = b".pycasync/" + os.urandom(8).hex().encode() + _TEMPORARY
+        with suppress(FileError):
+            self._files.write(name, b"")
+            self._files.remove(name)
+
     def done(self, mark: Mark, named: Callable[[], Iterator[ChunkId]]) -> None:
         """Take a lease away, now that its index is there.
 
         :param named: the chunks that the index names. A collection that waits for this lease knows nothing of it
         """
         try:
+            self._look_anew()
             locked = self._files.stat(_LOCK) is not None
             if locked:
                 self._files.write(mark.name + _NAMED, b"".join(dict.fromkeys(named())))

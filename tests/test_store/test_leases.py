@@ -304,6 +304,29 @@ def test_a_dry_run_waits_for_nobody(store: ChunkStore, clock: Time) -> None:
     assert told == []
 
 
+@pytest.mark.parametrize("when", ["before", "since", "while it waits"])
+def test_indexes_that_nobody_could_name(tmp_path: Path, clock: Time, when: str) -> None:
+    """An index that appears beside the store once it has been said what is to live counts as if it were named."""
+    store = LocalStore(tmp_path / "x.castr")
+    put(store, *range(4))
+    began = leases.boot_time() + (0.02 if when == "before" else -10)
+
+    def appear() -> None:
+        (tmp_path / "new.caidx").write_bytes(index_of(2, 3).to_bytes())
+
+    with ExitStack() as stack:
+        if when == "while it waits":
+            stack.enter_context(writing(store, "make"))
+            stack.callback(appear)
+            clock.meanwhile = [stack.close]
+        else:
+            appear()
+        if when == "before":
+            time.sleep(0.05)
+        collect_garbage(store, [index_of(0)], ignore_unnamed=True, began=began)
+    assert numbers_in(store) == ({0} if when == "before" else {0, 2, 3})
+
+
 # ---- the dead
 
 
