@@ -25,4 +25,7 @@ EXAMPLES = (
     ),
     ("pycasync oci export docker://host/app:1-casync oci:app:1", "and back, to the bit"),
 )
-NOTE = "Images are named oci:DIRECTORY[:TAG], docker-archive:FILE[:NAME:TAG] or docker://HOST/REPOSITORY[:TAG|@DIGEST]."
+NOTE = (
+    "Images are named oci:DIRECTORY[:TAG], docker://HOST/REPOSITORY[:TAG|@DIGEST], docker-archive:FILE[:NAME:TAG] "
+    "or, to be read, oci-archive:FILE[:TAG]."
+)

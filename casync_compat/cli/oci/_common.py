@@ -78,7 +78,8 @@ def tag_for(target: Reference, source: Reference) -> str:
         raise UsageError(f"{target}: what is written gets its digest by what it is; name a tag instead")
     if target.tag is not None:
         return target.tag
-    if source.tag is not None and source.transport == target.transport:
+    kinds = (source.transport, target.transport)
+    if source.tag is not None and (kinds[0] == kinds[1] or kinds == ("oci-archive", "oci")):
         return source.tag
     return DEFAULT_TAG
 

@@ -7,32 +7,24 @@ An archive is a tar of layers, configs and one `manifest.json` that says what be
 the sense of OCI, except those that docker 25 and later put beside it as a layout; where there is none, one is made of
 config and layers, the same every time. Nothing is unpacked: members are read where they lie.
 
-Not here: compressed archives (which cannot be read at an offset), and archives on standard input.
+Not here: how the tar is read (`casync_compat.oci.places.archivefile`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import posixpath
-import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from casync_compat.closing import Closing
-from casync_compat.errors import FileError, show_path
+from casync_compat.errors import show_path
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.fs.readers import FileView, NotRegular, open_regular
-from casync_compat.oci.places.blobfile import FileStream
+from casync_compat.oci.places.archivefile import GZIP_MAGIC, ZSTD_MAGIC, ArchiveFile, Range
 from casync_compat.oci.spec import media
-from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, canonical_json, parse_json
-from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest, parse_document
-from casync_compat.oci.tar.reader import HARD_LINK, members
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -40,105 +32,29 @@ if TYPE_CHECKING:
 __all__ = ["ArchiveImage", "DockerArchive", "write_docker_archive"]
 
 _PIECE = 1 << 20
-_LINKS = 8
 _INDEX_DEPTH = 4
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """Where a member's payload lies in the archive."""
-
-    offset: int
-    size: int
-
-
-class DockerArchive(Closing):
+class DockerArchive(ArchiveFile):
     """A BlobSource and Tags (to read) over a docker archive.
 
     :ivar name: as skopeo writes it, for messages
     """
-
-    near = True
-    """Reading a range costs nothing worth saving."""
 
     def __init__(self, path: bytes) -> None:
         """
         :raises FileError: the file cannot be read
         :raises ImageError: it is no docker archive
         """
-        self.path = path
-        self.name = f"docker-archive:{show_path(path)}"
-        self._fd = -1
-        try:
-            self._fd = open_regular(path, "open")
-            magic = os.pread(self._fd, 4, 0)
-        except NotRegular:
-            raise ImageError(
-                self.name, "a docker archive must be a regular file, since it is read in any order"
-            ) from None
-        except OSError as error:
-            raise FileError(path, "open", error) from error
-        if magic.startswith(_GZIP) or magic == _ZSTD:
-            raise ImageError(self.name, "the archive is compressed; decompress it first")
-        self._members: dict[str, _Range] = {}
-        self._links: dict[str, str] = {}
-        self._blobs: dict[BlobDigest, _Range | bytes] = {}
         self._images: list[tuple[Descriptor, list[str]]] = []
-        try:
-            self._scan()
-            self._read_manifest()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        super().__init__(path, "docker-archive")
 
     # ---- what is in it
 
-    def _scan(self) -> None:
-        for member in members(FileView(self._fd, name=self.path), self.name):
-            name = posixpath.normpath(os.fsdecode(member.path)).lstrip("/")
-            target = os.fsdecode(member.linkname)
-            if member.kind == stat.S_IFREG and member.sparse is None:
-                self._members[name] = _Range(member.data, member.size)
-            elif member.kind == stat.S_IFLNK:
-                self._links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-            elif member.kind == HARD_LINK:
-                self._links[name] = posixpath.normpath(target).lstrip("/")
-
-    def _member(self, name: str) -> _Range:
-        name = posixpath.normpath(name)
-        for _ in range(_LINKS):
-            found = self._members.get(name)
-            if found is not None:
-                return found
-            if name not in self._links:
-                break
-            name = self._links[name]
-        raise ImageError(self.name, f"{name[:200]} is missing from the archive")
-
-    def _read_small(self, name: str) -> bytes:
-        at = self._member(name)
-        if at.size > MANIFEST_LIMIT:
-            raise ImageError(self.name, f"{name[:200]} is larger than {MANIFEST_LIMIT} bytes")
-        return self._pread(at.offset, at.size, name)
-
-    def _pread(self, offset: int, size: int, what: str) -> bytes:
-        try:
-            data = os.pread(self._fd, size, offset)
-        except OSError as error:
-            raise FileError(self.path, "read", error) from error
-        if len(data) != size:
-            raise BlobCorrupt(what, self.name, "the archive ends before its end")
-        return data
-
-    def _read_manifest(self) -> None:
+    def _read_names(self) -> None:
+        if "manifest.json" not in self._members and "oci-layout" in self._members:
+            where = show_path(self.path)
+            raise ImageError(self.name, f"this is an archive of an OCI layout; name it oci-archive:{where}")
         # parse_json takes objects, and this is a list of them.
         text = self._read_small("manifest.json")
         images = parse_json(b'{"images":' + text + b"}", f"{self.name}, manifest.json")["images"]
@@ -181,13 +97,13 @@ class DockerArchive(Closing):
         at = self._member(name)
         magic = self._pread(at.offset, min(4, at.size), name)
         media_type, digest = media.OCI_LAYER, diff_id
-        if magic.startswith(_GZIP) or magic == _ZSTD:
-            media_type = media.OCI_LAYER_ZSTD if magic == _ZSTD else media.OCI_LAYER_GZIP
+        if magic.startswith(GZIP_MAGIC) or magic == ZSTD_MAGIC:
+            media_type = media.OCI_LAYER_ZSTD if magic == ZSTD_MAGIC else media.OCI_LAYER_GZIP
             digest = self._digest(at, name)
         self._blobs[digest] = at
         return Descriptor(media_type, digest, at.size)
 
-    def _digest(self, at: _Range, name: str) -> BlobDigest:
+    def _digest(self, at: Range, name: str) -> BlobDigest:
         hasher = hashlib.sha256()
         for offset in range(0, at.size, _PIECE):
             hasher.update(self._pread(at.offset + offset, min(_PIECE, at.size - offset), name))
@@ -220,52 +136,6 @@ class DockerArchive(Closing):
         self._blobs[descriptor.digest] = at
         return True
 
-    # ---- BlobSource
-
-    def _find(self, descriptor: Descriptor) -> _Range | bytes:
-        found = self._blobs.get(descriptor.digest)
-        if found is None:
-            raise BlobMissing(str(descriptor.digest), self.name)
-        size = len(found) if isinstance(found, bytes) else found.size
-        if size != descriptor.size:
-            raise BlobCorrupt(
-                str(descriptor.digest), self.name, f"it has {size} bytes, not {descriptor.size}"
-            )
-        return found
-
-    def has(self, descriptor: Descriptor) -> bool:
-        found = self._blobs.get(descriptor.digest)
-        return found is not None and (
-            (len(found) if isinstance(found, bytes) else found.size) == descriptor.size
-        )
-
-    def open(self, descriptor: Descriptor) -> FileStream | io.BytesIO:
-        found = self._find(descriptor)
-        if isinstance(found, bytes):
-            return io.BytesIO(found)  # made here, and named by its digest: nothing to check
-        return FileStream(os.dup(self._fd), descriptor, self.name, found.offset)
-
-    def open_range(self, descriptor: Descriptor) -> tuple[int, int] | None:
-        """A descriptor of the archive's file, which the caller closes, and the offset of a blob in it."""
-        found = self._find(descriptor)
-        return None if isinstance(found, bytes) else (os.dup(self._fd), found.offset)
-
-    def read(self, descriptor: Descriptor, limit: int = MANIFEST_LIMIT) -> bytes:
-        if descriptor.size > limit:
-            raise ImageError(
-                self.name, f"blob {descriptor.digest} has {descriptor.size} bytes; the limit is {limit}"
-            )
-        with self.open(descriptor) as stream:
-            return b"".join(iter(lambda: stream.read(_PIECE), b""))
-
-    def read_range(self, descriptor: Descriptor, offset: int, size: int) -> bytes:
-        found = self._find(descriptor)
-        if offset + size > descriptor.size:
-            raise BlobCorrupt(str(descriptor.digest), self.name, f"it ends before byte {offset + size}")
-        if isinstance(found, bytes):
-            return found[offset : offset + size]
-        return self._pread(found.offset + offset, size, str(descriptor.digest))
-
     # ---- Tags
 
     def resolve(self, reference: str | None) -> Descriptor:
@@ -280,9 +150,6 @@ class DockerArchive(Closing):
                 self.name, f"there are several images; say which of {', '.join(self.tags()[:20])}"
             )
         return found[0]
-
-    def read_manifest(self, descriptor: Descriptor) -> bytes:
-        return self.read(descriptor)
 
     def tags(self) -> list[str]:
         """The names of all images, sorted."""

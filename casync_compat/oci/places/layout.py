@@ -25,9 +25,10 @@ from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.readers import open_regular
 from casync_compat.oci.places.blobfile import FileStream
 from casync_compat.oci.places.layoutblobs import STAGING_PREFIX, LayoutBlobs
+from casync_compat.oci.places.layoutindex import index_entries, load_index, resolve_entry, tags_of
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
-from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import parse_document
 
@@ -42,9 +43,7 @@ class Layout(LayoutBlobs):
 
     def index(self) -> list[Descriptor]:
         """What `index.json` names. :raises ImageError: it is malformed, or missing"""
-        return [
-            Descriptor.from_json(entry, f"{self.name}, index.json") for entry in self._load()["manifests"]
-        ]
+        return index_entries(self._load(), self.name)
 
     def _load(self) -> dict[str, Any]:
         path = os.path.join(self.path, b"index.json")
@@ -55,34 +54,11 @@ class Layout(LayoutBlobs):
                 data = file.read(MANIFEST_LIMIT + 1)
         except OSError as error:
             raise FileError(path, "read", error) from error
-        if len(data) > MANIFEST_LIMIT:
-            raise ImageError(self.name, f"index.json is larger than {MANIFEST_LIMIT} bytes")
-        document = parse_json(data, f"{self.name}, index.json")
-        if document.get("manifests") is None:
-            document["manifests"] = []  # Go writes an empty list as null, `umoci init` for one
-        if not isinstance(document["manifests"], list):
-            raise ImageError(self.name, "index.json has no list of manifests")
-        return document
+        return load_index(data, self.name)
 
     def resolve(self, reference: str | None) -> Descriptor:
-        entries = self.index()
-        if reference is None:
-            found = entries
-            if not found:
-                raise ImageError(self.name, "there are no images in it")
-        elif reference.startswith("sha256:"):
-            found = [entry for entry in entries if str(entry.digest) == reference]
-            if not found:
-                return self._untagged(BlobDigest.parse(reference, self.name))
-        else:
-            found = [entry for entry in entries if entry.annotations.get(media.REF_NAME) == reference]
-            if not found:
-                known = ", ".join(self.tags()[:20]) or "no tags at all"
-                raise ImageError(self.name, f"there is no image tagged {reference!r}; there are: {known}")
-        if len({entry.digest for entry in found}) > 1:
-            which = f"tagged {reference!r}" if reference is not None else "in it"
-            raise ImageError(self.name, f"there are several images {which}; say which with oci:DIRECTORY:TAG")
-        return found[0]
+        found = resolve_entry(self.index(), reference, self.name, "oci:DIRECTORY:TAG")
+        return self._untagged(BlobDigest.parse(reference, self.name)) if found is None else found
 
     def resolve_or_none(self, reference: str | None) -> Descriptor | None:
         """Like `resolve`; None when there is no such image, or no layout yet."""
@@ -173,8 +149,7 @@ class Layout(LayoutBlobs):
             os.close(fd)
 
     def tags(self) -> list[str]:
-        names = (entry.annotations.get(media.REF_NAME) for entry in self.index())
-        return sorted({name for name in names if name})
+        return tags_of(self.index())
 
 
 def _ref_name(entry: Mapping[str, Any]) -> str | None:

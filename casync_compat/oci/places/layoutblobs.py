@@ -21,16 +21,16 @@ from casync_compat.fs import ioctls
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.readers import NotRegular, open_regular
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobSource, Check
-from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 from casync_compat.oci.places.blobfile import FileStream, StagedFile
+from casync_compat.oci.places.layoutindex import check_version
 
 __all__ = ["STAGING_PREFIX", "LayoutBlobs"]
 
-_VERSION = "1.0.0"
 _PIECE = 1 << 20
 STAGING_PREFIX = b".pycasync-"
 """What the names of blobs being written begin with; they stand beside `index.json`, out of the way of other tools."""
@@ -72,11 +72,10 @@ class LayoutBlobs(Closing):
             return False
         except FileError as error:
             if error.errno == errno.ENOTDIR:
-                raise ImageError(self.name, "this is no directory") from None
+                why = f"this is no directory; an archive of a layout is named oci-archive:{show_path(self.path)}"
+                raise ImageError(self.name, why) from None
             raise
-        version = parse_json(data, f"{self.name}, oci-layout").get("imageLayoutVersion")
-        if version != _VERSION:
-            raise ImageError(self.name, f"image layouts of version {str(version)[:20]} are not supported")
+        check_version(data, self.name)
         return True
 
     def close(self) -> None:

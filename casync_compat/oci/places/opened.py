@@ -1,4 +1,4 @@
-"""Names of images turned into the places where they are: layouts, docker archives, repositories of registries.
+"""Names of images turned into the places where they are: layouts, archives, repositories of registries.
 
     >>> with Places(environ=os.environ) as places:
     ...     place = places.readable(parse_reference("oci:images:debian"))
@@ -16,6 +16,7 @@ from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
 from casync_compat.oci.places.docker_archive import DockerArchive
 from casync_compat.oci.places.layout import Layout
+from casync_compat.oci.places.oci_archive import OciArchive
 from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.reference import Reference
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_TAG", "Places"]
 
 DEFAULT_TAG = "latest"
+_ARCHIVES: dict[str, type[DockerArchive] | type[OciArchive]] = {
+    "docker-archive": DockerArchive,
+    "oci-archive": OciArchive,
+}
 
 
 class Places(Closing):
@@ -70,8 +75,8 @@ class Places(Closing):
         :raises ImageError: it is not what its name says
         :raises FileError: it cannot be read
         """
-        if reference.transport == "docker-archive":
-            archive = DockerArchive(os.fsencode(reference.place))
+        if reference.transport in _ARCHIVES:
+            archive = _ARCHIVES[reference.transport](os.fsencode(reference.place))
             self._opened.append(archive)
             return archive
         return self.writable(reference)
@@ -91,6 +96,8 @@ class Places(Closing):
             layout = Layout(os.fsencode(reference.place))
             self._opened.append(layout)
             return layout
+        if reference.transport == "oci-archive":
+            raise UsageError(f"{reference}: archives of layouts are read, not written; use oci: or docker://")
         if reference.transport != "docker":
             raise UsageError(
                 f"{reference}: a docker archive has no room for casync indexes; use oci: or docker://"

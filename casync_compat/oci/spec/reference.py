@@ -1,4 +1,5 @@
-"""Names of images, as skopeo writes them: `oci:DIR[:NAME]`, `docker-archive:FILE[:NAME]`, `docker://HOST/REPO[:TAG]`.
+"""Names of images, as skopeo writes them: `oci:DIR[:NAME]`, `docker://HOST/REPO[:TAG]`, and of two kinds of archives,
+`oci-archive:FILE[:NAME]` and `docker-archive:FILE[:NAME]`.
 
     >>> parse_reference("docker://localhost:5000/base/debian:12")
     Reference(transport='docker', place='localhost:5000', repository='base/debian', tag='12', digest=None)
@@ -28,7 +29,7 @@ _DOCKER_HUB = "docker.io"
 class Reference:
     """Where an image is.
 
-    :ivar transport: `oci`, `docker-archive` or `docker`
+    :ivar transport: `oci`, `oci-archive`, `docker-archive` or `docker`
     :ivar place: a directory, a file, or a registry's host and port
     :ivar repository: in a registry; empty otherwise
     :ivar tag: None when none was given
@@ -61,34 +62,34 @@ class Reference:
 def parse_reference(text: str) -> Reference:
     """Take a name of an image apart.
 
-    :raises UsageError: it has none of the three forms
+    :raises UsageError: it has none of the four forms
     """
     transport, colon, rest = text.partition(":")
-    if colon and transport == "oci":
-        return _layout(rest, text)
+    if colon and transport in ("oci", "oci-archive"):
+        return _layout(transport, rest, text)
     if colon and transport == "docker-archive":
         return _archive(rest, text)
     if colon and transport == "docker" and rest.startswith("//"):
         return _registry(rest[2:], text)
     raise UsageError(
-        f"{text}: an image is named oci:DIRECTORY[:TAG], docker-archive:FILE[:NAME:TAG] "
-        "or docker://HOST/REPOSITORY[:TAG|@DIGEST]"
+        f"{text}: an image is named oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG], "
+        "docker-archive:FILE[:NAME:TAG] or docker://HOST/REPOSITORY[:TAG|@DIGEST]"
     )
 
 
-def _layout(rest: str, text: str) -> Reference:
+def _layout(transport: str, rest: str, text: str) -> Reference:
     # As skopeo and umoci do it: the directory ends at the first colon, and image names with colons are names.
     place, colon, tag = rest.partition(":")
     if not colon:
-        return Reference("oci", _some(rest, text))
+        return Reference(transport, _some(rest, text))
     if place.endswith("@sha256"):
         return Reference(
-            "oci", _some(place.removesuffix("@sha256"), text), digest=_digest("sha256:" + tag, text)
+            transport, _some(place.removesuffix("@sha256"), text), digest=_digest("sha256:" + tag, text)
         )
     # The image-spec allows more in ref.name than a registry does in a tag.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@:/+-]*|[A-Za-z0-9_][A-Za-z0-9._-]*", tag):
         raise UsageError(f"{text}: {tag!r} is no tag")
-    return Reference("oci", _some(place, text), tag=tag)
+    return Reference(transport, _some(place, text), tag=tag)
 
 
 def _archive(rest: str, text: str) -> Reference:
