@@ -151,6 +151,11 @@ def from_disk(raw: int) -> int:
     return _from_disk(_CHATTR_PAIRS, raw) if raw else 0
 
 
+def to_disk(flags: int) -> int:
+    """Feature flag bits as the chattr flags that FS_IOC_GETFLAGS gives; others are ignored."""
+    return _to_disk(_CHATTR_PAIRS, flags)
+
+
 def _masked(raw: int, pairs: Iterable[tuple[int, int]], bits: int, mask: int) -> int:
     return raw & ~_to_disk(pairs, mask) | _to_disk(pairs, bits & mask)
 

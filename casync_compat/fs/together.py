@@ -99,6 +99,15 @@ class Written:
             self._names[key] = name
         self._folded.setdefault(_folded(name), name)
 
+    def add_alone(self, key: InodeKey, name: bytes) -> bool:
+        """As `add`, where nothing was added that may be the same by another name. :returns: whether it was so"""
+        folded = _folded(name)
+        if key in self._names or folded in self._folded:
+            return False
+        self._names[key] = name
+        self._folded[folded] = name
+        return True
+
     def first(self, directory_fd: int, name: bytes, ignores_case: Callable[[], bool]) -> bytes | None:
         """The name of what was written and has another name as well; None where there is no such thing.
 

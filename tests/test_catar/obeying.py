@@ -252,6 +252,7 @@ def main(native: bool, work: Path) -> None:
         "catar._goodbye",
         "casync_compat.fs._system",
         "casync_compat.fs.apply._runs",
+        "casync_compat.fs.apply._updates",
     ):
         assert (find_spec(name) is not None) == native, name
     limits()

@@ -19,6 +19,7 @@ SOURCES = Path(catar.__file__).parents[1]
 NATIVE = (
     *("catar/_decoder.c", "catar/_filling.c", "catar/_goodbye.c"),
     *("casync_compat/_lines.c", "casync_compat/fs/_system.c", "casync_compat/fs/apply/_runs.c"),
+    "casync_compat/fs/apply/_updates.c",
 )
 
 CHANGES = {

@@ -38,7 +38,7 @@ try:
 except ImportError:  # built without a C compiler
     _runs = None  # type: ignore[assignment]
 
-__all__ = ["Pool", "RunWriter"]
+__all__ = ["Owners", "Pool", "RunWriter"]
 
 _SYMLINKS = int(FeatureFlags.SYMLINKS)
 _MOST_DIRECTORIES = 48
@@ -126,6 +126,30 @@ class _Plan:
         return directory
 
 
+class Owners:
+    """What owners of an archive are on disk, as `_runs.c` and `_updates.c` want to know it.
+
+    :ivar rows: for each ids and names in the archive, and ids on disk
+    """
+
+    def __init__(self, placer: Placer) -> None:
+        self.rows: list[_Owner] = []
+        self._restorer = placer.restorer
+
+    def learn(self, run: Run, number: int) -> bool:
+        """Add the owner of a row. :returns: False when there is something wrong about it"""
+        node = node_of_row(run, number)
+        assert node is not None, "the end of a directory has no owner"
+        try:
+            ids = self._restorer.owner(node)
+        except ValueError:
+            return False
+        if len(self.rows) >= _MOST_OWNERS:
+            self.rows.clear()
+        self.rows.append((node.uid, node.gid, node.user or b"", node.group or b"", *ids))
+        return True
+
+
 class RunWriter:
     """Writes runs for one `TreeWriter`.
 
@@ -148,7 +172,8 @@ class RunWriter:
         self._pending: deque[_Plan] = deque()
         self._made = 0
         self._current: _Plan | None = None
-        self._owners: list[_Owner] = []
+        self.owners = Owners(placer)
+        """Of the archive."""
         self._symlinks = bool(placer.restorer.features & _SYMLINKS)
 
     @property
@@ -209,26 +234,13 @@ class RunWriter:
                 end,
                 _MOST_DIRECTORIES,
                 fds,
-                self._owners,
+                self.owners.rows,
                 *owner,
                 privileged,
                 self._symlinks,
             )
-            if not unknown or stop > begin or not self._learn_owner(run, stop):
+            if not unknown or stop > begin or not self.owners.learn(run, stop):
                 return stop, places, closed, opened, made
-
-    def _learn_owner(self, run: Run, number: int) -> bool:
-        """:returns: False when there is something wrong about the owner of that row"""
-        node = node_of_row(run, number)
-        assert node is not None, "the end of a directory has no owner"
-        try:
-            ids = self._placer.restorer.owner(node)
-        except ValueError:
-            return False
-        if len(self._owners) >= _MOST_OWNERS:
-            self._owners.clear()
-        self._owners.append((node.uid, node.gid, node.user or b"", node.group or b"", *ids))
-        return True
 
     def _start(self, plan: _Plan) -> None:
         self._placer.has_company = True

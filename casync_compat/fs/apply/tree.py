@@ -30,6 +30,7 @@ from casync_compat.fs.apply.runs import Pool, RunWriter
 from casync_compat.fs.apply.sparing import Deleted, Spared, delete
 from casync_compat.fs.apply.special import SpecialWriter
 from casync_compat.fs.apply.target import Directory, enter, is_subvolume, open_target
+from casync_compat.fs.apply.updates import UpdateReader
 from casync_compat.fs.apply.uptodate import Tally
 from casync_compat.fs.losses import LeftOutKind
 from casync_compat.fs.remove import TempNames, remove
@@ -54,8 +55,8 @@ class TreeWriter:
     :param feature_flags: the archive's; None lets `begin` say them later
     :param warn: takes one line of text for the user
     :param name: write the top node, which may then be of any type, as this entry of `target` instead
-    :param on_payload: called with the descriptor, the node and its archive path when a file's payload is complete,
-        before its metadata is restored; to share extents with another file, for example
+    :param on_payload: called with the descriptor, the node and its archive path (empty where nodes come in runs) when
+        the payload of a new file is complete, before its metadata is restored; to share extents, for example
     :param links: is told of nodes and payloads likewise; what it finds is hard-linked in place of the copy, unless it
         turns out to differ
     :param pool: threads that files of runs are written on; None for the caller's
@@ -101,6 +102,7 @@ class TreeWriter:
         self._files: FileWriter
         self._specials: SpecialWriter
         self._runs: RunWriter
+        self._updates: UpdateReader
         self.begun = False
         """Whether the feature flags are known."""
         if feature_flags is not None:
@@ -117,6 +119,7 @@ class TreeWriter:
         )
         self._specials = SpecialWriter(self._placer)
         self._runs = RunWriter(self._placer, self._end, *self._threads)
+        self._updates = UpdateReader(self._placer, self._runs.owners)
         self.begun = True
 
     # Input
@@ -133,8 +136,8 @@ class TreeWriter:
 
     @property
     def has_hooks(self) -> bool:
-        """Whether somebody is to be told of single files, so that nodes must come one by one."""
-        return self._on_payload is not None or self._links is not None
+        """Whether somebody is to be told of all files, so that nodes must come one by one."""
+        return self._links is not None
 
     @property
     def wants_payload(self) -> bool:
@@ -186,8 +189,11 @@ class TreeWriter:
         at = 0
         while at < count:
             begin = at
-            if at < whole and self._stack and not self._skipping and self._runs.takes(self._stack[-1]):
-                at = self._runs.write(run, at, whole, self._stack)
+            if at < whole and self._stack and not self._skipping:
+                if self._on_payload is None and self._runs.takes(self._stack[-1]):
+                    at = self._runs.write(run, at, whole, self._stack)
+                elif self._updates.takes(self._stack[-1]):
+                    at = self._updates.pass_over(run, at, whole, self._stack[-1], self._feed_row)
             if at == begin:
                 self._feed_row(run, at, at < whole)
                 at += 1
