@@ -10,20 +10,23 @@ that is `exchange`. `transport` has the one that opens connections; tests bring 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 __all__ = [
     "Body",
     "BytesBody",
+    "Fetched",
+    "Fetching",
     "Headers",
     "Request",
     "Response",
     "Transport",
     "TransportError",
     "UntrustedCertificate",
+    "Wanted",
     "is_loopback",
     "origin",
     "read_all",
@@ -148,6 +151,38 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close what is open."""
+
+
+class Wanted(NamedTuple):
+    """A small file to fetch.
+
+    :ivar limit: the most bytes it may have
+    """
+
+    url: str
+    limit: int
+
+
+class Fetched(NamedTuple):
+    """What came.
+
+    :ivar status: HTTP's; 0 when there was no whole answer, or it was too large
+    :ivar content: of a file; empty for any other status than 200
+    """
+
+    status: int
+    content: bytes
+
+
+@runtime_checkable
+class Fetching(Protocol):
+    """A transport that has a faster way for many small files. May be used from several threads at once."""
+
+    def fetch(self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool) -> list[Fetched]:
+        """One attempt at a GET of each; they have one origin, and redirects are not followed.
+
+        :raises TransportError: the URL has no origin
+        """
 
 
 def read_all(response: Response, limit: int) -> bytes | None:

@@ -1,201 +1,290 @@
-"""The one place that knows urllib3: pooled connections, time limits, TLS and proxies.
+"""The transport that opens connections: libcurl's, one thread for all (`loop`).
 
-urllib3 comes with `pip install pycasync[oci]` and is imported when the first connection is made.
+A caller of `send` fills the queue of an upload itself, and takes the body of an answer out of a queue that holds a
+megabyte at most; the loop's thread never waits for either. What is not taken stops its transfer, not the loop.
 """
 
 from __future__ import annotations
 
-import socket
-import ssl
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from casync_compat.errors import UsageError
-from casync_compat.net.http import (
-    Headers,
-    Request,
-    Response,
-    TransportError,
-    UntrustedCertificate,
-    is_loopback,
-)
+from casync_compat.net.fetching import Fetcher
+from casync_compat.net.handles import Handles, transport_error
+from casync_compat.net.http import Body, Fetched, Headers, Request, Response, TransportError, Wanted
 
 if TYPE_CHECKING:
-    import urllib3
+    import pycurl
 
-__all__ = ["PooledTransport"]
+    from casync_compat.net.loop import Loop
 
-_CONNECT_SECONDS = 15
-_READ_SECONDS = 60
-_SLOW_READ_SECONDS = 600
-"""The last request of an upload is answered when the registry has hashed and stored it: minutes for gigabytes."""
+__all__ = ["CurlTransport"]
 
-_CONNECTIONS = 16
-_BLOCK = 1 << 18
-_NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
-"""OpenSSL's reasons when the other side answers a TLS greeting in plain text."""
+_QUEUE = 1 << 20
+"""Bytes of a body that wait to be taken, or to be sent."""
+
+_LONGEST_HEADERS = 1 << 20
 
 
-class PooledTransport:
-    """A `Transport` that keeps connections open, to each host up to 16.
+class CurlTransport:
+    """A `Transport` that keeps connections open.
 
-    :param environ: `SSL_CERT_FILE`, `SSL_CERT_DIR` (further certificates to trust), `https_proxy`, `http_proxy`,
-        `all_proxy` and `no_proxy`, the latter in either case
+    :param environ: see `Handles`
     :param agent: for the User-Agent field
-    :raises UsageError: urllib3 is not installed, or the certificates cannot be read
+    :raises UsageError: pycurl is not installed
     """
 
     def __init__(self, environ: Mapping[str, str], agent: str) -> None:
-        try:
-            import urllib3  # lazily: 60 ms, and an optional dependency
-        except ImportError as error:
-            raise UsageError("registries need the package urllib3; install pycasync[oci]") from error
-        self._urllib3 = urllib3
-        self._environ = environ
-        self._agent = agent
-        self._pools: dict[tuple[bool, str], urllib3.PoolManager] = {}
+        self._handles = Handles(environ, agent)
+        from casync_compat.net.loop import Loop  # lazily: it imports pycurl, an optional dependency
+
+        self._loop = Loop()
+        self._fetcher = Fetcher(self._loop, self._handles)
 
     def close(self) -> None:
-        for pool in list(self._pools.values()):
-            pool.clear()
-        self._pools.clear()
+        self._loop.close()
 
     def send(self, request: Request, *, verify: bool) -> Response:
-        exceptions = self._urllib3.exceptions
-        headers = {"User-Agent": self._agent, "Accept-Encoding": "identity", **request.headers}
-        body: Iterator[bytes | memoryview] | None = None
-        if request.body is not None:
-            headers["Content-Length"] = str(request.body.size)
-            body = request.body.pieces() if request.body.size else None
-        elif request.method in ("POST", "PUT", "PATCH"):
-            headers["Content-Length"] = "0"
-        read = _SLOW_READ_SECONDS if request.slow else _READ_SECONDS
+        handle = self._handles.make(request.url, verify=verify, slow=request.slow)
+        transfer = _Transfer(self._loop, handle, request)
+        self._loop.start(transfer)
         try:
-            raw = self._pool(request.url, verify).request(
-                request.method,
-                request.url,
-                body=body,  # type: ignore[arg-type]  # the stubs forget memoryview
-                headers=headers,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-                timeout=self._urllib3.Timeout(connect=_CONNECT_SECONDS, read=read),
-            )
-        except (exceptions.HTTPError, OSError, ValueError) as error:
-            raise _transport_error(error) from error
-        return _Response(raw, self._urllib3)
+            transfer.feed()
+            transfer.wait_for_headers()
+        except BaseException:
+            transfer.close()
+            raise
+        return transfer
 
-    def _pool(self, url: str, verify: bool) -> urllib3.PoolManager:
-        parts = urlsplit(url)
-        proxy = _proxy(parts.scheme, parts.hostname or "", self._environ)
-        pool = self._pools.get((verify, proxy))
-        if pool is None:
-            options: dict[str, Any] = {
-                "num_pools": _CONNECTIONS,
-                "maxsize": _CONNECTIONS,
-                "blocksize": _BLOCK,
-                "ssl_context": self._context(verify),
-            }
-            new = (
-                self._urllib3.ProxyManager(proxy, proxy_headers=self._proxy_login(proxy), **options)
-                if proxy
-                else self._urllib3.PoolManager(**options)
-            )
-            # Two threads may come here at once; the second one's pool is dropped unused.
-            pool = self._pools.setdefault((verify, proxy), new)
-        return pool
-
-    def _proxy_login(self, proxy: str) -> dict[str, str]:
-        parts = urlsplit(proxy)
-        if parts.username is None:
-            return {}
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers: dict[str, str] = self._urllib3.make_headers(proxy_basic_auth=login)
-        return headers
-
-    def _context(self, verify: bool) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if not verify:
-            # The user has asked for it; said for every request, it would only bury what matters.
-            self._urllib3.disable_warnings(self._urllib3.exceptions.InsecureRequestWarning)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            return context
-        file, directory = self._environ.get("SSL_CERT_FILE"), self._environ.get("SSL_CERT_DIR")
-        if file or directory:
-            try:
-                context.load_verify_locations(file or None, directory or None)
-            except OSError as error:
-                raise UsageError(
-                    f"SSL_CERT_FILE or SSL_CERT_DIR: cannot read certificates from {file or directory}: {error}"
-                ) from error
-        return context
+    def fetch(self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool) -> list[Fetched]:
+        """What a GET of each gives, whole; see `Fetcher`."""
+        return self._fetcher.fetch(wanted, {"Accept-Encoding": "identity", **headers}, verify=verify)
 
 
-class _Response:
-    """urllib3's response as ours."""
+class _Transfer:
+    """A request, and then its `Response`."""
 
-    def __init__(self, raw: urllib3.BaseHTTPResponse, library: Any) -> None:
-        self._raw = raw
-        self._exceptions = library.exceptions
-        self.status = raw.status
-        self.headers = Headers(raw.headers.iteritems())
+    shared = False
+
+    def __init__(self, loop: Loop, handle: pycurl.Curl, request: Request) -> None:
+        import pycurl
+
+        self._curl = pycurl
+        self._loop = loop
+        self.handle = handle
+        self.status = 0
+        self.headers = Headers()
+        self._changed = threading.Condition()
+        self._lines: list[tuple[str, str]] = []
+        self._header_bytes = 0
+        self._code = 0
+        self._answered = False
+        self._error: TransportError | None = None
+        self._ended = False
+        self._arrived: deque[bytes] = deque()
+        self._waiting = 0  # bytes in `_arrived`
+        self._stopped = False  # whether libcurl was told to pause receiving
+        self._body = request.body
+        self._outgoing: deque[memoryview] = deque()
+        self._queued = 0
+        self._all_queued = False
+        self._hungry = False  # whether libcurl was told to pause sending
+        self._round = 0  # how often the body was begun anew
+        self._prepare(request)
+
+    # ---- before it starts
+
+    def _prepare(self, request: Request) -> None:
+        curl, handle = self._curl, self.handle
+        fields = {"Accept-Encoding": "identity", "Expect": "", **request.headers}
+        if request.method == "HEAD":
+            handle.setopt(curl.NOBODY, 1)
+        elif request.body is not None and request.body.size:
+            handle.setopt(curl.UPLOAD, 1)
+            handle.setopt(curl.INFILESIZE_LARGE, request.body.size)
+            handle.setopt(curl.READFUNCTION, self._give)
+            handle.setopt(curl.SEEKFUNCTION, self._rewind)
+        elif request.body is not None or request.method in ("POST", "PUT", "PATCH"):
+            handle.setopt(curl.POST, 1)
+            handle.setopt(curl.POSTFIELDSIZE_LARGE, 0)
+            fields.setdefault("Content-Type", "")
+        if request.method != "HEAD":
+            handle.setopt(curl.CUSTOMREQUEST, request.method)
+        lines = [f"{name}: {value}" if value else f"{name}:" for name, value in fields.items()]
+        if any("\n" in line or "\r" in line or "\0" in line for line in lines):
+            raise TransportError("a header field has a line break", final=True)
+        handle.setopt(curl.HTTPHEADER, [line.encode("latin-1", "replace") for line in lines])
+        handle.setopt(curl.HEADERFUNCTION, self._header)
+        handle.setopt(curl.WRITEFUNCTION, self._take)
+
+    # ---- on the loop's thread; an exception here would be printed and lost
+
+    def _header(self, line: bytes) -> int:
+        self._header_bytes += len(line)
+        text = line.decode("latin-1").rstrip("\r\n")
+        if self._header_bytes > _LONGEST_HEADERS:
+            return 0
+        if text.startswith("HTTP/"):
+            self._lines = []  # of a proxy, or of an answer before the answer
+            code = text.split(" ", 2)[1:2]
+            self._code = int(code[0]) if code and code[0].isdecimal() else 0
+        elif text:
+            name, _, value = text.partition(":")
+            self._lines.append((name, value))
+        else:
+            if self._code >= 200:
+                self._answer(self._code)
+        return len(line)
+
+    def _answer(self, status: int) -> None:
+        with self._changed:
+            if not self._answered:
+                self.status = status
+                self.headers = Headers(self._lines)
+                self._answered = True
+                self._changed.notify_all()
+
+    def _take(self, data: bytes) -> int:
+        with self._changed:
+            if self._waiting >= _QUEUE:
+                self._stopped = True
+                return self._curl.WRITEFUNC_PAUSE
+            if data:
+                self._arrived.append(data)
+                self._waiting += len(data)
+                self._changed.notify_all()
+            return len(data)
+
+    def _give(self, size: int) -> bytes | int:
+        with self._changed:
+            if self._error is not None:
+                return self._curl.READFUNC_ABORT
+            if not self._outgoing:
+                if self._all_queued:
+                    return b""
+                self._hungry = True
+                return self._curl.READFUNC_PAUSE
+            piece = self._outgoing.popleft()
+            if piece.nbytes > size:
+                self._outgoing.appendleft(piece[size:])
+                piece = piece[:size]
+            self._queued -= piece.nbytes
+            self._changed.notify_all()
+            return bytes(piece)
+
+    def _rewind(self, offset: int, origin: int) -> int:
+        """A kept connection was closed by the server: the body is wanted from its beginning."""
+        if offset or origin:
+            return self._curl.SEEKFUNC_FAIL
+        with self._changed:
+            self._round += 1
+            self._outgoing.clear()
+            self._queued = 0
+            self._all_queued = False
+            self._changed.notify_all()
+        return self._curl.SEEKFUNC_OK
+
+    def finished(self, code: int, text: str) -> None:
+        number = 0 if not code else self.handle.getinfo(self._curl.OS_ERRNO)
+        with self._changed:
+            if code and self._error is None:
+                self._error = transport_error(code, text, number)
+            elif not self._answered and self._error is None:
+                self._error = TransportError("it closed the connection without an answer")
+            self._ended = True
+            self._changed.notify_all()
+        self.handle.close()
+
+    def _resume(self) -> None:
+        if not self._ended:
+            self.handle.pause(self._curl.PAUSE_CONT)
+
+    # ---- on the caller's
+
+    def feed(self) -> None:
+        """Give the body to be sent, until it is wanted no more.
+
+        :raises Exception: what reading the body raises
+        """
+        if self._body is None or not self._body.size:
+            return
+        while True:
+            with self._changed:
+                turn = self._round
+            if not self._feed_once(self._body, turn):
+                return
+            with self._changed:
+                # All of it waits to be sent, or is: a connection that breaks now asks for it anew.
+                while turn == self._round and not (self._answered or self._ended):
+                    self._changed.wait()
+                if turn == self._round or self._ended:
+                    return
+
+    def _feed_once(self, body: Body, turn: int) -> bool:
+        """One time the whole body; False when no more of it is wanted."""
+        for piece in self._pieces(body):
+            with self._changed:
+                while (
+                    self._queued >= _QUEUE and turn == self._round and not self._answered and not self._ended
+                ):
+                    self._changed.wait()
+                if self._answered or self._ended:
+                    return False
+                if turn != self._round:
+                    return True
+                self._outgoing.append(piece)
+                self._queued += piece.nbytes
+                hungry, self._hungry = self._hungry, False
+            if hungry:
+                self._loop.call(self._resume)
+        with self._changed:
+            if turn == self._round:
+                self._all_queued = True
+                hungry, self._hungry = self._hungry, False
+        if hungry:
+            self._loop.call(self._resume)
+        return True
+
+    def _pieces(self, body: Body) -> Iterator[memoryview]:
+        for piece in body.pieces():
+            view = memoryview(piece).cast("B")
+            if view.nbytes:
+                yield view
+
+    def wait_for_headers(self) -> None:
+        """:raises TransportError: there is no answer"""
+        with self._changed:
+            while not self._answered and not self._ended:
+                self._changed.wait()
+            if not self._answered and self._error is not None:
+                raise self._error
 
     def read(self, size: int, /) -> bytes:
-        try:
-            return self._raw.read(size, decode_content=False)
-        except (self._exceptions.HTTPError, OSError, ValueError) as error:
-            raise _transport_error(error) from error
+        with self._changed:
+            while not self._arrived and not self._ended:
+                self._changed.wait()
+            if not self._arrived:
+                if self._error is not None:
+                    raise self._error
+                return b""
+            data = self._arrived.popleft()
+            if len(data) > size:
+                self._arrived.appendleft(data[size:])
+                data = data[:size]
+            self._waiting -= len(data)
+            resume = self._stopped and self._waiting < _QUEUE // 2
+            if resume:
+                self._stopped = False
+        if resume:
+            self._loop.call(self._resume)
+        return data
 
     def close(self) -> None:
-        # Read to the end, the connection has gone back to the pool by itself; otherwise it cannot be used again.
-        self._raw.close()
-        self._raw.release_conn()
-
-
-def _transport_error(error: Exception) -> TransportError:
-    """What went wrong, without the library's class names."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return UntrustedCertificate(
-                f"its certificate is not trusted ({cause.verify_message}); set SSL_CERT_FILE to a file that has its "
-                "authority",
-                final=True,
-            )
-        if isinstance(cause, ssl.SSLError):
-            plain = cause.reason in _NOT_TLS or isinstance(cause, ssl.SSLEOFError)
-            return TransportError(f"TLS failed ({cause.reason or cause})", absent=plain)
-        if isinstance(cause, ConnectionRefusedError):
-            return TransportError("nobody listens there (connection refused)", absent=True)
-        if isinstance(cause, socket.gaierror):
-            unknown = cause.errno != socket.EAI_AGAIN
-            return TransportError(f"its name cannot be resolved ({cause.strerror})", absent=unknown)
-        if isinstance(cause, TimeoutError):
-            return TransportError("it does not answer (timed out)")
-        if isinstance(cause, OSError) and cause.strerror:
-            return TransportError(cause.strerror)
-        inner = cause.args[1] if len(cause.args) > 1 and isinstance(cause.args[1], Exception) else None
-        cause = cause.__cause__ or cause.__context__ or inner
-    text = str(error).rpartition(": ")[2] or type(error).__name__
-    return TransportError("it does not answer (timed out)" if "timed out" in text else text[:200])
-
-
-def _proxy(scheme: str, host: str, environ: Mapping[str, str]) -> str:
-    """The proxy for a host, empty for none; loopback is never reached through one."""
-
-    def setting(name: str) -> str:
-        return environ.get(name) or environ.get(name.upper()) or ""
-
-    if is_loopback(f"[{host}]" if ":" in host else host):
-        return ""
-    for item in setting("no_proxy").split(","):
-        name = item.strip().lstrip(".").lower()
-        if name == "*" or (name and (host == name or host.endswith(f".{name}"))):
-            return ""
-    # HTTP_PROXY in capitals is ignored: a web server sets it from a request's header (CVE-2016-5385).
-    chosen = setting("https_proxy") if scheme == "https" else environ.get("http_proxy", "")
-    chosen = chosen or setting("all_proxy")
-    return chosen if not chosen or "://" in chosen else f"http://{chosen}"
+        with self._changed:
+            ended = self._ended
+            self._arrived.clear()
+            self._waiting = 0
+        if not ended:
+            self._loop.stop(self)

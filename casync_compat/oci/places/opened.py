@@ -108,7 +108,7 @@ class Places(Closing):
     def client(self) -> RegistryClient:
         """The client that all registries are asked with."""
         if self._client is None:
-            from casync_compat.oci.registry.client import RegistryClient  # lazily: it needs urllib3, an extra
+            from casync_compat.oci.registry.client import RegistryClient  # lazily: it needs pycurl, an extra
 
             self._client = RegistryClient(
                 environ=self._environ, insecure=self._insecure, warn=self._warn, on_bytes=self._on_bytes

@@ -38,7 +38,7 @@ class RegistryClient(Closing):
     :param warn: told the registries' own warnings, each once
     :param on_bytes: told of the bytes of bodies as they move up or down, from whichever thread moves them
     :param transport: in place of connections
-    :raises UsageError: urllib3 is not installed
+    :raises UsageError: pycurl is not installed
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class RegistryClient(Closing):
         clock: Clock | None = None,
     ) -> None:
         if transport is None:
-            from casync_compat.net.transport import PooledTransport  # lazily: ssl costs 20 ms
+            from casync_compat.net.transport import CurlTransport  # lazily: ssl costs 20 ms
 
-            transport = PooledTransport(environ, _AGENT)
+            transport = CurlTransport(environ, _AGENT)
         self._transport = transport
         self._clock = clock or Clock()
         self._insecure = insecure

@@ -1,17 +1,18 @@
-"""The seam to urllib3, as far as it needs no connection: proxies, certificates, what errors are called."""
+"""What needs no connection: proxies, certificates, what errors are called, the values of HTTP."""
 
 from __future__ import annotations
 
-import socket
-import ssl
+import errno
 import sys
 from pathlib import Path
 
+import pycurl
 import pytest
 
 from casync_compat.errors import UsageError
-from casync_compat.net.http import BytesBody, Headers, Request, TransportError, origin, read_all
-from casync_compat.net.transport import PooledTransport, _proxy, _transport_error
+from casync_compat.net.handles import Handles, proxy_for, transport_error
+from casync_compat.net.http import BytesBody, Headers, Request, origin, read_all
+from casync_compat.net.transport import CurlTransport
 
 
 @pytest.mark.parametrize(
@@ -35,71 +36,53 @@ from casync_compat.net.transport import PooledTransport, _proxy, _transport_erro
 def test_proxies(environ: dict[str, str], url: str, expected: str) -> None:
     """The usual variables choose the proxy; loopback is reached without."""
     scheme, host, _ = origin(url)
-    assert _proxy(scheme, host, environ) == expected
-
-
-def test_proxy_password() -> None:
-    """A proxy's password is sent to the proxy."""
-    pool = PooledTransport({"https_proxy": "http://joe:p%40ss@p.test:1"}, "x")._pool("https://h.test/", True)
-    assert pool.proxy_headers == {"proxy-authorization": "Basic am9lOnBAc3M="}  # type: ignore[attr-defined]
+    assert proxy_for(scheme, host, environ) == expected
 
 
 def test_certificates_that_are_not_there(tmp_path: Path) -> None:
     """A variable that names no certificates is the user's mistake."""
+    for name, value in [("SSL_CERT_FILE", "none.pem"), ("SSL_CERT_DIR", "none")]:
+        with pytest.raises(UsageError, match=name):
+            Handles({name: str(tmp_path / value)}, "x").make("https://h.test/", verify=True)
+    (tmp_path / "bad.pem").write_text("no certificate")
     with pytest.raises(UsageError, match="SSL_CERT_FILE"):
-        PooledTransport({"SSL_CERT_FILE": str(tmp_path / "none.pem")}, "x")._pool("https://h.test/", True)
+        Handles({"SSL_CERT_FILE": str(tmp_path / "bad.pem")}, "x").make("https://h.test/", verify=True)
 
 
-def test_contexts() -> None:
-    """Certificates are checked unless the user said otherwise, and the two kinds of connection are never mixed."""
-    transport = PooledTransport({}, "x")
-    strict, loose = transport._pool("https://h.test/", True), transport._pool("https://h.test/", False)
-    assert strict is not loose
-    assert strict is transport._pool("https://other.test/", True)
-    assert strict.connection_pool_kw["ssl_context"].verify_mode == ssl.CERT_REQUIRED
-    assert strict.connection_pool_kw["ssl_context"].check_hostname
-    assert loose.connection_pool_kw["ssl_context"].verify_mode == ssl.CERT_NONE
-
-
-def test_without_urllib3(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pycurl(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who lacks the library is told how to get it."""
-    monkeypatch.setitem(sys.modules, "urllib3", None)
-    with pytest.raises(UsageError, match=r"install pycasync\[oci\]"):
-        PooledTransport({}, "x")
-
-
-def wrapped(cause: BaseException) -> Exception:
-    error = Exception("urllib3 says: something long")
-    error.__cause__ = cause
-    return error
-
-
-def tls(reason: str) -> ssl.SSLError:
-    error = ssl.SSLError(1, "x")
-    error.reason = reason
-    return error
+    monkeypatch.setitem(sys.modules, "pycurl", None)
+    with pytest.raises(UsageError, match=r"install pycasync\[remote\]"):
+        CurlTransport({}, "x")
 
 
 @pytest.mark.parametrize(
-    ("cause", "says", "absent", "final"),
+    ("code", "text", "number", "says", "absent", "final"),
     [
-        (ConnectionRefusedError(111, "Connection refused"), "nobody listens", True, False),
-        (TimeoutError("timed out"), "timed out", False, False),
-        (ConnectionResetError(104, "Connection reset by peer"), "reset by peer", False, False),
-        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "cannot be resolved", True, False),
-        (socket.gaierror(socket.EAI_AGAIN, "Try again"), "cannot be resolved", False, False),
-        (tls("WRONG_VERSION_NUMBER"), "TLS failed", True, False),
-        (tls("TLSV1_ALERT_INTERNAL_ERROR"), "TLS failed", False, False),
-        (ssl.SSLCertVerificationError(1, "x"), "not trusted", False, True),
+        (pycurl.E_COULDNT_CONNECT, "Failed to connect", errno.ECONNREFUSED, "nobody listens", True, False),
+        (pycurl.E_COULDNT_CONNECT, "Failed to connect", errno.EHOSTUNREACH, "No route to host", False, False),
+        (pycurl.E_OPERATION_TIMEDOUT, "Operation too slow", 0, "timed out", False, False),
+        (pycurl.E_RECV_ERROR, "Recv failure", errno.ECONNRESET, "reset by peer", False, False),
+        (pycurl.E_COULDNT_RESOLVE_HOST, "Could not resolve: h", 0, "cannot be resolved", True, False),
+        (pycurl.E_COULDNT_RESOLVE_HOST, "Resolving timeout", 0, "cannot be resolved", False, False),
+        (pycurl.E_SSL_CONNECT_ERROR, "wrong version number", 0, "TLS failed", True, False),
+        (pycurl.E_SSL_CONNECT_ERROR, "alert internal error", 0, "TLS failed", False, False),
+        (pycurl.E_PEER_FAILED_VERIFICATION, "self-signed certificate", 0, "not trusted", False, True),
+        (pycurl.E_PARTIAL_FILE, "transfer closed", 0, "broke off", False, False),
+        (pycurl.E_GOT_NOTHING, "Empty reply", 0, "without an answer", False, False),
+        (9999, "", 0, "9999", False, False),
     ],
 )
-def test_errors(cause: BaseException, says: str, absent: bool, final: bool) -> None:
+def test_errors(code: int, text: str, number: int, says: str, absent: bool, final: bool) -> None:
     """What went wrong is told without the library's words, and what follows from it is right."""
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        cause.verify_message = "self-signed"
-    found = _transport_error(wrapped(cause))
+    found = transport_error(code, text, number)
     assert says in found.why
     assert (found.absent, found.final) == (absent, final)
+
+
+def test_transport_error_is_small() -> None:
+    """Text of unknown errors is bounded."""
+    assert len(transport_error(9999, "x" * 10_000).why) <= 200
 
 
 def test_headers() -> None:
@@ -148,9 +131,3 @@ def test_origins(url: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         origin(url)
     assert origin("HTTPS://H.test") == origin("https://h.test:443/x") == ("https", "h.test", 443)
-
-
-def test_transport_error_is_small() -> None:
-    """Text of unknown errors is bounded."""
-    assert len(_transport_error(Exception("x" * 10_000)).why) <= 200
-    assert isinstance(_transport_error(Exception("")), TransportError)

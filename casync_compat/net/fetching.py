@@ -1,0 +1,215 @@
+"""Many small files at once: the light path beside `transport`, for chunks.
+
+    >>> fetcher.fetch([Wanted("https://example.org/store/0000/00….cacnk", 200_000), …], headers, verify=True)
+
+Each answer is collected whole, on the loop's thread, and given back when all of a batch are there; nothing is tried
+again and no redirect is followed, that is left to `exchange` for the few that need it. How many are under way to one
+origin is found out: 64 at first, twice as many after each round in which a tenth more arrived a second than before, and
+half after the server said that it is too much.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from casync_compat.net.handles import Handles
+from casync_compat.net.http import Fetched, TransportError, Wanted, origin
+
+if TYPE_CHECKING:
+    import pycurl
+
+    from casync_compat.net.loop import Loop
+
+__all__ = ["Fetcher"]
+
+_FIRST_WINDOW = 64
+_LARGEST_WINDOW = 256
+_GAIN = 1.1
+_TOO_MUCH = (429, 503)
+_HTTP_2 = 3
+"""What `CURLINFO_HTTP_VERSION` gives for it (`CURL_HTTP_VERSION_2_0`)."""
+
+_KEPT_HANDLES = 256
+
+
+class _Batch:
+    """Files that are wanted together."""
+
+    def __init__(self, wanted: Sequence[Wanted], headers: Mapping[str, str], verify: bool) -> None:
+        self.wanted = wanted
+        self.headers = [f"{name}: {value}".encode("latin-1", "replace") for name, value in headers.items()]
+        self.verify = verify
+        self.found = [Fetched(0, b"")] * len(wanted)
+        self._left = len(wanted)
+        self._all_there = threading.Event()
+
+    def done(self, number: int, found: Fetched) -> None:
+        """On the loop's thread."""
+        self.found[number] = found
+        self._left -= 1
+        if not self._left:
+            self._all_there.set()
+
+    def wait(self) -> list[Fetched]:
+        self._all_there.wait()
+        return self.found
+
+
+class _Window:
+    """How many requests to have under way, learnt from what they bring."""
+
+    def __init__(self) -> None:
+        self.size = _FIRST_WINDOW
+        self._best = 0.0
+        self._ended = 0
+        self._bytes = 0
+        self._begin = time.monotonic()
+
+    def done(self, size: int, status: int, now: float) -> None:
+        if status in _TOO_MUCH:
+            self.size = max(1, self.size // 2)
+            self._best = 0.0
+            self._restart(now)
+            return
+        self._ended += 1
+        self._bytes += size
+        if self._ended < self.size or now <= self._begin:
+            return
+        rate = self._bytes / (now - self._begin)
+        if rate > self._best * _GAIN:
+            self._best = rate
+            self.size = min(2 * self.size, _LARGEST_WINDOW)
+        self._restart(now)
+
+    def _restart(self, now: float) -> None:
+        self._ended = self._bytes = 0
+        self._begin = now
+
+
+class _Fetch:
+    """One file under way: a `Transfer`."""
+
+    def __init__(self, lane: _Lane, batch: _Batch, number: int, handle: pycurl.Curl, shared: bool) -> None:
+        self._lane = lane
+        self.batch = batch
+        self._number = number
+        self.handle = handle
+        self.shared = shared
+        self.pieces: list[bytes] = []
+        self._left = batch.wanted[number].limit
+
+    def take(self, data: bytes) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            return 0  # libcurl ends the transfer
+        self.pieces.append(data)
+        return len(data)
+
+    def finished(self, code: int, text: str) -> None:
+        status, content = 0, b""
+        if not code:
+            status = self._lane.status(self.handle)
+            content = b"".join(self.pieces) if status == 200 else b""
+        self._lane.ended(self, code)
+        self.batch.done(self._number, Fetched(status, content))
+
+
+class _Lane:
+    """What is under way to one origin; all of it on the loop's thread."""
+
+    def __init__(self, loop: Loop, handles: Handles, secure: bool) -> None:
+        import pycurl
+
+        self._curl = pycurl
+        self._loop = loop
+        self._handles = handles
+        self._waiting: deque[tuple[_Batch, int]] = deque()
+        self._running = 0
+        self._window = _Window()
+        # Whether connections are shared is known after the first answer; unencrypted ones never are.
+        self._shared: bool | None = None if secure else False
+        self._idle: list[tuple[bool, bool, pycurl.Curl]] = []
+
+    def add(self, batch: _Batch) -> None:
+        self._waiting.extend((batch, number) for number in range(len(batch.wanted)))
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._waiting and self._running < (1 if self._shared is None else self._window.size):
+            batch, number = self._waiting.popleft()
+            try:
+                self._start(batch, number)
+            except (TransportError, self._curl.error):
+                batch.done(number, Fetched(0, b""))
+
+    def _start(self, batch: _Batch, number: int) -> None:
+        shared = self._shared is not False
+        handle = self._handle(batch.wanted[number].url, batch.verify, shared)
+        fetch = _Fetch(self, batch, number, handle, shared)
+        handle.setopt(self._curl.HTTPHEADER, batch.headers)
+        handle.setopt(self._curl.WRITEFUNCTION, fetch.take)
+        self._loop.run(fetch)
+        self._running += 1
+
+    def _handle(self, url: str, verify: bool, shared: bool) -> pycurl.Curl:
+        while self._idle:
+            was_verified, was_shared, handle = self._idle.pop()
+            if (was_verified, was_shared) == (verify, shared):
+                self._handles.aim(handle, url)
+                return handle
+            handle.close()
+        return self._handles.make(url, verify=verify, shared=shared)
+
+    def status(self, handle: pycurl.Curl) -> int:
+        """The status of an answer that has ended."""
+        number: int = handle.getinfo(self._curl.RESPONSE_CODE)
+        return number
+
+    def ended(self, fetch: _Fetch, code: int) -> None:
+        """Go on after a file."""
+        self._running -= 1
+        if self._shared is None and not code:
+            self._shared = fetch.handle.getinfo(self._curl.INFO_HTTP_VERSION) == _HTTP_2
+        self._window.done(
+            sum(map(len, fetch.pieces)), 0 if code else self.status(fetch.handle), time.monotonic()
+        )
+        if code or len(self._idle) >= _KEPT_HANDLES:
+            fetch.handle.close()
+        else:
+            self._idle.append((fetch.batch.verify, fetch.shared, fetch.handle))
+        self._fill()
+
+
+class Fetcher:
+    """Fetches files. May be used from several threads at once."""
+
+    def __init__(self, loop: Loop, handles: Handles) -> None:
+        self._loop = loop
+        self._handles = handles
+        self._lanes: dict[tuple[str, str, int], _Lane] = {}
+
+    def fetch(self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool) -> list[Fetched]:
+        """What a GET of each gives, in order.
+
+        :param wanted: files of one origin
+        :raises TransportError: the URL has no origin
+        """
+        if not wanted:
+            return []
+        try:
+            home = origin(wanted[0].url)
+        except ValueError as error:
+            raise TransportError(str(error), final=True) from error
+        batch = _Batch(wanted, headers, verify)
+        self._loop.call(lambda: self._add(home, batch))
+        return batch.wait()
+
+    def _add(self, home: tuple[str, str, int], batch: _Batch) -> None:
+        lane = self._lanes.get(home)
+        if lane is None:
+            lane = self._lanes[home] = _Lane(self._loop, self._handles, home[0] == "https")
+        lane.add(batch)

@@ -1,0 +1,205 @@
+"""How libcurl is set up for a request: certificates, proxies, time limits; and what its errors mean.
+
+libcurl reads `http_proxy` and its like itself, knows certificates of its own that are not the system's, and follows
+what it likes unless told not to: everything that matters is said here for every handle. The rest of the rules come from
+`exchange`, which alone repeats requests and follows redirects.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from casync_compat.errors import UsageError
+from casync_compat.net.http import TransportError, UntrustedCertificate, is_loopback
+
+if TYPE_CHECKING:
+    import pycurl
+
+__all__ = ["Handles", "proxy_for", "transport_error"]
+
+_CONNECT_SECONDS = 15
+_SILENT_SECONDS = 60
+_SLOW_SILENT_SECONDS = 600
+"""The last request of an upload is answered when the registry has hashed and stored it: minutes for gigabytes."""
+
+_SUPPRESS_CONNECT_HEADERS = 265
+"""`CURLOPT_SUPPRESS_CONNECT_HEADERS` of curl.h, which pycurl has no name for: a proxy's answer is not the server's."""
+
+_NOT_TLS = (
+    "wrong version number",
+    "unexpected eof",
+    "http request",
+    "packet length too long",
+    "record layer failure",
+)
+"""OpenSSL's reasons when the other side answers a TLS greeting in plain text."""
+
+
+class Handles:
+    """Makes handles.
+
+    :param environ: `SSL_CERT_FILE`, `SSL_CERT_DIR` (further certificates to trust), `https_proxy`, `http_proxy`,
+        `all_proxy` and `no_proxy`, the latter in either case
+    :param agent: for the User-Agent field
+    :raises UsageError: pycurl is not installed
+    """
+
+    def __init__(self, environ: Mapping[str, str], agent: str) -> None:
+        try:
+            import pycurl  # lazily: 24 ms, and an optional dependency
+        except ImportError as error:
+            raise UsageError(
+                "what is on the network needs the package pycurl; install pycasync[remote] or pycasync[oci]"
+            ) from error
+        self._curl = pycurl
+        self._environ = environ
+        self._agent = agent
+        self._trust: tuple[bytes, str] | None = None
+
+    def make(self, url: str, *, verify: bool, slow: bool = False, shared: bool = False) -> pycurl.Curl:
+        """A handle for an URL.
+
+        :param verify: whether the server's certificate must be trusted
+        :param slow: whether the answer may take minutes
+        :param shared: whether it may share a connection with others
+        :raises TransportError: the URL cannot be sent
+        :raises UsageError: certificates cannot be read
+        """
+        curl = self._curl
+        handle: pycurl.Curl = curl.Curl()
+        parts = urlsplit(url)
+        self.aim(handle, url)
+        for option, value in (
+            (curl.PROTOCOLS, curl.PROTO_HTTP | curl.PROTO_HTTPS),
+            (curl.HTTP_VERSION, curl.CURL_HTTP_VERSION_2TLS if shared else curl.CURL_HTTP_VERSION_1_1),
+            (curl.PIPEWAIT, 0),
+            (curl.NOSIGNAL, 1),
+            (curl.FOLLOWLOCATION, 0),
+            (curl.PATH_AS_IS, 1),
+            (curl.HTTP_CONTENT_DECODING, 0),
+            (curl.USERAGENT, self._agent),
+            (curl.PROXY, proxy_for(parts.scheme, parts.hostname or "", self._environ)),
+            (curl.NOPROXY, ""),
+            (_SUPPRESS_CONNECT_HEADERS, 1),
+            (curl.CONNECTTIMEOUT, _CONNECT_SECONDS),
+            (curl.LOW_SPEED_LIMIT, 1),
+            (curl.LOW_SPEED_TIME, _SLOW_SILENT_SECONDS if slow else _SILENT_SECONDS),
+        ):
+            handle.setopt(option, value)
+        if parts.scheme == "https":
+            self._secure(handle, verify)
+        return handle
+
+    def aim(self, handle: pycurl.Curl, url: str) -> None:
+        """Point a handle at another URL of the same origin. :raises TransportError: the URL cannot be sent"""
+        try:
+            handle.setopt(self._curl.URL, _plain(url))
+        except (UnicodeError, self._curl.error) as error:
+            raise TransportError(f"{url!r} cannot be sent: {error}", final=True) from error
+
+    def _secure(self, handle: pycurl.Curl, verify: bool) -> None:
+        curl = self._curl
+        handle.setopt(curl.SSL_VERIFYPEER, int(verify))
+        handle.setopt(curl.SSL_VERIFYHOST, 2 if verify else 0)
+        if verify:
+            if self._trust is None:
+                self._trust = _trusted(self._environ)
+            certificates, directories = self._trust
+            if certificates:
+                handle.setopt(curl.CAINFO_BLOB, certificates)
+            if directories:
+                handle.setopt(curl.CAPATH, directories)
+
+
+def _plain(url: str) -> str:
+    """The URL as it may stand in a request: ASCII, without spaces or a login, which libcurl would send."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    text = parts._replace(netloc=host).geturl()
+    return quote(text, safe="%/:=&?~#+!$,;'@()*[]")
+
+
+def _trusted(environ: Mapping[str, str]) -> tuple[bytes, str]:
+    """The system's certificates and those that the user trusts besides: as one file's content, and directories.
+
+    :raises UsageError: the user's cannot be read
+    """
+    system = ssl.get_default_verify_paths()
+    pieces, directories = [], []
+    if system.cafile:
+        with open(system.cafile, "rb") as file:
+            pieces.append(file.read())
+    if system.capath:
+        directories.append(system.capath)
+    extra, directory = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
+    if extra and extra != system.cafile:
+        try:
+            with open(extra, "rb") as file:
+                pieces.append(file.read())
+            ssl.create_default_context(cafile=extra)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(f"SSL_CERT_FILE: cannot read certificates from {extra}: {error}") from error
+    if directory and directory != system.capath:
+        if not all(os.path.isdir(part) for part in directory.split(":") if part):
+            raise UsageError(f"SSL_CERT_DIR: {directory} is no directory of certificates")
+        directories.append(directory)
+    return b"\n".join(pieces), ":".join(directories)
+
+
+def proxy_for(scheme: str, host: str, environ: Mapping[str, str]) -> str:
+    """The proxy for a host, empty for none; loopback is never reached through one."""
+
+    def setting(name: str) -> str:
+        return environ.get(name) or environ.get(name.upper()) or ""
+
+    if is_loopback(f"[{host}]" if ":" in host else host):
+        return ""
+    for item in setting("no_proxy").split(","):
+        name = item.strip().lstrip(".").lower()
+        if name == "*" or (name and (host == name or host.endswith(f".{name}"))):
+            return ""
+    # HTTP_PROXY in capitals is ignored: a web server sets it from a request's header (CVE-2016-5385).
+    chosen = setting("https_proxy") if scheme == "https" else environ.get("http_proxy", "")
+    chosen = chosen or setting("all_proxy")
+    return chosen if not chosen or "://" in chosen else f"http://{chosen}"
+
+
+def transport_error(code: int, text: str, number: int = 0) -> TransportError:
+    """What one of libcurl's errors means, without its words.
+
+    :param text: libcurl's own
+    :param number: errno of the connection, 0 when unknown
+    """
+    import pycurl as curl
+
+    if code in (curl.E_PEER_FAILED_VERIFICATION, curl.E_SSL_CACERT_BADFILE):
+        why = text.removeprefix("SSL certificate problem: ").removeprefix("SSL: ") or "unknown authority"
+        return UntrustedCertificate(
+            f"its certificate is not trusted ({why}); set SSL_CERT_FILE to a file that has its authority",
+            final=True,
+        )
+    if code == curl.E_SSL_CONNECT_ERROR or (code == curl.E_UNSUPPORTED_PROTOCOL and "HTTP/0.9" in text):
+        plain = any(word in text.lower() for word in _NOT_TLS) or number in (errno.EPIPE, errno.ECONNRESET)
+        return TransportError(f"TLS failed ({text[:150]})", absent=plain or code != curl.E_SSL_CONNECT_ERROR)
+    if code == curl.E_COULDNT_CONNECT:
+        if number == errno.ECONNREFUSED or not number:
+            return TransportError("nobody listens there (connection refused)", absent=True)
+        return TransportError(os.strerror(number))
+    if code in (curl.E_COULDNT_RESOLVE_HOST, curl.E_COULDNT_RESOLVE_PROXY):
+        return TransportError(
+            f"its name cannot be resolved ({text[:150]})", absent="timeout" not in text.lower()
+        )
+    if code == curl.E_OPERATION_TIMEDOUT:
+        return TransportError("it does not answer (timed out)")
+    if code == curl.E_PARTIAL_FILE:
+        return TransportError("the answer broke off before its end")
+    if code == curl.E_GOT_NOTHING:
+        return TransportError("it closed the connection without an answer")
+    if number:
+        return TransportError(os.strerror(number))
+    return TransportError(text[:200] or f"libcurl's error {code}")
