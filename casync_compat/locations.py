@@ -26,13 +26,16 @@ from casync_compat.compression import Compression
 from casync_compat.errors import NotFound, UsageError
 from casync_compat.index import MAX_INDEX_SIZE, Index
 from casync_compat.store.base import ChunkSource, Store
+from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import Files
 from casync_compat.store.layered import Layered
 from casync_compat.store.local import LocalFiles, LocalStore
 from casync_compat.streams.trees import load_index
 
 if TYPE_CHECKING:
+    from casync_compat.net.exchange import Exchange
     from casync_compat.oci.registry.client import RegistryClient, Repository
+    from casync_compat.store.http import HttpFiles
 
 __all__ = [
     "IndexPlace",
@@ -46,8 +49,10 @@ __all__ = [
     "index_location",
     "index_output",
     "input_path",
+    "is_remote",
     "local_path",
     "name_of",
+    "on_web",
     "open_index",
     "open_local_store",
     "open_source",
@@ -83,6 +88,7 @@ class Shared:
 
     def __init__(self, client: RegistryClient | None = None) -> None:
         self.client = client
+        self.exchange: Exchange | None = None
         self.fetched: dict[str, bytes] = {}
         self._directory: bytes | None = None
         self._kept = 0
@@ -173,8 +179,20 @@ def in_registry(where: object) -> bool:
     return isinstance(where, str) and where.startswith(("oci+https://", "oci+http://"))
 
 
+def on_web(where: object) -> bool:
+    """Whether a location is a locator of something on a web server."""
+    return isinstance(where, str) and where.startswith(("https://", "http://"))
+
+
+def is_remote(where: object) -> bool:
+    """Whether a location is a locator of something that is not on this machine, and can be opened."""
+    return in_registry(where) or on_web(where)
+
+
 def name_of(where: PathType) -> bytes:
-    """What a location ends in tells what it is; for local paths and registries alike."""
+    """What a location ends in tells what it is; for local paths, registries and web servers alike."""
+    if isinstance(where, str) and on_web(where):
+        return os.fsencode(_without_query(where))
     return os.fsencode(where) if in_registry(where) else local_path(where)
 
 
@@ -189,6 +207,8 @@ def default_store(index: PathType | None, settings: Settings) -> PathType:
         return os.path.join(os.path.dirname(os.fsencode(index)), b"default.castr")
     if in_registry(index):
         return index.rpartition("/")[0]  # chunks and indexes share a repository
+    if on_web(index):  # casync's rule (`src/caremote.c`): the last part and what follows it give way
+        return f"{_without_query(index).rpartition('/')[0]}/default.castr"
     directory, slash, _ = index.rpartition("/")
     return f"{directory}{slash}default.castr"
 
@@ -215,6 +235,10 @@ def open_store(where: PathType | ChunkSource, settings: Settings) -> ChunkSource
     """
     if not isinstance(where, (str, bytes, os.PathLike)):
         return where
+    if isinstance(where, str) and on_web(where):
+        return ChunkStore(
+            _web_files(where, settings), compression=settings.compression, suffix=settings.suffix
+        )
     if not isinstance(where, str) or not in_registry(where):
         return open_local_store(where, settings)
     from casync_compat.oci.registry import chunkstore  # lazily, as is all that knows registries
@@ -249,6 +273,9 @@ def index_location(where: IndexPlace, settings: Settings) -> tuple[Files, bytes]
     """
     if isinstance(where, tuple):
         return where
+    if isinstance(where, str) and on_web(where):
+        url, file = _split_url(where)
+        return _web_files(url, settings), file
     if not isinstance(where, str) or not in_registry(where):
         directory, name = os.path.split(local_path(where))
         return LocalFiles(directory or b".", what="index"), name
@@ -277,15 +304,30 @@ def input_path(where: IndexPlace, settings: Settings) -> bytes:
     """
     if isinstance(where, tuple):
         return settings.shared.keep(os.path.basename(where[1]), _content(*where))
-    if not isinstance(where, str) or not in_registry(where):
+    if not isinstance(where, str) or not is_remote(where):
         return local_path(where)
     fetched = settings.shared.fetched
-    if where not in fetched:
+    if where not in fetched and on_web(where):
+        fetched[where] = _from_web(where, settings)
+    elif where not in fetched:
         from casync_compat.oci.registry import chunkstore
 
         repository, name = _index_in_registry(where, settings)
         fetched[where] = settings.shared.keep(name.encode(), chunkstore.fetch_index(repository, name))
     return fetched[where]
+
+
+def _from_web(where: str, settings: Settings) -> bytes:
+    """Fetch a file from a web server into a temporary one, whose path is returned."""
+    directory, name = _split_url(where)
+    pieces = _web_files(directory, settings).pieces(name)
+    if pieces is None:
+        raise NotFound(os.fsencode(where), "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    path = settings.shared.keep(os.path.basename(name), b"")
+    with open(path, "wb") as file:
+        for piece in pieces:
+            file.write(piece)
+    return path
 
 
 def _content(files: Files, name: bytes) -> bytes:
@@ -303,7 +345,7 @@ def index_output(where: IndexPlace | None, settings: Settings) -> Iterator[bytes
     :param where: None for standard output, which has no path
     :raises UsageError: the location is malformed
     """
-    if where is None or not (isinstance(where, tuple) or in_registry(where)):
+    if where is None or not (isinstance(where, tuple) or is_remote(where)):
         yield None if where is None else local_path(where)
         return
     files, name = index_location(where, settings)
@@ -312,6 +354,42 @@ def index_output(where: IndexPlace | None, settings: Settings) -> Iterator[bytes
     with open(path, "rb") as file:
         files.write(name, file.read())
     files.sync()
+
+
+# ---- web servers
+
+
+def _without_query(where: str) -> str:
+    return where.partition("?")[0].partition(";")[0]
+
+
+def _split_url(where: str) -> tuple[str, bytes]:
+    """The URL of the directory that a file is in, with the query of the file's, and the file's name.
+
+    :raises UsageError: it has no name
+    """
+    from urllib.parse import unquote_to_bytes, urlsplit  # lazily: 4 ms
+
+    parts = urlsplit(where)
+    path, _, name = parts.path.rpartition("/")
+    if not name:
+        raise UsageError(f"{where} names a directory, not a file")
+    return parts._replace(path=path, fragment="").geturl(), unquote_to_bytes(name)
+
+
+def _web_files(where: str, settings: Settings) -> HttpFiles:
+    from casync_compat.net.exchange import Clock, Exchange  # lazily, as all that knows HTTP
+    from casync_compat.store.http import HttpFiles
+
+    shared = settings.shared
+    if shared.exchange is None:
+        from casync_compat.net.transport import CurlTransport
+
+        transport = CurlTransport(settings.environ, "pycasync")
+        shared.exchange = Exchange(
+            transport, Clock(), warn=lambda text: settings.warn(f"the server says: {text}")
+        )
+    return HttpFiles(where, shared.exchange)
 
 
 # ---- registries, as desync uses them

@@ -19,8 +19,8 @@ from casync_compat.locations import (
     PathType,
     Settings,
     default_store,
-    in_registry,
     input_path,
+    is_remote,
     local_path,
     name_of,
     open_store,
@@ -87,7 +87,7 @@ def path_list(given: PathType | Iterable[PathType]) -> tuple[bytes, ...]:
 
 def is_directory(source: PathType) -> bool:
     """Whether there is a directory of this name."""
-    return not in_registry(source) and os.path.isdir(name_of(source))
+    return not is_remote(source) and os.path.isdir(name_of(source))
 
 
 def tree_kind(source: PathType, kind: Kind | None) -> Kind:
@@ -99,7 +99,7 @@ def tree_kind(source: PathType, kind: Kind | None) -> Kind:
     if kind is None and is_directory(source):
         return Kind.DIRECTORY
     name = name_of(source)
-    if kind is None and not in_registry(source) and not os.path.lexists(name):
+    if kind is None and not is_remote(source) and not os.path.lexists(name):
         raise FileError(name, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     return kind_of(source, kind)
 
@@ -134,7 +134,7 @@ S = TypeVar("S")
 
 
 def _absolute(place: S | PathType) -> S | PathType:
-    if not isinstance(place, (str, bytes, os.PathLike)) or in_registry(place):
+    if not isinstance(place, (str, bytes, os.PathLike)) or is_remote(place):
         return place
     return os.path.abspath(local_path(place))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from casync_compat.cli._location import default_store, in_registry, input_path, open_source, warn
+from casync_compat.cli._location import default_store, input_path, is_remote, open_source, warn
 from casync_compat.cli._options import parse_boolean
 from casync_compat.errors import FileError, UsageError, naming, show_path
 from casync_compat.fs.losses import LeftOutKind, Losses
@@ -52,8 +52,8 @@ INCOMPLETE = 3
 
 _NUMBER = r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*"
 _BATCH = 32 << 10
-_REGISTRY_JOBS = 10
-"""Threads that mostly wait for a registry; as many as desync uses."""
+_REMOTE_JOBS = 16
+"""Threads that mostly wait for what is far away, each with a batch of chunks under way."""
 
 _INVALID_IDS = (layouts.ID16_INVALID, layouts.ID_INVALID)
 
@@ -192,8 +192,8 @@ def source_for(options: argparse.Namespace, index: str | None) -> ChunkSource:
 def jobs_for(options: argparse.Namespace, index: str | None) -> int | None:
     """How many threads to use: `--jobs`, or more than there are processors when chunks are in a registry."""
     store = options.store or default_store(None if is_stream(index) else index)
-    if options.jobs is None and any(map(in_registry, [store, *getattr(options, "extra_store", [])])):
-        return _REGISTRY_JOBS
+    if options.jobs is None and any(map(is_remote, [store, *getattr(options, "extra_store", [])])):
+        return _REMOTE_JOBS
     jobs: int | None = options.jobs
     return jobs
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from casync_compat import locations
 from casync_compat.compression import Compression
-from casync_compat.locations import PathType, Settings, in_registry, local_path, name_of
+from casync_compat.locations import PathType, Settings, is_remote, local_path, name_of
 from casync_compat.store.base import ChunkSource, Store
 from casync_compat.store.local import LocalStore
 
@@ -18,9 +18,9 @@ __all__ = [
     "SETTINGS",
     "cache_home",
     "default_store",
-    "in_registry",
     "index_output",
     "input_path",
+    "is_remote",
     "local_path",
     "name_of",
     "open_chunk_store",

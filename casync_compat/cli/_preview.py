@@ -18,7 +18,7 @@ import os
 from typing import TextIO
 
 from casync_compat.cli._common import is_stream
-from casync_compat.cli._location import in_registry, local_path
+from casync_compat.cli._location import is_remote, local_path
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.apply.preview import Change
 from casync_compat.streams.archive import MakeResult
@@ -61,7 +61,7 @@ class Preview:
 
 def dry_output(output: str | None) -> bytes | None:
     """The local path of what would be made, None where it has none. :raises FileError: it cannot be made"""
-    path = None if output is None or in_registry(output) else local_path(output)
+    path = None if output is None or is_remote(output) else local_path(output)
     check_output(path)
     return path
 
@@ -83,7 +83,7 @@ def tell_preview(output: str | None, result: MakeResult, to: TextIO) -> None:
     if is_stream(output) or output is None:
         print("Would write to standard output", file=to)
     else:
-        there = not in_registry(output) and os.path.lexists(local_path(output))
+        there = not is_remote(output) and os.path.lexists(local_path(output))
         verb = "replace" if there else "create"
         print(f"Would {verb} {show_path(os.fsencode(output))}", file=to)
     counts = result.chunks

@@ -7,7 +7,7 @@ import json
 import os
 
 from casync_compat.cli._common import source_for
-from casync_compat.cli._location import default_store, in_registry, input_path
+from casync_compat.cli._location import default_store, input_path, is_remote
 from casync_compat.cli._options import add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import human_size
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     path: str = options.index
     index = load_index(None if path == "-" else input_path(path))
     store = options.store or default_store(path)
-    known = options.store is not None or in_registry(store) or os.path.isdir(os.fsencode(store))
+    known = options.store is not None or is_remote(store) or os.path.isdir(os.fsencode(store))
     info = describe(index, source_for(options, path) if known else None)
     if options.json:
         print(json.dumps(info.to_json()))

@@ -25,8 +25,8 @@ from casync_compat.cli._common import (
 from casync_compat.cli._location import (
     cache_home,
     default_store,
-    in_registry,
     index_output,
+    is_remote,
     local_path,
     name_of,
     open_chunk_store,
@@ -159,7 +159,7 @@ def _make(
     )
     if kind is Kind.ARCHIVE:
         tree = local_path(source or ".")
-        if named is not None and in_registry(named):
+        if named is not None and is_remote(named):
             raise UsageError(f"{named}: a registry takes indexes, not archives; make a .caidx")
         out = None if named is None else local_path(named)
         if dry:

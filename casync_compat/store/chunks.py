@@ -138,7 +138,11 @@ class ChunkStore(Closing):
         raise ChunkMissing(id, self.name)
 
     def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
-        found = [self._unchecked(id, limit) for id, limit in wanted]
+        found = (
+            [self._unchecked(id, limit) for id, limit in wanted]
+            if self.files.near
+            else self._far_away(wanted)
+        )
         ids = iter(digest.of_many([raw for raw in found if raw is not None]))
         # Anything strange is left to `get`, which looks at every form of the chunk before it complains.
         return [
@@ -158,6 +162,24 @@ class ChunkStore(Closing):
         except (CompressionError, FileDamaged):
             pass
         return None
+
+    def _far_away(self, wanted: Sequence[tuple[ChunkId, int]]) -> list[bytes | None]:
+        """As `_unchecked`, for several chunks with as few waits."""
+        found: list[bytes | None] = [None] * len(wanted)
+        for packed in (self._mostly_packed, not self._mostly_packed):
+            left = [number for number, raw in enumerate(found) if raw is None]
+            asked = [
+                (self._names(id)[packed], file_limit(limit) if packed else limit)
+                for id, limit in (wanted[number] for number in left)
+            ]
+            for number, stored in zip(left, self.files.read_many(asked) if asked else (), strict=True):
+                if stored:
+                    try:
+                        found[number] = decompress(stored, wanted[number][1]) if packed else stored
+                        self._mostly_packed = packed
+                    except CompressionError:
+                        pass
+        return found
 
     def _read(self, name: bytes, packed: bool, limit: int) -> bytes | None:
         """What a file of a chunk holds, unchecked; empty or None when it counts as missing."""

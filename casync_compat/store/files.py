@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from casync_compat.errors import CasyncError
@@ -124,6 +124,20 @@ class Files(Protocol):
 
         :raises FileDamaged: it has more than `limit` bytes
         """
+
+    def read_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
+        """The contents of several files, in less time than one by one where the place is far.
+
+        :param wanted: for each its name, and the most bytes that it may have
+        :returns: None for each that is not there, or larger
+        """
+        found: list[bytes | None] = []
+        for name, limit in wanted:
+            try:
+                found.append(self.read(name, limit))
+            except FileDamaged:
+                found.append(None)
+        return found
 
     def read_range(self, name: bytes, offset: int, size: int) -> bytes | None:
         """A part of a file, less at its end; None if there is no such file."""

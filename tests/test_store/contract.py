@@ -113,6 +113,9 @@ class SourceContract:
 class SinkContract(SourceContract):
     """Reading and writing."""
 
+    lists = True
+    """Whether the store can say what it has."""
+
     def test_second_put_stores_nothing(self, rig: StoreRig) -> None:
         """The first put says how much it stored, the second that there was nothing to do."""
         raw = text(5000)
@@ -181,7 +184,8 @@ class SinkContract(SourceContract):
             thread.join()
         assert errors == []
         assert set(new) == set(ids)
-        assert list(rig.store.ids()) == sorted(ids)
+        if self.lists:
+            assert list(rig.store.ids()) == sorted(ids)
 
 
 class PrunableContract(SinkContract):
@@ -194,7 +198,8 @@ class PrunableContract(SinkContract):
     def test_ids_are_all_and_in_order(self, rig: StoreRig) -> None:
         """Every chunk is listed once, in ascending order."""
         ids = [rig.fill(b"%d" % i) for i in range(50)]
-        assert list(rig.store.ids()) == sorted(ids)
+        if self.lists:
+            assert list(rig.store.ids()) == sorted(ids)
         assert all(type(id) is ChunkId for id in rig.store.ids())
 
     def test_remove(self, rig: StoreRig) -> None:
