@@ -287,6 +287,8 @@ def test_a_mount_that_is_excluded_anyway(top: Path, foreign_mount: Path, maker: 
     made = run.make(maker, MakeOptions(select(exclude_submounts=True)))
     assert "mounted" not in contents(run.data, top.parent / "scratch")
     assert (made.left_out, run.told) == ((), [])
+    assert made.excluded is not None
+    assert made.excluded.submounts == 1
 
 
 class BadBlocks:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from casync_compat.cache.file import CacheFile, CacheKey, CacheWriter, Description
 from casync_compat.cache.snapshot import Snapshot, names_now
@@ -22,6 +22,7 @@ from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import FormatError, StoreError
 from casync_compat.fs.losses import Losses
 from casync_compat.fs.owners import IdShift
+from casync_compat.fs.scan.directory import KeptOut
 from casync_compat.fs.scan.reusing import ReusingScanner
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index
@@ -44,12 +45,14 @@ class CachedRun:
 
     :ivar entries: nodes archived
     :ivar hits: chunks that nobody had to look at
+    :ivar excluded: how many entries were kept out on purpose; where all is the same, there were none
     """
 
     index: Index
     counts: ChunkCounts
     entries: int
     hits: int
+    excluded: KeptOut = field(default_factory=KeptOut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,4 +145,4 @@ def _archive(
         sink.finish()
         index = sink.index
         writer.finish(Description(scanner.root_identity, splicer.names), index, synced=now)
-    return CachedRun(index, sink.counts, splicer.entries, stream.hits)
+    return CachedRun(index, sink.counts, splicer.entries, stream.hits, scanner.excluded)

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from casync_compat.chunker import ChunkSizes
@@ -132,6 +132,8 @@ def run(options: argparse.Namespace) -> int:
         print(result.digest, file=to)
     if options.verbose:
         _report(result)
+    if text := _excluded(result):
+        print(f"pycasync: {text}", file=sys.stderr)
     if result.left_out:
         warn(f"not archived as it was: {listed(result.left_out)}")
         return INCOMPLETE
@@ -206,6 +208,8 @@ def _summary(kind: Kind, output: str | None, result: MakeResult, dry_run: bool) 
         "left_out": left_out_json(result.left_out),
         **({"dry_run": True} if dry_run else {}),
     }
+    if result.excluded is not None:
+        data["excluded"] = asdict(result.excluded)
     if result.chunks is not None:
         counts = result.chunks
         data["chunks"] = {
@@ -225,6 +229,15 @@ def _announce(flags: int, sizes: ChunkSizes, kind: Kind) -> None:
         print(f"Selected chunk sizes: min={sizes.min}..avg={sizes.avg}..max={sizes.max}", file=sys.stderr)
     if kind is not Kind.BLOB_INDEX:
         print("Using feature flags:", " ".join(flag_names(flags)), file=sys.stderr)
+
+
+def _excluded(result: MakeResult) -> str | None:
+    """What was kept out on purpose, in one line."""
+    if result.excluded is None:
+        return None
+    words = {"nodump": "by the nodump flag", "exclude_file": "by .caexclude", "submounts": "as mount points"}
+    parts = [f"{count} {words[why]}" for why, count in asdict(result.excluded).items() if count]
+    return f"kept out of the archive: {', '.join(parts)}" if parts else None
 
 
 def _report(result: MakeResult) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from casync_compat.errors import FileError
 from casync_compat.fs.losses import LeftOutKind
+from casync_compat.fs.scan.directory import KeptOut
 from casync_compat.fs.scan.runs import FileRun
 from casync_compat.progress import Reporter
 from catar.encoder import Encoder
@@ -41,6 +42,7 @@ class MakeResult:
     :ivar index: the index written, None for a plain archive
     :ivar cached: chunks known from a cache, which nobody looked at; None without a cache
     :ivar left_out: what is not in the archive or blob as it was on disk, by kind; empty when all is
+    :ivar excluded: how many entries were kept out of it on purpose; None of a blob
     """
 
     digest: ChunkId | None
@@ -50,6 +52,7 @@ class MakeResult:
     index: Index | None = None
     cached: int | None = None
     left_out: tuple[LeftOutKind, ...] = ()
+    excluded: KeptOut | None = field(default=None, hash=False)
 
 
 class ArchiveNodes(Protocol):

@@ -156,7 +156,7 @@ def make_archive(
             scanner.runs_into(sink.room)
             entries = Archiver(scanner, sink, flags, Reporter(progress)).run()
         sink.finish()
-    return MakeResult(sink.digest, sink.written, entries, left_out=_kinds(losses))
+    return MakeResult(sink.digest, sink.written, entries, left_out=_kinds(losses), excluded=scanner.excluded)
 
 
 def _file_identity(out: AtomicFile | StandardOutput) -> list[tuple[int, int]]:
@@ -202,8 +202,9 @@ def make_archive_index(
             run = archive_with_cache(cache, job, reporter, warn or _no_warning)
             _keep(lease, run.index)
             out.write(run.index.to_bytes())
+            size, left_out = run.index.size, _kinds(losses)
             return MakeResult(
-                None, run.index.size, run.entries, run.counts, run.index, run.hits, _kinds(losses)
+                None, size, run.entries, run.counts, run.index, run.hits, left_out, run.excluded
             )
         with _chunking(store, flags, options) as sink:
             with Scanner(source, flags, shift=options.shift, skip=skipped, losses=losses) as scanner:
@@ -213,7 +214,10 @@ def make_archive_index(
             index = sink.index
             _keep(lease, index)
             out.write(index.to_bytes())
-    return MakeResult(sink.digest, sink.written, entries, sink.counts, index, left_out=_kinds(losses))
+    left_out, excluded = _kinds(losses), scanner.excluded
+    return MakeResult(
+        sink.digest, sink.written, entries, sink.counts, index, left_out=left_out, excluded=excluded
+    )
 
 
 def _keep(lease: Lease | None, index: Index) -> None:

@@ -22,8 +22,8 @@ from test_oci.test_layers import convert
 
 from casync_compat.chunker import Chunker, ChunkSizes
 from casync_compat.errors import CasyncError, FormatError, UsageError
-from casync_compat.fs.scan.exclude import decide, parse_rules
-from casync_compat.fs.scan.glob import translate
+from casync_compat.fs.exclude import decide, parse_rules
+from casync_compat.fs.glob import translate
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest, parse_document

@@ -484,7 +484,7 @@ def test_cat_that_cannot_be(fails: Fails, archive: Path, blob: Path, words: str,
 def test_json_of_make(run: Run, ok: Run, tree: Path) -> None:
     """The summary of make: what was written, its digest and what became of the chunks."""
     whole = json.loads(ok("make", "--json", "x.caidx", tree).out)
-    assert set(whole) == {"output", "kind", "digest", "size", "entries", "left_out", "chunks"}
+    assert set(whole) == {"output", "kind", "digest", "size", "entries", "left_out", "excluded", "chunks"}
     assert (whole["output"], whole["kind"], whole["entries"]) == ("x.caidx", "archive-index", 5)
     assert set(whole["chunks"]) == {"total", "new", "reused", "new_bytes", "stored_bytes"}
     assert whole["chunks"]["new"] == whole["chunks"]["total"] - whole["chunks"]["reused"]

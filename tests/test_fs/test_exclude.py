@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casync_compat.errors import FormatError
-from casync_compat.fs.scan.exclude import Rule, decide, parse_rules
+from casync_compat.fs.exclude import Rule, decide, parse_rules
 
 Tree = dict[str, "Tree | None"]
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from casync_compat.fs.scan.glob import translate
+from casync_compat.fs.glob import translate
 
 FNM_PERIOD = 4
 

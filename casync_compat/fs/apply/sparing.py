@@ -1,4 +1,4 @@
-"""What an update in place leaves alone although the archive does not have it: what the run itself uses, and mounts.
+"""What an update in place leaves alone although the archive does not have it: what is in use, mounted, or excluded.
 
     >>> spared = Spared(b"/target", [b"/target/backup/etc.caidx", b"/target/backup/default.castr"])
     >>> delete(directory_fd, b"/target", {b"etc"}, spared, remove)
@@ -14,6 +14,8 @@ import stat
 from collections.abc import Callable, Collection, Iterable
 
 from casync_compat.errors import FileError, show_path
+from casync_compat.fs.apply.excluded import Excluded
+from casync_compat.fs.exclude import Rule
 from casync_compat.fs.remove import OPEN_DIR, mount_points
 from casync_compat.fs.together import InodeKey, Written
 
@@ -94,15 +96,18 @@ class Spared:
 
     :param target: the directory that is updated
     :param in_use: files and directories that this run uses; those that are not there are ignored
+    :param feature_flags: of the archive, which say whether it could have had what is excluded
+    :ivar excluded: what no archive of the target would have
     """
 
-    def __init__(self, target: bytes, in_use: Iterable[bytes]) -> None:
+    def __init__(self, target: bytes, in_use: Iterable[bytes], feature_flags: int = 0) -> None:
+        self.excluded = Excluded(feature_flags)
         self._used: set[InodeKey] = set()
         self._linked: set[InodeKey] = set()  # files among them that have other names, who knows where
         self._mounts: set[InodeKey] = set()
         self._above_used: set[InodeKey] = set()
         self._above: set[InodeKey] = set()
-        self._found: dict[str, list[bytes]] = {"used": [], "mount": []}
+        self._found: dict[str, list[bytes]] = {"used": [], "mount": [], "excluded": []}
         top = os.path.realpath(target)
         for path in in_use:
             for each in _spellings(path):
@@ -127,6 +132,13 @@ class Spared:
             self._found["mount"].append(path)
             return True
         return False
+
+    def keeps_excluded(self, directory_fd: int, name: bytes, path: bytes, rules: list[Rule]) -> bool:
+        """The same for what is kept out of archives. :param path: of the entry"""
+        kept = self.excluded.keeps(directory_fd, name, os.path.dirname(path), rules)
+        if kept:
+            self._found["excluded"].append(path)
+        return kept
 
     def is_above(self, directory_fd: int, name: bytes) -> bool:
         """Whether an entry is a directory that has to stay for what is in it."""
@@ -167,7 +179,11 @@ class Spared:
 
     def warnings(self) -> list[str]:
         """What the user should know, a line a kind."""
-        texts = (("used", "in use, and not deleted"), ("mount", "a mount point, and left alone"))
+        texts = (
+            ("used", "in use, and not deleted"),
+            ("mount", "a mount point, and left alone"),
+            ("excluded", "kept out of archives by .caexclude or the nodump flag, and not deleted"),
+        )
         return [_named(self._found[kind], text) for kind, text in texts if self._found[kind]]
 
 
@@ -191,6 +207,8 @@ def delete(
     :param written: what this run wrote, which the directory may list under another name
     :raises OSError: a directory cannot be read, and whatever `remove` raises
     """
+    excluded = spared.excluded
+    rules = excluded.rules(directory_fd, path)
     listed = set(map(os.fsencode, os.listdir(directory_fd)))
     for name in sorted(listed):
         if name in names:
@@ -200,11 +218,16 @@ def delete(
             continue
         if spared.keeps(directory_fd, name, inner):
             continue
-        if not spared.is_above(directory_fd, name) and not spared.has_inside(directory_fd, name):
+        if spared.keeps_excluded(directory_fd, name, inner, rules):
+            continue
+        stays = spared.is_above(directory_fd, name) or spared.has_inside(directory_fd, name)
+        if not (stays or excluded.holds(directory_fd, name, rules)):
             remove(directory_fd, name, inner)
             continue
         fd = os.open(name, OPEN_DIR, dir_fd=directory_fd)
         try:
+            excluded.enter(fd, inner)
             delete(fd, inner, (), spared, remove)
         finally:
             os.close(fd)
+    excluded.leave(path)

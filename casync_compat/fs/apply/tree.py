@@ -97,6 +97,7 @@ class TreeWriter:
         """What the archive does not have, and is gone."""
         self._stack: list[Directory] = []
         self._started = False
+        self._archived = 0
         self._restorer: Restorer
         self._placer: Placer
         self._files: FileWriter
@@ -112,6 +113,7 @@ class TreeWriter:
         """Say the archive's feature flags, before the first node."""
         if self._links is not None:
             self._links.open(feature_flags)
+        self._archived = feature_flags
         self._restorer = Restorer(feature_flags, self._options, self._warn)
         self._placer = Placer(self._restorer, self._options, self._temp, self._together)
         self._files = FileWriter(
@@ -280,7 +282,7 @@ class TreeWriter:
             raise self._failure(self.target, error) from error
         self._started = True
         if not directory.fresh and (self._options.delete or self._options.in_use):
-            self._spared = Spared(self.target, self._options.in_use)
+            self._spared = Spared(self.target, self._options.in_use, self._archived)
         self._push(directory)
         if self._name is not None:
             self._child(directory, changed(node, name=self._name), path)
@@ -294,6 +296,8 @@ class TreeWriter:
             return
         if self._spared is None or not self._spared.everything:
             directory.names = set()
+            if self._spared is not None:
+                self._spared.excluded.enter(directory.fd, directory.path)
 
     def _child(self, parent: Directory, node: Node, path: bytes) -> None:
         if self._spared is not None and not parent.fresh:

@@ -1,19 +1,15 @@
-"""A directory under scan: what is known of it while its children are visited, and its exclude file.
+"""A directory under scan: what is known of it while its children are visited.
 
     >>> directory = ScannedDirectory(fd, b"etc/ssl", fs, rules)
-    >>> directory.rules += read_rules(fd, EXCLUDE_NAME, b"/etc/ssl/.caexclude")
 
 Which child comes next, and what becomes of it, is the business of `casync_compat.fs.scan.scanner`.
 """
 
 from __future__ import annotations
 
-import os
-import stat
+from dataclasses import dataclass
 
-from casync_compat.errors import FileError
-from casync_compat.fs.readers import read_whole
-from casync_compat.fs.scan.exclude import MAX_FILE_SIZE, Rule, parse_rules
+from casync_compat.fs.exclude import Rule
 from casync_compat.fs.scan.inspect import FileSystem
 from casync_compat.fs.system import mount_by_proc
 
@@ -22,10 +18,7 @@ try:
 except ImportError:  # built without a C compiler
     from casync_compat.fs.system import mount_of
 
-__all__ = ["EXCLUDE_NAME", "ScannedDirectory", "has_name", "mount_id", "read_rules"]
-
-EXCLUDE_NAME = b".caexclude"
-"""The file that says what is left out of an archive."""
+__all__ = ["KeptOut", "ScannedDirectory", "has_name", "mount_id"]
 
 
 def has_name(listing: bytes, name: bytes) -> bool:
@@ -47,6 +40,20 @@ def mount_id(directory_fd: int, name: bytes = b"") -> int:
     """
     found = mount_of(directory_fd, name)
     return found if found >= 0 else mount_by_proc(directory_fd, name)
+
+
+@dataclass(slots=True)
+class KeptOut:
+    """How many entries were kept out of an archive on purpose, each with all that is below it.
+
+    :ivar nodump: by the nodump flag
+    :ivar exclude_file: by `.caexclude`
+    :ivar submounts: since something else is mounted there
+    """
+
+    nodump: int = 0
+    exclude_file: int = 0
+    submounts: int = 0
 
 
 class ScannedDirectory:
@@ -76,23 +83,3 @@ class ScannedDirectory:
     def path_of(self, name: bytes) -> bytes:
         """A child's path in the archive."""
         return self.path + b"/" + name if self.path else name
-
-
-def read_rules(directory_fd: int, name: bytes, path: bytes) -> list[Rule]:
-    """Read a directory's exclude file.
-
-    :param path: for messages
-    :raises FileError: when it cannot be read; `FormatError` when it is too large, or wrong
-    """
-    try:
-        # A symlink is followed, as casync does; a fifo must not block.
-        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=directory_fd)
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise FileError(path, "read exclude rules", "it is not a regular file")
-            data = read_whole(fd, MAX_FILE_SIZE, path)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise FileError(path, "read exclude rules", error) from error
-    return parse_rules(data, path)

@@ -22,6 +22,7 @@ import xattr
 
 from casync_compat import _layouts
 from casync_compat.fs import acl, inode_flags
+from casync_compat.fs.losses import is_ours
 from casync_compat.fs.owners import IdShift, IdTooLarge, Names
 from catar import layouts
 from catar.filling import Owners
@@ -83,7 +84,7 @@ class Inspector:
 
     :param features: the normalised flag word
     :param shift: how owner ids are stored
-    :param on_loss: called when an attribute cannot be read, which is left out unless that raises again; None raises
+    :param on_loss: called when an attribute cannot be read, which is left out then; None raises
     """
 
     def __init__(
@@ -250,7 +251,7 @@ class Inspector:
             return 0
 
     def _loss(self, error: OSError) -> None:
-        if self._on_loss is None:
+        if self._on_loss is None or is_ours(error):
             raise error
         self._on_loss(error)
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from casync_compat.fs.exclude import EXCLUDE_NAME, Rule
 from casync_compat.fs.identity import (
     IDENTITY_SIZE,
     KEEPS_CHANGE_TIMES,
@@ -30,8 +31,7 @@ from casync_compat.fs.identity import (
 )
 from casync_compat.fs.losses import Losses
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.scan.directory import EXCLUDE_NAME, ScannedDirectory
-from casync_compat.fs.scan.exclude import Rule
+from casync_compat.fs.scan.directory import ScannedDirectory
 from casync_compat.fs.scan.inspect import FileSystem, RawFile
 from casync_compat.fs.scan.scanner import Scanner
 from catar.records import Node

@@ -25,10 +25,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError
+from casync_compat.fs.exclude import EXCLUDE_NAME, Rule, decide, read_rules
 from casync_compat.fs.losses import ATTRIBUTES, RULES, UNREADABLE, VANISHED, Losses, is_ours, leaving_out
 from casync_compat.fs.owners import IdShift
-from casync_compat.fs.scan.directory import EXCLUDE_NAME, ScannedDirectory, has_name, mount_id, read_rules
-from casync_compat.fs.scan.exclude import Rule, decide
+from casync_compat.fs.scan.directory import KeptOut, ScannedDirectory, has_name, mount_id
 from casync_compat.fs.scan.inspect import FileSystem, Inspector, RawFile
 from casync_compat.fs.scan.payload import FilePayload, check_readable
 from casync_compat.fs.scan.runs import FileRun, RunReader
@@ -65,6 +65,8 @@ class Scanner(Closing):
     :param losses: told of what cannot be read as it was; None fails at the first
     :raises FileError: from iteration, naming the file that could not be archived
 
+    :ivar excluded: how many entries were kept out so far
+
     Close it, or use it as a context manager: it holds descriptors.
     """
 
@@ -86,6 +88,7 @@ class Scanner(Closing):
             self._features, shift or IdShift(), None if losses is None else self._attribute_lost
         )
         self._skip = frozenset(skip)
+        self.excluded = KeptOut()
         self._stack: list[ScannedDirectory] = []
         self._payload = FilePayload(root, None if losses is None else self._lost)
         self._contents = contents
@@ -186,8 +189,6 @@ class Scanner(Closing):
         self._lost(kind, self.path, text)
 
     def _attribute_lost(self, error: OSError) -> None:
-        if is_ours(error):
-            raise error
         self._lost(ATTRIBUTES, self.path, f"an attribute cannot be read ({error.strerror}), and is left out")
 
     def _visit_root(self) -> Node:
@@ -272,7 +273,7 @@ class Scanner(Closing):
     def _rules(self, directory: ScannedDirectory) -> list[Rule]:
         full = os.path.join(self.root, directory.path, EXCLUDE_NAME)
         try:
-            return read_rules(directory.fd, EXCLUDE_NAME, full)
+            return read_rules(directory.fd, full)
         except OSError as error:
             if self._losses is None or is_ours(error):
                 raise
@@ -294,8 +295,10 @@ class Scanner(Closing):
         if parent.rules:
             excluded, inherited = decide(parent.rules, name, is_dir)
             if excluded:
+                self.excluded.exclude_file += 1
                 return None
         if not self._submounts and mount_id(parent.fd, name) != parent.mount:
+            self.excluded.submounts += 1
             return None
         try:
             fd = os.open(name, _OPEN_DIR if is_dir else _OPEN_FILE, dir_fd=parent.fd)
@@ -315,6 +318,7 @@ class Scanner(Closing):
             # What is left out is not looked at any closer: only a file that is archived may stop the run.
             flags = self._inspector.chattr_flags(fd)
             if self._nodump and flags & _NODUMP:
+                self.excluded.nodump += 1
                 return None
             if self._skip and (st.st_dev, st.st_ino) in self._skip:
                 return None
@@ -381,6 +385,7 @@ class Scanner(Closing):
                 return self._visit(parent, name, _REG)  # once more; what it does then is told
             flags = self._inspector.from_disk(chattr)
             if self._nodump and flags & _NODUMP:
+                self.excluded.nodump += 1
                 return None
             if self._skip and (device, inode) in self._skip:
                 return None
@@ -418,8 +423,10 @@ class Scanner(Closing):
         if not self._inspector.stores(kind):
             return None
         if not self._submounts and mount_id(parent.fd, name) != parent.mount:
+            self.excluded.submounts += 1
             return None
         if parent.rules and decide(parent.rules, name, False)[0]:
+            self.excluded.exclude_file += 1
             return None
         target = os.readlink(name, dir_fd=parent.fd) if kind == stat.S_IFLNK else None
         return self._inspector.special(name, parent.fd, st, target)

@@ -1,21 +1,27 @@
 """`.caexclude` files: which children of a directory stay out of the archive.
 
-Pure: rules in, decisions out; `casync_compat.fs.scan.directory` reads the files. Syntax and matching are casync's
+Rules in, decisions out; only `read_rules` looks at a file. Syntax and matching are casync's
 (`src/camatch.c`), observed with casync 2: a rule with a slash anywhere is anchored where its file stands, one without
 travels down; any matching `!` rule wins whatever the order; a leading period is only matched literally.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from casync_compat.errors import FormatError
-from casync_compat.fs.scan.glob import translate
+from casync_compat.errors import FileError, FormatError
+from casync_compat.fs.glob import translate
+from casync_compat.fs.readers import read_whole
 
-__all__ = ["MAX_FILE_SIZE", "Rule", "decide", "parse_rules"]
+__all__ = ["EXCLUDE_NAME", "MAX_FILE_SIZE", "Rule", "decide", "parse_rules", "read_rules"]
+
+EXCLUDE_NAME = b".caexclude"
+"""The file that says what is left out of an archive."""
 
 MAX_FILE_SIZE = 16 << 20
 """Largest `.caexclude` file that is read, in bytes; ours, so that the file cannot fill the memory."""
@@ -87,6 +93,28 @@ def parse_rules(data: bytes, path: bytes) -> list[Rule]:
             rules.append(rule)
         at += len(raw) + 1
     return rules
+
+
+def read_rules(directory_fd: int, path: bytes) -> list[Rule]:
+    """Read a directory's exclude file.
+
+    :param path: for messages
+    :raises FileError: when it cannot be read; `FormatError` when it is too large, or wrong
+    """
+    try:
+        # A symlink is followed, as casync does; a fifo must not block.
+        fd = os.open(
+            EXCLUDE_NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=directory_fd
+        )
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise FileError(path, "read exclude rules", "it is not a regular file")
+            data = read_whole(fd, MAX_FILE_SIZE, path)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise FileError(path, "read exclude rules", error) from error
+    return parse_rules(data, path)
 
 
 def decide(rules: Sequence[Rule], name: bytes, is_dir: bool) -> tuple[bool, list[Rule]]:
