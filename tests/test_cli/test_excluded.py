@@ -163,3 +163,18 @@ def test_make_counts_with_a_cache(tree: Path, done: Run) -> None:
     for _ in range(3):
         told = json.loads(done("make", "--json", "--cache=cache", "x.caidx", str(tree)).out)
         assert told["excluded"]["exclude_file"] == 3
+
+
+@pytest.mark.parametrize("slash", ["", "/", "//"])
+def test_however_the_target_is_written(tree: Path, done: Run, slash: str) -> None:
+    """Rules travel down from the top, and a preview names what would really go."""
+    done("make", "x.catar", str(tree))
+    write(tree, b__more="")
+    (tree / "b" / "more").rename(tree / "b" / "more.o")
+    write(tree, b__gone="")
+    shown = done("extract", "--dry-run", "x.catar", f"{tree}{slash}")
+    assert b"gone" in shown.out + shown.err
+    done("extract", "x.catar", f"{tree}{slash}")
+    assert "b/more.o" in names(tree)
+    assert "b/gone" not in names(tree)
+    assert b"delete b/more.o" not in shown.out

@@ -42,8 +42,9 @@ class Excluded:
 
     def enter(self, directory_fd: int, path: bytes) -> None:
         """Read the rules of a directory, before anything is changed in it; those above it were entered before."""
+        path = _clean(path)
         if self._files:
-            above = self._rules.get(os.path.dirname(path), [])
+            above = self._rules.get(_clean(os.path.dirname(path)), [])
             inherited = decide(above, os.path.basename(path), True)[1]
             self._rules[path] = inherited + self._read(directory_fd, path)
 
@@ -64,21 +65,22 @@ class Excluded:
         """The rules of a directory, as they were and as they are."""
         if not self._files:
             return []
+        path = _clean(path)
         rules = self._rules.setdefault(path, [])
         rules += self._read(directory_fd, path)
         return rules
 
     def leave(self, path: bytes) -> None:
         """Forget a directory."""
-        self._rules.pop(path, None)
-        self._own.discard(path)
+        self._rules.pop(_clean(path), None)
+        self._own.discard(_clean(path))
 
     def keeps(self, directory_fd: int, name: bytes, path: bytes, rules: list[Rule]) -> bool:
         """Whether an entry is kept out of archives; so is a file with rules that are obeyed here.
 
         :param path: of the directory
         """
-        if name == EXCLUDE_NAME and path in self._own:
+        if name == EXCLUDE_NAME and _clean(path) in self._own:
             return True
         if not (rules or self._nodump):
             return False
@@ -117,6 +119,10 @@ class Excluded:
             finally:
                 os.close(fd)
         return False
+
+
+def _clean(path: bytes) -> bytes:
+    return path.rstrip(b"/") or path
 
 
 def _is_nodump(directory_fd: int, name: bytes) -> bool:

@@ -94,6 +94,7 @@ class PreviewWriter:
         self._on_change = on_change
         self._name = name
         self._together = FallenTogether(warn)
+        self._archived = 0
         self._spared: Spared | None = None
         self._in_the_way: list[bytes] = []
         self._stack: list[_Level] = []
@@ -106,6 +107,7 @@ class PreviewWriter:
 
     def begin(self, feature_flags: int) -> None:
         """Say the archive's feature flags, before the first node."""
+        self._archived = feature_flags
         self._restorer = Restorer(feature_flags, self._options, self._warn)
         self._current = Current(self._restorer)
         self.begun = True
@@ -218,7 +220,7 @@ class PreviewWriter:
         level = _Level(fd, b"", None, Written())
         self._stack.append(level)
         if fd >= 0 and (self._options.delete or self._options.in_use):
-            self._spared = Spared(self.target, self._options.in_use)
+            self._spared = Spared(self.target, self._options.in_use, self._archived)
         if self._name is None:
             if fd >= 0:
                 self._count(self._metadata(fd, os.fstat(fd), node), b"", True)
@@ -230,6 +232,7 @@ class PreviewWriter:
     def _watch_names(self, level: _Level) -> None:
         if level.fd >= 0 and self._options.delete and self._spared is not None:
             level.names = None if self._spared.everything else set()
+            self._spared.excluded.enter(level.fd, os.path.join(self.target, level.path))
 
     def _child(self, parent: _Level, node: Node) -> None:
         path = os.path.join(parent.path, node.name)
