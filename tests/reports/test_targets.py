@@ -13,6 +13,7 @@ import inodes
 import pytest
 from archives import END
 from filesystems import FileSystems, lacking
+from grounds import Grounds
 from reports.trying import archive_of, complete, file, said, top
 from robustness.running import everything, fails, run, temporary_files, works
 
@@ -55,6 +56,50 @@ def test_nextcloud_aio_6607(tmp_path: Path, where: str) -> None:
         assert (tmp_path / "copy" / "file").read_bytes() == b"data" * 5000
         assert not (tmp_path / "copy" / "stray").exists()
         works("verify", at / "x.caidx", cwd=tmp_path)
+
+
+@pytest.mark.root
+def test_breeze_5582(tmp_path: Path, ground: Grounds) -> None:
+    """Of names that differ in case only the first stays, both are told, and all other files are there."""
+    tree = tmp_path / "tree"
+    headers = tree / "netfilter"
+    headers.mkdir(parents=True)
+    pairs = (("xt_CONNMARK.h", "xt_connmark.h"), ("xt_DSCP.h", "xt_dscp.h"))
+    for pair in pairs:
+        for name in pair:
+            (headers / name).write_text(f"this is {name}")
+    (headers / "xt_other.h").write_text("alone")
+    works("make", tmp_path / "x.caidx", tree, cwd=tmp_path)
+    target = ground("target", "nocase") / "out"
+    for _ in range(2):
+        outcome = run("extract", tmp_path / "x.caidx", target, cwd=tmp_path)
+        assert outcome.status == 1
+        for one, other in pairs:
+            assert (target / "netfilter" / one).read_text() == f"this is {one}"
+            assert f"/{one} and " in said(outcome)
+            assert f"/{other} are" in said(outcome)
+        assert (target / "netfilter" / "xt_other.h").read_text() == "alone"
+        assert len(os.listdir(target / "netfilter")) == 3
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_s3_pit_restore_37(tmp_path: Path, there: bool) -> None:
+    """A preview says all that would be done, and does none of it."""
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    (tree / "some" / "deep" / "place").mkdir(parents=True)
+    (tree / "some" / "file").write_text("new")
+    works("make", tmp_path / "x.caidx", tree, cwd=tmp_path)
+    if there:
+        (out / "some" / "old").mkdir(parents=True)
+        (out / "some" / "file").write_text("older")
+    before = everything(tmp_path)
+    outcome = run("extract", "-n", "x.caidx", "out", cwd=tmp_path)
+    assert outcome.status == 0
+    assert everything(tmp_path) == before
+    lines = outcome.out.decode().splitlines()
+    assert "Would create some/deep/place/" in lines
+    assert ("Would change some/file" if there else "Would create some/file") in lines
+    assert ("Would delete some/old/" in lines) == there
 
 
 @pytest.mark.root
