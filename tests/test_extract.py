@@ -558,6 +558,21 @@ def test_a_truncated_archive(place: Place, cut: int) -> None:
             assert found.read_bytes() == (tree / found.relative_to(place.at / "out")).read_bytes()
 
 
+def test_what_is_deleted_is_told_when_the_rest_fails(place: Place) -> None:
+    """A run that deleted something and then fails says what is gone."""
+    source = place.at / "source"
+    (source / "a").mkdir(parents=True)
+    (source / "z").write_bytes(LARGE)
+    path = place.make(Kind.ARCHIVE, source)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    (place.at / "out" / "a" / "gone").mkdir(parents=True)
+    with pytest.raises(Exception, match="truncated"):
+        place.extract(Kind.ARCHIVE, path)
+    assert not (place.at / "out" / "a" / "gone").exists()
+    assert place.warnings == ["deleted 1 entry that the archive does not have: a/gone"]
+
+
 def test_an_index_needs_a_store(place: Place) -> None:
     """Without a store there is nothing to extract from."""
     path = place.make(Kind.ARCHIVE_INDEX, place.tree("small"))

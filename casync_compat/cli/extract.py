@@ -25,7 +25,8 @@ from casync_compat.cli._options import READING, STORE_HELP, TREES, add_options, 
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import Preview
 from casync_compat.cli._progress import ProgressLine
-from casync_compat.errors import UsageError, show_path
+from casync_compat.errors import UsageError
+from casync_compat.fs.apply.sparing import deleted_text
 from casync_compat.fs.apply.tree import ApplyOptions
 from casync_compat.kinds import Kind
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
@@ -170,7 +171,7 @@ def run(options: argparse.Namespace) -> int:
             preview.tell(result, _summary(result))
         return 0
     if result.deleted:
-        print(f"pycasync: {_deleted(result)}", file=sys.stderr)
+        print(f"pycasync: {deleted_text(result.deleted, result.deleted_first)}", file=sys.stderr)
     if options.verbose:
         _report(result)
     if options.json:
@@ -198,14 +199,6 @@ def _check_meant(target: bytes, said: bool) -> None:
         raise UsageError(
             f"no output was given, and the current directory is not empty; give it as . or say: {how}"
         )
-
-
-def _deleted(result: ExtractResult) -> str:
-    """What was deleted, in one line."""
-    entries = "1 entry" if result.deleted == 1 else f"{result.deleted} entries"
-    more = ", ..." if result.deleted > len(result.deleted_first) else ""
-    names = ", ".join(map(show_path, result.deleted_first))
-    return f"deleted {entries} that the archive does not have: {names}{more}"
 
 
 def _summary(result: ExtractResult) -> dict[str, object]:

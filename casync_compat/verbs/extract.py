@@ -17,7 +17,7 @@ from typing import Any
 
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.fs.apply.preview import PreviewWriter
-from casync_compat.fs.apply.sparing import names_below
+from casync_compat.fs.apply.sparing import deleted_text, names_below
 from casync_compat.fs.apply.tree import Follower, TreeStep, TreeWriter, apply_tree
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.kinds import Kind
@@ -259,7 +259,12 @@ def extract_archive(
             pool=pool,
             depth=_WAITING + (options.jobs or default_jobs()),
         )
-        apply_tree(stream, writer, follower)
+        try:
+            apply_tree(stream, writer, follower)
+        except Exception:
+            if writer.deleted.count:  # what is gone is told also where the rest failed
+                warn(deleted_text(writer.deleted.count, writer.deleted.first))
+            raise
         shared = sharing.shared if sharing is not None else 0
         result = counter.result(tree.size or 0, entries=follower.entries, shared=shared)
         deleted, tally = writer.deleted, writer.tally

@@ -34,6 +34,8 @@ __all__ = ["Change", "OnChange", "PreviewWriter", "Verb"]
 Verb: TypeAlias = Literal["create", "change", "replace", "delete"]
 
 _OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_DEEPEST = 200
+"""Levels down to which is listed what would be deleted."""
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 
 
@@ -344,8 +346,13 @@ class PreviewWriter:
                 self._tell("delete", each, is_dir)
 
 
-def _everything(directory_fd: int, name: bytes, path: bytes) -> Iterator[tuple[bytes, bool]]:
-    """All that is below an entry of a directory, with whether it is a directory; what cannot be read is passed over."""
+def _everything(directory_fd: int, name: bytes, path: bytes, depth: int = 0) -> Iterator[tuple[bytes, bool]]:
+    """All that is below an entry of a directory, with whether it is a directory.
+
+    What cannot be read is passed over, and so is what lies very deep.
+    """
+    if depth > _DEEPEST:
+        return
     try:
         fd = os.open(name, OPEN_DIR, dir_fd=directory_fd)
     except OSError:
@@ -356,6 +363,6 @@ def _everything(directory_fd: int, name: bytes, path: bytes) -> Iterator[tuple[b
             is_dir = stat.S_ISDIR(os.stat(each, dir_fd=fd, follow_symlinks=False).st_mode)
             yield inner, is_dir
             if is_dir:
-                yield from _everything(fd, each, inner)
+                yield from _everything(fd, each, inner, depth + 1)
     finally:
         os.close(fd)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.apply.excluded import Excluded
@@ -19,7 +19,7 @@ from casync_compat.fs.exclude import Rule
 from casync_compat.fs.remove import OPEN_DIR, mount_points
 from casync_compat.fs.together import InodeKey, Written
 
-__all__ = ["Deleted", "Spared", "delete", "names_below"]
+__all__ = ["Deleted", "Spared", "delete", "deleted_text", "names_below"]
 
 _SHOWN = 3
 _DEEPEST = 200
@@ -43,6 +43,13 @@ class Deleted:
         self.count += 1
         if len(self.first) < _SHOWN:
             self.first.append(os.path.relpath(path, self._target))
+
+
+def deleted_text(count: int, first: Sequence[bytes]) -> str:
+    """What was deleted, in one line."""
+    entries = "1 entry" if count == 1 else f"{count} entries"
+    more = ", ..." if count > len(first) else ""
+    return f"deleted {entries} that the archive does not have: {', '.join(map(show_path, first))}{more}"
 
 
 def _key(path: bytes) -> InodeKey | None:
