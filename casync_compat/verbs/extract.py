@@ -159,7 +159,7 @@ def _refuse_to_replace(
 ) -> None:
     """Stop before the first change when the archive has an entry of the name of something in use.
 
-    Of a stream that cannot be known beforehand; then the run stops when it comes to the entry.
+    Of a stream that cannot be known beforehand; then the entry is left out when it comes, and the run fails in the end.
     """
     if tree.size is None:
         if tree.path is None and _input_is_file():

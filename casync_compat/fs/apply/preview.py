@@ -162,7 +162,7 @@ class PreviewWriter:
         if self._in_the_way:
             why = "it is a directory with something in it, and nothing is to be deleted"
             raise FileError(self._in_the_way[0], "replace", why)
-        failure = self._together.failure()
+        failure = self._together.failure() or (self._spared.failure if self._spared is not None else None)
         if failure is not None:
             raise failure
 
@@ -242,7 +242,9 @@ class PreviewWriter:
             parent.names.add(node.name)
         if self._spared is not None and parent.fd >= 0:
             full = os.path.join(self.target, path)
-            self._spared.check(os.fstat(parent.fd), parent.fd, node.name, node.is_dir, full)
+            if self._spared.refuses(os.fstat(parent.fd), parent.fd, node.name, node.is_dir, full):
+                self._skipping = int(node.is_dir)
+                return
         needs = NODE_FEATURES[node.kind]
         if needs and not self._restorer.features & needs:
             return

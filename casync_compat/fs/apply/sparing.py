@@ -109,6 +109,8 @@ class Spared:
 
     def __init__(self, target: bytes, in_use: Iterable[bytes], feature_flags: int = 0) -> None:
         self.excluded = Excluded(feature_flags)
+        self.failure: FileError | None = None
+        """The error to end with: the first entry that was not written for the sake of what is in use."""
         self._used: set[InodeKey] = set()
         self._linked: set[InodeKey] = set()  # files among them that have other names, who knows where
         self._mounts: set[InodeKey] = set()
@@ -167,22 +169,27 @@ class Spared:
         finally:
             os.close(fd)
 
-    def check(
+    def refuses(
         self, parent: os.stat_result, directory_fd: int, name: bytes, is_dir: bool, path: bytes
-    ) -> None:
-        """Refuse to write an entry in place of something that is in use.
+    ) -> bool:
+        """Whether an entry is not to be written, because it would take the place of something that is in use.
+
+        That is noted in `failure`.
 
         :param parent: of the directory that it is written into
         :param is_dir: whether it is a directory itself
-        :raises FileError: it would
         """
         if (parent.st_dev, parent.st_ino) not in self._above_used:
-            return
+            return False
         key = _link_key(name, directory_fd)
         if key in self._used:
-            raise FileError(path, "replace", "it is in use: the archive is read from it")
-        if key in self._above_used and not is_dir:
-            raise FileError(path, "replace", "something in it is in use: the archive is read from there")
+            why = "it is in use: the archive is read from it"
+        elif key in self._above_used and not is_dir:
+            why = "something in it is in use: the archive is read from there"
+        else:
+            return False
+        self.failure = self.failure or FileError(path, "replace", why)
+        return True
 
     def warnings(self) -> list[str]:
         """What the user should know, a line a kind."""

@@ -227,7 +227,8 @@ class TreeWriter:
         """Check that the tree is complete, and warn about what could not be restored.
 
         :raises FormatError: when it is not complete
-        :raises FileError: when it is, but for what directories were in the way of, and for names that fell together
+        :raises FileError: when it is, but for what directories, or files in use, were in the way of, and for names that
+            fell together
         """
         if self.begun:
             self._runs.drain()
@@ -242,7 +243,7 @@ class TreeWriter:
             more = f"; {len(kept) - 1} more like it" if len(kept) > 1 else ""
             why = f"it is a directory with something in it, and nothing is to be deleted{more}"
             raise FileError(kept[0], "replace", why)
-        failure = self._together.failure()
+        failure = self._together.failure() or (self._spared.failure if self._spared is not None else None)
         if failure is not None:
             raise failure
 
@@ -302,7 +303,9 @@ class TreeWriter:
     def _child(self, parent: Directory, node: Node, path: bytes) -> None:
         if self._spared is not None and not parent.fresh:
             full = os.path.join(parent.path, node.name)
-            self._spared.check(parent.stat, parent.fd, node.name, node.is_dir, full)
+            if self._spared.refuses(parent.stat, parent.fd, node.name, node.is_dir, full):
+                self._skipping = int(node.is_dir)
+                return
         kind = node.mode & 0o170000
         needs = NODE_FEATURES[kind]
         if needs and not self._restorer.features & needs:
