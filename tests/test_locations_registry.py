@@ -86,7 +86,7 @@ def test_login_as_desync(fake: FakeRegistry) -> None:
     """desync's variables are used; a password alone is a mistake, and said to be one."""
     fake.auth = "basic"
     with pytest.raises(CasyncError, match="wants credentials"):
-        open_store(STORE, known(fake)).has(D.of(b"x"))
+        open_store(STORE, known(fake)).get(D.of(b"x"), D, 1)
     with pytest.raises(UsageError, match="DESYNC_OCI_USERNAME is not"):
         open_store(STORE, known(fake, DESYNC_OCI_PASSWORD=fake.password))
     full = known(fake, DESYNC_OCI_PASSWORD=fake.password, DESYNC_OCI_USERNAME=fake.user)
@@ -145,9 +145,9 @@ def test_bad_index_locators(fake: FakeRegistry, locator: str) -> None:
     [
         (None, None, [], "x.caidx", None),
         (3, None, [], INDEX, 3),
-        (None, None, [], INDEX, 10),
-        (None, STORE, [], "x.caidx", 10),
-        (None, "/s", [STORE], "x.caidx", 10),
+        (None, None, [], INDEX, 16),
+        (None, STORE, [], "x.caidx", 16),
+        (None, "/s", [STORE], "x.caidx", 16),
         (None, "/s", [], INDEX, None),
     ],
 )
