@@ -156,8 +156,36 @@ _LOG_LEVEL = Option(
     {"metavar": "LEVEL", "type": _level, "choices": _LEVELS},  # the choices are for completion
 )
 
+
+class _LastIsPrimary(argparse.Action):
+    """casync's rule for `--store` given several times: the last one is the primary, written to and asked first.
+
+    The earlier ones are further stores to look for chunks in, in front of those of `--extra-store`.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        flag: str | None = None,
+    ) -> None:
+        if namespace.store is not None:
+            earlier: int = vars(namespace).get("earlier_stores", 0)
+            further = list(namespace.extra_store)
+            further.insert(earlier, namespace.store)
+            namespace.extra_store = further
+            namespace.earlier_stores = earlier + 1
+        namespace.store = values
+
+
 OPTIONS: tuple[Option, ...] = (
-    _value("--store", "chunk store to use", "PATH"),
+    _value(
+        "--store",
+        "chunk store to use; of several the last is written to and asked first, then the others in order",
+        "PATH",
+        action=_LastIsPrimary,
+    ),
     _many("--extra-store", "further store to look for chunks in", "PATH"),
     _value("--chunk-size", "average chunk size, or all three", "[MIN:]AVG[:MAX]", default="auto"),
     _value(
