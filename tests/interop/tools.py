@@ -13,7 +13,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +74,11 @@ class Tool:
     name: str
     command: tuple[str, ...]
     temporary: Path
+    variables: tuple[tuple[str, str], ...] = ()
+
+    def given(self, **variables: str) -> Tool:
+        """The same with further environment variables."""
+        return replace(self, variables=(*self.variables, *variables.items()))
 
     def run(self, *arguments: Argument, cwd: Path | None = None, stdin: Path | None = None) -> Outcome:
         """Run to the end, whatever the exit status. `stdin` is a file; without it there is nothing to read."""
@@ -88,6 +93,7 @@ class Tool:
             # The directory a test runs in must not be taken for a place to import from.
             "PYTHONSAFEPATH": "1",
             **coverage_variables(),
+            **dict(self.variables),
         }
         argv = (*self.command, *arguments)
         with open(stdin or os.devnull, "rb") as source:

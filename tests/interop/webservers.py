@@ -1,0 +1,117 @@
+"""nginx and desync's chunk-server on loopback, started by the tests."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from filesystems import lacking
+from interop.registries import free_port
+
+__all__ = ["Nginx", "chunk_server", "nginx", "waiting_for"]
+
+
+_NEW_CERTIFICATE = (
+    *(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ),
+    *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+)
+
+
+@dataclass(frozen=True)
+class Nginx:
+    """A running nginx.
+
+    :ivar root: the directory that it serves
+    :ivar plain: its URL over HTTP/1.1
+    :ivar tls: its URL over HTTP/2 with TLS
+    :ivar bare: its URL over HTTP/1.1, without ranges
+    :ivar certificate: the authority of its certificate, as a file
+    """
+
+    root: Path
+    plain: str
+    tls: str
+    bare: str
+    certificate: Path
+
+
+@contextmanager
+def waiting_for(command: Sequence[str | Path], port: int, log: Path) -> Iterator[None]:
+    """Run a server until the block ends, from when it listens on."""
+    with open(log, "wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"{command[0]} does not start: {log.read_text()[-2000:]}") from None
+                time.sleep(0.02)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """One nginx for all tests; each has its own directory below its root."""
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if program is None:
+        lacking("nginx is not installed; .ci/setup installs it")
+    home = tmp_path_factory.mktemp("nginx")
+    root = home / "root"
+    root.mkdir()
+    for directory in (home, root):
+        directory.chmod(0o755)
+    subprocess.run(
+        [*_NEW_CERTIFICATE, "-keyout", home / "key.pem", "-out", home / "cert.pem"],
+        check=True,
+        capture_output=True,
+    )
+    plain, tls, bare = free_port(), free_port(), free_port()
+    (home / "conf").write_text(
+        f"""daemon off; pid {home}/pid; error_log {home}/log; worker_processes 1; user root;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fcgi;
+  uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi; root {root};
+  server {{ listen 127.0.0.1:{plain}; }}
+  server {{ listen 127.0.0.1:{bare}; max_ranges 0; }}
+  server {{ listen 127.0.0.1:{tls} ssl http2; ssl_certificate {home}/cert.pem; ssl_certificate_key {home}/key.pem; }}
+}}
+"""
+    )
+    with waiting_for([program, "-c", home / "conf"], tls, home / "out"):
+        urls = (f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}", f"http://127.0.0.1:{bare}")
+        yield Nginx(root, *urls, home / "cert.pem")
+
+
+@contextmanager
+def chunk_server(program: str, store: Path, log: Path) -> Iterator[str]:
+    """desync's chunk-server over a directory, which may be written to; its URL."""
+    port = free_port()
+    command = [program, "chunk-server", "-w", "-s", str(store), "-l", f"127.0.0.1:{port}"]
+    with waiting_for(command, port, log):
+        yield f"http://127.0.0.1:{port}"
