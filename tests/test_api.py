@@ -8,6 +8,7 @@ import importlib
 import io
 import os
 import random
+import shutil
 import stat
 import threading
 from collections import Counter
@@ -26,6 +27,7 @@ from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
 from casync_compat.progress import Progress
+from casync_compat.store.leases import StoreBusy
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.extraction import ExtractOptions
@@ -498,3 +500,33 @@ def test_every_name_of_the_package_is_there() -> None:
         assert name in dir(casync)
     with pytest.raises(AttributeError):
         casync.no_such_name  # noqa: B018
+
+
+def test_gc_and_make_wait_for_one_another(tmp_path: Path, etc: Path) -> None:
+    """A lock or a lease of somebody else is waited for as long as is said, and then nothing is changed."""
+    index, store = tmp_path / "x.caidx", tmp_path / "default.castr"
+    casync.make(index, etc)
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+    for name, run in (
+        ("leases/abc", lambda: casync.gc(index, wait=0)),
+        ("gc", lambda: casync.make(tmp_path / "y.caidx", etc, wait=0)),
+    ):
+        theirs = store / ".pycasync" / name
+        theirs.parent.mkdir(parents=True, exist_ok=True)
+        theirs.write_text("a run on elsewhere\n")
+        with pytest.raises(StoreBusy, match="a run on elsewhere"):
+            run()
+        shutil.rmtree(store / ".pycasync")
+    assert not (tmp_path / "y.caidx").exists()
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
+
+
+def test_gc_spares_young_chunks(tmp_path: Path, etc: Path) -> None:
+    """`grace` keeps what came lately, and the result says how much."""
+    casync.make(tmp_path / "x.caidx", etc)
+    (etc / "more").write_bytes(bytes(range(256)) * 500)
+    casync.make(tmp_path / "y.caidx", etc)
+    (tmp_path / "y.caidx").unlink()
+    spared = casync.gc(tmp_path / "x.caidx", grace=3600)
+    assert spared.removed == 0
+    assert spared.spared == casync.gc(tmp_path / "x.caidx").removed > 0
