@@ -10,6 +10,8 @@ import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 
 from casync_compat.closing import Closing
 from casync_compat.fs.owners import IdShift
@@ -20,9 +22,13 @@ from casync_compat.spool import Appender, Spool, SpoolError
 from casync_compat.streams.archive import ArchiveOutput, Archiver
 from casync_compat.streams.chunking import ChunkingSink
 from casync_compat.streams.seedparts import ChunkPlaces, FilePart, Nowhere, read_file
+from catar.grammar import NODE_FEATURES
 from catar.records import Node
 
 __all__ = ["TreeSeed"]
+
+_ALL_KINDS = reduce(or_, NODE_FEATURES.values())
+"""Flags without which some types of nodes are not recorded."""
 
 
 class _Scratch:
@@ -125,6 +131,9 @@ class TreeSeed(Closing):
         self._paths = array("Q", (0,))
         self._links: dict[bytes, int] = {}
         self._places: ChunkPlaces | None = None
+        self._cut: Index | None = None
+        self.entries = 0
+        """Nodes that it has."""
         try:
             with Scanner(path, feature_flags, shift=shift) as scanner:
                 if index is None:
@@ -135,7 +144,8 @@ class TreeSeed(Closing):
                     ) as sink:
                         self._record(scanner, sink, links)
                         sink.finish()
-                        self._places = ChunkPlaces(sink.index)
+                        self._cut = sink.index
+                        self._places = ChunkPlaces(self._cut)
         except BaseException:
             self.close()
             raise
@@ -151,6 +161,15 @@ class TreeSeed(Closing):
         archiver.flush()
         self._starts, self._sizes, self._before = archiver.starts, archiver.sizes, archiver.before
         self._paths, self._links = archiver.paths, archiver.links
+        self.entries = archiver.entries
+
+    def is_all_of(self, index: Index) -> bool:
+        """Whether the directory has what an index describes, metadata as far as it is recorded, and nothing else.
+
+        But for what rules and flags of its own keep out of archives.
+        """
+        complete = index.feature_flags & _ALL_KINDS == _ALL_KINDS
+        return complete and self._cut is not None and self._cut.table == index.table
 
     def _path(self, row: int) -> bytes:
         begin, end = self._paths[row], self._paths[row + 1]

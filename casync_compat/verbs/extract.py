@@ -39,6 +39,7 @@ from casync_compat.streams.transfer import OrderedPool, default_jobs
 from casync_compat.streams.trees import Tree, load_index
 from casync_compat.streams.treeseed import TreeSeed
 from catar.errors import NotFound
+from catar.flags import time_granularity
 from catar.records import Node
 from catar.runs import Run, count_nodes, run_paths
 
@@ -59,19 +60,20 @@ def _tree_seeds(
     seeds: SeedSource,
     unused: UnusedSeeds,
     warn: Warn,
-) -> None:
-    """Read the seeds of a tree."""
+) -> TreeSeed | None:
+    """Read the seeds of a tree. :returns: the one that is the output as it was"""
     links = digest_of_flags(features) if options.hardlink else None
     if index is None and links is None:
-        return
+        return None
 
-    def read(path: bytes) -> None:
+    def read(path: bytes) -> TreeSeed | None:
         try:
             seed = TreeSeed(path, index, features, shift=options.apply.shift, links=links, jobs=options.jobs)
         except SpoolError as error:  # it saves work; that there is no room to note it down costs only that
             warn(f"{show_path(path)} is not used as a seed: {error}")
-        else:
-            seeds.add(seed)
+            return None
+        seeds.add(seed)
+        return seed
 
     for path in options.seeds:
         try:
@@ -82,9 +84,21 @@ def _tree_seeds(
             unused.add(path, error)
     if options.seed_output and index is not None and _has_entries(output):
         try:
-            read(output)
+            return read(output)
         except CasyncError as error:
             warn(f"{show_path(output)} is not used as a seed: {error}")
+    return None
+
+
+def _is_current(index: Index, was: TreeSeed, options: ExtractOptions) -> bool:
+    """Whether the output is known to need nothing, so that the archive need not even be read."""
+    exact = time_granularity(index.feature_flags) == 1 and not options.hardlink
+    return exact and options.on_change is None and was.is_all_of(index)
+
+
+def _nothing_done(index: Index, entries: int) -> ExtractResult:
+    size, chunks = index.size, len(index)
+    return ExtractResult(entries, size, chunks, chunks, size, unchanged=entries)
 
 
 def _has_entries(path: bytes) -> bool:
@@ -212,9 +226,10 @@ def extract_archive(
     unused = UnusedSeeds(warn)
     with unused.told(), ExitStack() as stack:
         seeds = stack.enter_context(SeedSource())
+        was: TreeSeed | None = None
         if index is not None:
             # Also where nothing is written: what only a seed has is not missing.
-            _tree_seeds(index, index.feature_flags, output, options, seeds, unused, warn)
+            was = _tree_seeds(index, index.feature_flags, output, options, seeds, unused, warn)
             if store is None:
                 raise UsageError("an index needs a chunk store")
             store = Layered(seeds, store) if seeds.seeds else store
@@ -235,6 +250,9 @@ def extract_archive(
         name = inside.strip(b"/").rpartition(b"/")[2] or None
         in_use = _in_use(source, output, store, options)
         _refuse_to_replace(tree, inside.strip(b"/"), output, name, in_use)
+        whole = name is None and on_node is None
+        if index is not None and was is not None and whole and _is_current(index, was, options):
+            return _nothing_done(index, was.entries)
         stream = tree.stream(inside, on_chunk=counter.on_chunk, piece=_PIECE)
         if options.on_change is not None:
             how = replace(options.apply, in_use=tuple(in_use))

@@ -103,3 +103,37 @@ def test_a_blob_does_not_become_a_directory(tmp_path: Path, ok: Run, run: Run) -
         assert b"directory" in result.err
     assert not (tmp_path / "new").exists()
     assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_what_no_archive_has_is_removed_from_a_current_tree(
+    tree: Path, tmp_path: Path, ok: Run, run: Run
+) -> None:
+    """Something that the archive cannot hold is no part of it, and goes, although all else is as recorded."""
+    made, out = tmp_path / "x.caidx", tmp_path / "out"
+    ok("make", "--without=fifos", str(made), str(tree))
+    ok("extract", str(made), str(out))
+    st = out.stat()
+    os.mkfifo(out / "pipe")
+    os.utime(out, ns=(st.st_atime_ns, st.st_mtime_ns))
+    assert counts(run("extract", "--json", str(made), str(out)).out)[3] == 1
+    assert not (out / "pipe").exists()
+
+
+def test_times_in_whole_seconds_are_restored_as_such(tree: Path, tmp_path: Path, ok: Run) -> None:
+    """A time that differs in what the archive does not record is not the recorded one."""
+    made, out = tmp_path / "x.caidx", tmp_path / "out"
+    ok("make", "--without=nsec-time", "--with=sec-time", str(made), str(tree))
+    ok("extract", str(made), str(out))
+    os.utime(out / "file", ns=(0, (out / "file").stat().st_mtime_ns + 5))
+    ok("extract", str(made), str(out))
+    assert (out / "file").stat().st_mtime_ns % 1_000_000_000 == 0
+
+
+def test_names_are_listed_all_the_same(tree: Path, tmp_path: Path, ok: Run, run: Run) -> None:
+    """With `-v` every entry of a current tree is named, and what became of them is said."""
+    made, out = tmp_path / "x.caidx", tmp_path / "out"
+    ok("make", str(made), str(tree))
+    ok("extract", str(made), str(out))
+    told = run("extract", "-v", str(made), str(out)).err.decode()
+    assert "Extracting sub/inner" in told
+    assert "created: 0, updated: 0, unchanged: 5" in told
