@@ -239,13 +239,34 @@ class Bench:
             if tool not in self.starts:
                 self.at(tool.split("+")[0], "out").mkdir()
 
-        def same_trees() -> str:
-            casync = self.options.casync
-            digests = {output_digest([casync, "digest", str(self.at(tool, "out"))]) for tool in self.starts}
-            return "" if len(digests) == 1 else "extracted trees differ"
+        def same_trees(name: str) -> Callable[[], str]:
+            def check() -> str:
+                casync = self.options.casync
+                digests = {
+                    output_digest([casync, "digest", str(self.at(tool, name))]) for tool in self.starts
+                }
+                return "" if len(digests) == 1 else "extracted trees differ"
+
+            return check
+
+        current = self.both("current", "extract", "--store={s}", index, "{}")
+        catar = str(self.at("casync", "tree.catar"))
+        current["pycasync, catar"] = self.command("pycasync", "current", "extract", catar, "{}")
+        current["pycasync, digest"] = self.command("pycasync", "current", "digest", "{}")
+
+        def touched(tool: str) -> None:
+            if tool in self.starts:
+                os.utime(self.at(tool, "current"))
 
         return [
-            Job("extract tree", tree, fresh, same_trees),
+            Job("extract tree", tree, fresh, same_trees("out")),
+            Job("extract over a current tree", current, check=same_trees("current")),
+            Job(
+                "extract over a tree whose top was touched",
+                self.both("current", "extract", "--store={s}", index, "{}"),
+                touched,
+                same_trees("current"),
+            ),
             Job("extract blob", blob, self.drop("out.blob"), self.same_files("out.blob")),
         ]
 
@@ -264,6 +285,7 @@ class Bench:
                 ("tree.catar", ("make", "{}", str(self.tree))),
                 ("small.catar", ("make", "{}", str(self.small))),
                 ("cached.caidx", ("make", "--cache={c}", "--store={s}", "{}", str(self.tree))),
+                ("current", ("extract", "--store={s}", str(self.at(tool, "tree.caidx")), "{}")),
             ):
                 remove(self.at(tool, name))
                 run(self.command(tool, name, *arguments), log)
