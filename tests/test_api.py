@@ -198,6 +198,27 @@ def test_progress(etc: Path, tmp_path: Path) -> None:
         assert len(seen) > before
 
 
+def test_previews(etc: Path, tmp_path: Path) -> None:
+    """What would be made and changed is returned or told, and nothing is written, in a store of any kind."""
+    before = sorted(tmp_path.rglob("*"))
+    memory = MemoryStore()
+    for store in (None, memory):
+        dry = casync.make(tmp_path / "x.caidx", etc, store=store, options=MakeOptions(dry_run=True))
+        assert dry.chunks is not None
+        assert dry.chunks.new == dry.chunks.total > 0
+    assert list(memory.ids()) == []
+    assert sorted(tmp_path.rglob("*")) == before
+    real = casync.make(tmp_path / "x.caidx", etc)
+    assert real.digest == dry.digest
+    before = sorted(tmp_path.rglob("*"))
+    changes: list[str] = []
+    options = ExtractOptions(on_change=lambda change: changes.append(change.verb))
+    done = casync.extract(tmp_path / "x.caidx", tmp_path / "out", options=options)
+    assert changes == ["create"] * done.created
+    assert done.created == done.entries > 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_an_output_in_its_own_source(etc: Path) -> None:
     """Archiving a directory into itself leaves out the index and the store beside it."""
     casync.make(etc / "ssh" / "x.caidx", etc)

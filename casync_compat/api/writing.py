@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 from casync_compat.api.given import (
@@ -19,9 +20,10 @@ from casync_compat.api.opened import InsidePath
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError, naming, show_path
 from casync_compat.kinds import Kind
-from casync_compat.locations import PathType, index_output, input_path, name_of
+from casync_compat.locations import PathType, in_registry, index_output, input_path, local_path, name_of
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import OnDisk
+from casync_compat.store.dry import DryStore
 from casync_compat.streams.archive import MakeResult
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
 from casync_compat.streams.leasing import writing
@@ -78,9 +80,11 @@ def make(
     if not what.is_index:
         raise UsageError(f"{show_path(name_of(output))}: a {what.value} cannot be made")
     chunks = sink_of(store, output, settings)
+    if options.dry_run:
+        chunks = DryStore(chunks)
     with (
         writing(chunks, "make", wait=wait, tell=warn) as lease,
-        index_output(output, settings) as path,
+        nullcontext(_local(output)) if options.dry_run else index_output(output, settings) as path,
         naming(path),
     ):
         if what is Kind.BLOB_INDEX:
@@ -88,6 +92,11 @@ def make(
         if isinstance(chunks, OnDisk):
             options = replace(options, skip=(*options.skip, *chunks.own_paths))
         return make_archive_index(path, src, chunks, options, lease=lease, warn=warn, progress=progress)
+
+
+def _local(output: PathType) -> bytes | None:
+    """The path of an output; None where it is no local file."""
+    return None if in_registry(output) else local_path(output)
 
 
 def _with_bytes(options: MakeOptions) -> MakeOptions:

@@ -29,6 +29,7 @@ from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSink, Keeping
+from casync_compat.store.dry import DryStore
 from casync_compat.streams.archive import Archiver, MakeResult, report
 from casync_compat.streams.chunking import ChunkCounts, ChunkingSink
 from casync_compat.streams.leasing import Lease
@@ -230,6 +231,8 @@ def _no_warning(text: str) -> None:
 
 
 def _chunking(store: ChunkSink, flags: int, options: MakeOptions) -> ChunkingSink:
+    if options.dry_run and not isinstance(store, DryStore):
+        store = DryStore(store)
     return ChunkingSink(store, options.sizes, flags, stream_digest=options.stream_digest, jobs=options.jobs)
 
 
