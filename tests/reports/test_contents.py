@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from compare import holes
 from reports.trying import restored
-from robustness.running import COMMAND, environment, everything, fails, run, works
+from robustness.running import COMMAND, environment, everything, fails, run, start, works
 
 MIB = 1 << 20
 
@@ -284,3 +284,19 @@ def test_casync_250(tmp_path: Path) -> None:
     assert chunk.stem in line
     assert "default.castr" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_borg_1116(tmp_path: Path) -> None:
+    """A reader that has enough, such as head, ends a listing without a word; the status tells that it was not whole."""
+    (tmp_path / "src").mkdir()
+    for number in range(4000):
+        (tmp_path / "src" / f"{number:0100}").touch()
+    works("make", "x.catar", "src", cwd=tmp_path)
+    for words in (("list", "x.catar"), ("mtree", "x.catar"), ("dump", "x.catar")):
+        process = start(*words, cwd=tmp_path)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert os.read(process.stdout.fileno(), 10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 1  # not everything was written

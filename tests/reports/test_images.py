@@ -267,3 +267,20 @@ def test_storage_1627(layout: Layout, tmp_path: Path) -> None:
         convert(layout, "ours", target, "x", replace(OPTIONS, thin=True, memory=ConvertedLayers()))
         with layout_at(tmp_path / "back") as back:
             assert export(target, "x", back, "y", ExportOptions(rebuild=True)).image_ids == (ours.image_id,)
+
+
+def test_skopeo_1366(layout: Layout, tmp_path: Path) -> None:
+    """Several images live in one directory by whole names, with slashes and colons, as other tools have them."""
+    for number in (7, 8):
+        build(layout, f"plain{number}", [layer({"version": b"%d" % number})])
+        name = f"oci:layout:docker.io/library/centos:{number}"
+        works("oci", "convert", "--thin", "--no-progress", f"oci:layout:plain{number}", name, cwd=tmp_path)
+    for number in (7, 8):
+        name = f"oci:layout:docker.io/library/centos:{number}"
+        assert works("oci", "cat", name, "version", cwd=tmp_path).out == b"%d" % number
+    found = [
+        entry["annotations"]["org.opencontainers.image.ref.name"]
+        for entry in json.loads((tmp_path / "layout" / "index.json").read_bytes())["manifests"]
+    ]
+    assert {f"docker.io/library/centos:{number}" for number in (7, 8)} <= set(found)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["layout"]

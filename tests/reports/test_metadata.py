@@ -335,3 +335,36 @@ def test_casync_248(ground: Grounds, tmp_path: Path) -> None:
     for _ in range(2):
         works("extract", tmp_path / "x.caidx", target / "root", cwd=tmp_path)
         assert_same(source / "root", target / "root")
+
+
+@pytest.mark.root
+def test_borg_3808(ground: Grounds, tmp_path: Path) -> None:
+    """Attributes that the target has no room for are left out and told; contents and other attributes are there."""
+    source, target = ground("source", "xfs"), ground("target", "ext4")
+    (source / "picture").write_bytes(b"pixels")
+    os.setxattr(source / "picture", "user.thumbnail", bytes(60_000))
+    os.setxattr(source / "picture", "user.title", b"small")
+    (source / "after").write_bytes(b"a")
+    works("make", tmp_path / "x.caidx", source, cwd=tmp_path)
+    outcome = run("extract", tmp_path / "x.caidx", target, cwd=tmp_path)
+    assert outcome.status == 3, outcome
+    assert b"picture" in outcome.err
+    assert everything(target) == everything(source)
+    assert os.listxattr(target / "picture") == ["user.title"]
+
+
+@pytest.mark.root
+def test_restic_3422(ground: Grounds, tmp_path: Path) -> None:
+    """A file with more attributes than the kernel lists is archived without them and named; status 3."""
+    source, target = ground("source", "btrfs"), ground("target", "btrfs")
+    (source / "cached").write_bytes(b"package")
+    for number in range(330):
+        os.setxattr(source / "cached", f"user.{number:0200}", b"")
+    with pytest.raises(OSError, match="Argument list too long"):
+        os.listxattr(source / "cached")
+    (source / "other").write_bytes(b"o")
+    outcome = run("make", tmp_path / "x.caidx", source, cwd=tmp_path)
+    assert outcome.status == 3, outcome
+    assert b"cached" in outcome.err
+    works("extract", tmp_path / "x.caidx", target, cwd=tmp_path)
+    assert everything(target) == everything(source)
