@@ -184,7 +184,7 @@ def test_restic_499(tmp_path: Path) -> None:
         (source / name / "file").write_bytes(name.encode())
     (source / ".caexclude").write_bytes(b"cache/\n# a comment\n\n*.tmp\n")
     (source / "keep" / "x.tmp").write_bytes(b"gone")
-    out = restored(source, tmp_path)
+    out = restored(source, tmp_path, kept="2 by .caexclude")
     left = sorted(str(path.relative_to(out)) for path in out.rglob("*"))
     assert left == [".caexclude", "keep", "keep/cache", "keep/cache/file", "keep/file"]
 
@@ -198,7 +198,7 @@ def test_restic_1178(tmp_path: Path) -> None:
     (source / "proc" / ".hidden").write_bytes(b"")
     os.chmod(source / "proc", 0o555)
     (source / ".caexclude").write_bytes(b"proc/*\ndev/*\n")
-    out = restored(source, tmp_path)
+    out = restored(source, tmp_path, kept="2 by .caexclude")
     os.chmod(source / "proc", 0o755)
     left = sorted(str(path.relative_to(out)) for path in out.rglob("*"))
     assert [name for name in left if name != "proc/.hidden"] == [".caexclude", "dev", "proc"]

@@ -312,3 +312,36 @@ def test_desync_269(tmp_path: Path) -> None:
     after = state()
     assert {name for name in before if after[name] != before[name]} == {"f3"}
     assert (tmp_path / "out" / "d" / "f3").read_bytes() == b"3" * 3000
+
+
+def test_rsyncwrapper_9(tmp_path: Path) -> None:
+    """What the target leaves out of archives is not deleted by a restore in place."""
+    source = tmp_path / "site"
+    (source / "node_modules").mkdir(parents=True)
+    (source / "node_modules" / "big").write_bytes(b"built here")
+    (source / ".caexclude").write_bytes(b"node_modules\n")
+    (source / "index.html").write_bytes(b"one")
+    assert "1 by .caexclude" in complete("make", "x.caidx", "site", cwd=tmp_path)
+    (source / "index.html").write_bytes(b"two")
+    (source / "stray").write_bytes(b"goes")
+    complete("extract", "x.caidx", "site", cwd=tmp_path)
+    assert (source / "node_modules" / "big").read_bytes() == b"built here"
+    assert (source / "index.html").read_bytes() == b"one"
+    assert not (source / "stray").exists()
+
+
+@pytest.mark.root
+def test_borg_3160(ground: Grounds, tmp_path: Path) -> None:
+    """Files whose flag keeps them out of archives are counted, come along when asked for, and survive a restore."""
+    source = ground("source", "ext4")
+    for name in ("scratch", "file"):
+        (source / name).write_bytes(name.encode())
+    inodes.set_flags(source / "scratch", inodes.NODUMP)
+    assert "1 by the nodump flag" in complete("make", tmp_path / "x.caidx", source, cwd=tmp_path)
+    assert b"scratch" not in works("list", tmp_path / "x.caidx", cwd=tmp_path).out
+    works("make", "--exclude-nodump=no", tmp_path / "all.caidx", source, cwd=tmp_path)
+    assert b"scratch" in works("list", tmp_path / "all.caidx", cwd=tmp_path).out
+    (source / "file").write_bytes(b"changed")
+    complete("extract", tmp_path / "x.caidx", source, cwd=tmp_path)
+    assert (source / "scratch").read_bytes() == b"scratch"
+    assert (source / "file").read_bytes() == b"file"

@@ -32,12 +32,16 @@ def complete(*words: Word, cwd: Path) -> str:
     return said(outcome)
 
 
-def restored(tree: Path, at: Path, *options: str, suffix: str = "caidx", name: str = "out") -> Path:
+def restored(
+    tree: Path, at: Path, *options: str, suffix: str = "caidx", name: str = "out", kept: str = ""
+) -> Path:
     """Archive a tree and extract it again, both without a complaint. Returns the new tree.
 
     :param options: of the extraction
+    :param kept: what `make` says it kept out, if it does
     """
-    works("make", f"{name}.{suffix}", tree, cwd=at)
+    line = complete("make", f"{name}.{suffix}", tree, cwd=at)
+    assert line == (f"pycasync: kept out of the archive: {kept}\n" if kept else "")
     works("extract", f"{name}.{suffix}", name, *options, cwd=at)
     return at / name
 
