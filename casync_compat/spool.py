@@ -126,11 +126,12 @@ class Spool(Closing):
             raise self._failed("make", error) from error
 
     def _failed(self, op: str, error: OSError) -> SpoolError:
+        op = f"{op} a temporary file for {self._what} (TMPDIR says where)"
         try:
-            where = tempfile.gettempdir()
-        except OSError:  # there is no directory at all that it could lie in
-            where = "TMPDIR"
-        return SpoolError(where, f"{op} a temporary file for {self._what} (TMPDIR says where)", error)
+            return SpoolError(tempfile.gettempdir(), op, error)
+        except OSError:
+            where = os.environ.get("TMPDIR", "/tmp")
+            return SpoolError(where, op, "nothing can be written there, nor in any other of the usual places")
 
 
 class Appender:

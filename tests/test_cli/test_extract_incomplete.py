@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +70,27 @@ def test_complete(archive: Path, tmp_path: Path, run: Run) -> None:
     """What is complete is status 0 and an empty list."""
     result = run("extract", "--json", str(archive), str(tmp_path / "out"))
     assert (result.status, json.loads(result.out)["left_out"]) == (0, [])
+
+
+@pytest.mark.parametrize("chosen", ["/nowhere", None])
+def test_no_place_for_temporary_files(
+    chosen: str | None, ok: Run, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a system that is all read-only but for the target, a seed is not used and the tree is there."""
+
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "f").write_bytes(b"x")
+    ok("make", "--store=s.castr", "x.caidx", "tree")
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "gettempdir", nowhere)
+        patch.delenv("TMPDIR", raising=False)
+        if chosen is not None:
+            patch.setenv("TMPDIR", chosen)
+        result = run("extract", "--store=s.castr", "--seed=tree", "x.caidx", "out")
+    assert result.status == 0
+    said = result.err.decode()
+    assert f"tree is not used as a seed: {chosen or '/tmp'}: cannot make a temporary file" in said
+    assert (tmp_path / "out" / "f").read_bytes() == b"x"
