@@ -84,7 +84,9 @@ def hint_for(error: BaseException) -> str:
     What it was raised from counts where there is nothing to say about itself.
     """
     each: BaseException | None = error
-    while each is not None:
+    seen: set[int] = set()
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))  # an error that is passed on as it is may be its own cause
         for hint in HINTS:
             if isinstance(each, hint.error) and hint.when(each):
                 return hint.text if isinstance(hint.text, str) else hint.text(each)

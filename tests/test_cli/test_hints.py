@@ -10,7 +10,7 @@ import pytest
 
 from casync_compat import ids
 from casync_compat.cli._hints import HINTS, hint_for
-from casync_compat.errors import CasyncError, ChunkMissing
+from casync_compat.errors import CasyncError, ChunkMissing, FileError
 from casync_compat.oci.spec.errors import CannotShare, ImageTooLarge, NoSuchPlatform
 
 
@@ -51,6 +51,13 @@ def test_options_are_named(error: CasyncError, says: str) -> None:
 def test_nothing_to_do() -> None:
     """Errors without a row get nothing behind them."""
     assert hint_for(ValueError("x")) == ""
+
+
+def test_an_error_that_is_its_own_cause() -> None:
+    """One that was passed on as it is, by `raise error from error`, is looked at once."""
+    error = FileError(b"x", "read", "why")
+    error.__cause__ = error
+    assert hint_for(error) == ""
 
 
 def test_hints_read_as_the_end_of_a_line() -> None:

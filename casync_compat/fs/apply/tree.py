@@ -29,7 +29,7 @@ from casync_compat.fs.apply.restore import ApplyOptions, Restorer
 from casync_compat.fs.apply.runs import Pool, RunWriter
 from casync_compat.fs.apply.sparing import Deleted, Spared, delete
 from casync_compat.fs.apply.special import SpecialWriter
-from casync_compat.fs.apply.target import Directory, enter, is_subvolume, open_target
+from casync_compat.fs.apply.target import Directory, claim, enter, is_subvolume, open_target
 from casync_compat.fs.apply.updates import UpdateReader
 from casync_compat.fs.apply.uptodate import Tally
 from casync_compat.fs.losses import LeftOutKind
@@ -334,6 +334,8 @@ class TreeWriter:
         if parent.written is not None:
             parent.written.add((directory.stat.st_dev, directory.stat.st_ino), node.name)
         self._push(directory)
+        if parent.node is None:  # the target is shared with runs that write other entries of it
+            claim(directory)
 
     def _fell(self, parent: Directory, node: Node, first: bytes | None = None) -> None:
         """Go on without a node whose name is that of another; of two directories what is in them becomes one."""
