@@ -129,9 +129,8 @@ class Spool(Closing):
         op = f"{op} a temporary file for {self._what} (TMPDIR says where)"
         try:
             return SpoolError(tempfile.gettempdir(), op, error)
-        except OSError:
-            where = os.environ.get("TMPDIR", "/tmp")
-            return SpoolError(where, op, "nothing can be written there, nor in any other of the usual places")
+        except OSError as nowhere:  # it lists the directories that were tried
+            return SpoolError("TMPDIR", op, nowhere.strerror or error)
 
 
 class Appender:

@@ -274,11 +274,9 @@ class TreeWriter:
     def _top(self, node: Node, path: bytes) -> None:
         if self._name is None and not node.is_dir:
             raise UsageError("only a directory can be written as the target itself")
-        itself = node if self._name is None else None
+        itself, undo = node if self._name is None else None, self._options.undo_immutable
         try:
-            directory = open_target(
-                self.target, itself, self._restorer, undo_immutable=self._options.undo_immutable
-            )
+            directory = open_target(self.target, itself, self._restorer, undo_immutable=undo)
         except (OSError, ValueError) as error:
             raise self._failure(self.target, error) from error
         self._started = True
