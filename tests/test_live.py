@@ -384,3 +384,46 @@ def test_the_cache_remembers_nothing_that_was_not_so(
     fresh.make("caidx")
     assert after.data == fresh.data
     assert made.left_out == ()
+
+
+class Counting:
+    """Counts the bytes that are read through `os.preadv`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bytes = 0
+        self._real = os.preadv
+        monkeypatch.setattr(os, "preadv", self)
+
+    def __call__(self, fd: int, buffers: Sequence[memoryview], offset: int, *rest: Any) -> int:
+        count = self._real(fd, buffers, offset, *rest)
+        self.bytes += count
+        return count
+
+
+@pytest.mark.parametrize("where", ["all", "begin", "middle", "end"])
+@pytest.mark.parametrize("maker", ["catar", "caidx", "cached"])
+def test_holes(top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maker: str, where: str) -> None:
+    """A sparse file in a tree is archived as if it were full of zeros, and its holes are not read."""
+    size, data = 64 << 20, os.urandom(3 << 20)
+    at = {"all": (), "begin": (61 << 20,), "middle": (0, 40 << 20), "end": (0,)}[where]
+    for name in ("sparse", "full"):
+        (tmp_path / name).mkdir()
+        with open(tmp_path / name / "file", "wb") as file:
+            if name == "full":
+                file.write(bytes(size))
+            os.truncate(file.fileno(), size)
+            for each in at:
+                file.seek(each)
+                file.write(data)
+            file.flush()
+            os.utime(file.fileno(), (1, 1))
+        os.utime(tmp_path / name, (1, 1))
+    full = Run(tmp_path / "full", "")
+    full.make("catar")
+    counting = Counting(monkeypatch)
+    sparse = Run(tmp_path / "sparse", "")
+    options = MakeOptions(cache=os.fsencode(tmp_path / "cache")) if maker == "cached" else MakeOptions()
+    made = sparse.make("caidx" if maker == "cached" else maker, options)
+    assert sparse.data == full.data
+    assert made.left_out == ()
+    assert counting.bytes <= len(at) * (len(data) + (1 << 20)) + 1

@@ -49,6 +49,11 @@ class SplicedStream:
         self.settle()
         self._sink.write(data)
 
+    def write_zeros(self, count: int) -> None:
+        """Append fresh zeros."""
+        self.settle()
+        self._sink.write_zeros(count)
+
     def splice(self, begin: int, size: int) -> None:
         """Append the old stream's bytes from `begin` on."""
         if self._pending is not None and self._pending[1] == begin:

@@ -131,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"pycasync: warning: {text}", file=sys.stderr)
 
         def on_node(name: bytes) -> None:
-            print("Extracting", os.fsdecode(name) or "./", file=sys.stderr)
+            print("Extracting", show_path(name) or "./", file=sys.stderr)
 
         if kind is Kind.BLOB_INDEX:
             if inside:

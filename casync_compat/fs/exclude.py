@@ -29,6 +29,9 @@ _MAX_LINE = 65535
 """Longest line, in bytes (casync fails beyond it with ENOBUFS)."""
 
 
+_MARK = b"\xef\xbb\xbf"
+
+
 class _Kind(Enum):
     POSITIVE = "exclude"
     NEGATIVE = "keep"
@@ -77,14 +80,16 @@ def parse_rules(data: bytes, path: bytes) -> list[Rule]:
     """The rules of a `.caexclude` file.
 
     :param path: the file, for messages
+    Lines may end in CR LF, and the file may begin with a UTF-8 mark, as git takes them.
+
     :raises FormatError: for a line that is no rule (`/`, `!`, `a/../b`), with its offset
     """
     rules = []
-    at = 0
-    for raw in re.split(rb"[\n\0]", data):
+    at = len(_MARK) if data.startswith(_MARK) else 0
+    for raw in re.split(rb"[\n\0]", data[at:]):
         if len(raw) > _MAX_LINE:
             raise FormatError(f"exclude rule of {len(raw)} bytes is too long", path, at)
-        line = raw.strip(b" \t")
+        line = raw.removesuffix(b"\r").strip(b" \t")
         if line and not line.startswith(b"#"):
             rule = _parse_line(line)
             if rule is None:

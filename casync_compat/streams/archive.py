@@ -19,6 +19,7 @@ from casync_compat.fs.losses import LeftOutKind
 from casync_compat.fs.scan.directory import KeptOut
 from casync_compat.fs.scan.runs import FileRun
 from casync_compat.progress import Reporter
+from casync_compat.streams.sinks import ZEROS
 from catar.encoder import Encoder
 from catar.errors import CatarError
 from catar.records import DirectoryEnd, Node
@@ -76,6 +77,10 @@ class ArchiveNodes(Protocol):
         """The whole payload of the current file, when it is in memory already; None: ask `payload_into`."""
         ...
 
+    def take_hole(self) -> int:
+        """Pass over zeros that come next in the payload. Returns their number; 0 when `payload_into` is to be asked."""
+        ...
+
     def payload_into(self, buffer: memoryview, /) -> int:
         """Fill a buffer, or its beginning, with the next bytes of the payload. Returns their number; 0 at the end."""
         ...
@@ -89,6 +94,7 @@ class ArchiveOutput(Protocol):
     def write(self, data: bytes | memoryview, /) -> None: ...
     def room(self) -> memoryview: ...
     def advance(self, count: int, /) -> None: ...
+    def write_zeros(self, count: int, /) -> None: ...
 
 
 class Archiver:
@@ -181,14 +187,26 @@ class Archiver:
                 encoder.advance(len(ready))
                 self.on_payload(ready)
             else:
-                while count := nodes.payload_into(room := output.room()):
-                    self.on_payload(room[:count])
-                    output.advance(count)
-                    encoder.advance(count)
-                    if self._reporter.due:
-                        self._report()
+                self._stream_payload()
         if node.is_regular:
             self.on_payload_end()
+
+    def _stream_payload(self) -> None:
+        nodes, output, encoder = self._nodes, self._output, self.encoder
+        while True:
+            if hole := nodes.take_hole():
+                for begin in range(0, hole, len(ZEROS)):
+                    self.on_payload(ZEROS[: hole - begin])
+                output.write_zeros(hole)
+                encoder.advance(hole)
+            elif count := nodes.payload_into(room := output.room()):
+                self.on_payload(room[:count])
+                output.advance(count)
+                encoder.advance(count)
+            else:
+                break
+            if self._reporter.due:
+                self._report()
 
     def _report(self) -> None:
         report(self._reporter, self._output.written, self._nodes.path, self.entries, self._counts)

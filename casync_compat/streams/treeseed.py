@@ -48,6 +48,9 @@ class _Scratch:
     def advance(self, count: int, /) -> None:
         pass
 
+    def write_zeros(self, count: int, /) -> None:
+        pass
+
 
 class _Noting(Archiver):
     """Archives a seed and notes where its files lie.

@@ -114,6 +114,10 @@ class _Decoded:
     def take_ready(self) -> None:
         """Nothing: payloads come in pieces."""
 
+    def take_hole(self) -> int:
+        """Chunks have no holes."""
+        return 0
+
     def payload_into(self, buffer: memoryview, /) -> int:
         if not self._piece:
             self._piece = next(self._payload, self._piece)

@@ -178,3 +178,13 @@ def test_however_the_target_is_written(tree: Path, done: Run, slash: str) -> Non
     assert "b/more.o" in names(tree)
     assert "b/gone" not in names(tree)
     assert b"delete b/more.o" not in shown.out
+
+
+def test_names_on_the_terminal(tree: Path, run: Run) -> None:
+    """With -v as in any message, a name cannot write what it likes on the terminal."""
+    (tree / "\x1b]0;title\x07\n").write_text("")
+    assert run("make", "x.catar", str(tree)).status == 0
+    told = run("extract", "-v", "x.catar", "out")
+    assert told.status == 0
+    assert b"\x1b" not in told.err
+    assert rb"Extracting \x1b]0;title\x07\n" in told.err

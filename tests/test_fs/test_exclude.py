@@ -184,3 +184,10 @@ def test_the_longest_line() -> None:
     with pytest.raises(FormatError, match="65536 bytes is too long") as caught:
         parse_rules(b"fine\n" + b"x" * 65536, b"f")
     assert caught.value.offset == 5
+
+
+def test_files_from_elsewhere() -> None:
+    """Lines that end in CR LF, and a UTF-8 mark at the begin, are no part of a rule; CR within a line is."""
+    plain = parse_rules(b"*.o\n!keep.o\nb\rc\n/last", b"x")
+    assert parse_rules(b"\xef\xbb\xbf*.o\r\n!keep.o\r\nb\rc\r\n\r\n/last\r", b"x") == plain
+    assert decide(plain, b"b\rc", False)[0]

@@ -12,6 +12,7 @@ and whoever asked is told; where nobody asked it is an error. Which file comes n
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 
@@ -21,6 +22,8 @@ from casync_compat.fs.losses import CHANGED, DAMAGED, is_ours
 __all__ = ["FilePayload", "check_readable"]
 
 _BUFFER = 256 * 1024
+_SHORTEST_HOLE = 1 << 20
+"""Bytes: shorter ones are read."""
 _BLOCK = 4096
 """Bytes that are given up at the first failure to read, and twice as many at each that follows."""
 
@@ -46,12 +49,25 @@ class FilePayload:
         makes that an error
     """
 
-    __slots__ = ("_at", "_before", "_fd", "_left", "_lost", "_on_loss", "_path", "_ready", "_root", "_skip")
+    __slots__ = (
+        "_at",
+        "_before",
+        "_data_end",
+        "_fd",
+        "_left",
+        "_lost",
+        "_on_loss",
+        "_path",
+        "_ready",
+        "_root",
+        "_skip",
+    )
 
     def __init__(self, root: bytes, on_loss: Callable[[str, bytes, str], None] | None = None) -> None:
         self._root = root
         self._on_loss = on_loss
         self._at = 0
+        self._data_end = 0  # up to here, no hole begins
         self._skip = _BLOCK
         self._lost = False
         self._path = b""
@@ -72,6 +88,7 @@ class FilePayload:
         self._left = size
         self._before = before
         self._at = 0
+        self._data_end = 0 if size >= _SHORTEST_HOLE else size
         self._skip = _BLOCK
         self._lost = False
 
@@ -80,6 +97,7 @@ class FilePayload:
         self._path = path
         self._ready = data
         self._left = len(data)
+        self._at = self._data_end = 0
 
     def close(self) -> None:
         """Let go of the current file."""
@@ -100,6 +118,30 @@ class FilePayload:
     def _failure(self, op: str, why: OSError | str) -> FileError:
         return FileError(os.path.join(self._root, self._path), op, why)
 
+    def take_hole(self) -> int:
+        """Pass over the hole that begins here, if it is worth it. :returns: its size; 0 for data, or at the end"""
+        if self._fd < 0 or not self._left or self._at < self._data_end:
+            return 0
+        end = self._at + self._left
+        try:
+            data = min(os.lseek(self._fd, self._at, os.SEEK_DATA), end)
+        except OSError as error:
+            # ENXIO: no data follows. That it does after a file that has become shorter, too.
+            if error.errno != errno.ENXIO or os.fstat(self._fd).st_size < end:
+                self._data_end = end
+                return 0
+            data = end
+        size = data - self._at
+        if size >= _SHORTEST_HOLE:
+            self._at = data
+            self._left -= size
+            return size
+        try:
+            self._data_end = max(min(os.lseek(self._fd, data, os.SEEK_HOLE), end), data)
+        except OSError:  # reading will say why
+            self._data_end = end
+        return 0
+
     def read_into(self, buffer: memoryview) -> int:
         """Read the next bytes into `buffer`.
 
@@ -109,6 +151,8 @@ class FilePayload:
         if not self._left:
             return 0
         want = min(len(buffer), self._left)
+        if self._at < self._data_end:
+            want = min(want, self._data_end - self._at)
         if self._ready is not None:
             buffer[:want] = self._ready[:want]
             self._ready = self._ready[want:]

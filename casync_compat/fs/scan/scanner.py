@@ -437,12 +437,12 @@ class Scanner(Closing):
         """The whole payload of the current file, when it is in memory already; valid until the next node."""
         return self._payload.take_ready()
 
-    def payload_into(self, buffer: memoryview) -> int:
-        """Read the next bytes of the current file into `buffer`.
+    def take_hole(self) -> int:
+        """Pass over the hole that the current file has next. :returns: its size; 0 when data is to be read"""
+        return self._payload.take_hole()
 
-        :returns: their number; 0 when the file is complete
-        :raises FileError: when it cannot be read, or turns out shorter than it was
-        """
+    def payload_into(self, buffer: memoryview) -> int:
+        """Read the next bytes of the current file; see `FilePayload.read_into`."""
         return self._payload.read_into(buffer)
 
     def payload(self) -> Iterator[memoryview]:
