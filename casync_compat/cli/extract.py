@@ -25,7 +25,7 @@ from casync_compat.cli._options import READING, STORE_HELP, TREES, add_options, 
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import Preview
 from casync_compat.cli._progress import ProgressLine
-from casync_compat.errors import UsageError
+from casync_compat.errors import UsageError, show_path
 from casync_compat.fs.apply.sparing import deleted_text
 from casync_compat.fs.apply.tree import ApplyOptions
 from casync_compat.kinds import Kind
