@@ -62,7 +62,7 @@ def test_the_recorded_tree() -> None:
         (b"x#y", b"x#y"),
         (b"\\#x", b"#x"),
         (b"\\!x", b"!x"),
-        (b"x\r\n", b"x\r"),
+        (b"x\r\n", b"x"),
         (b"\xff\xfe", b"\xff\xfe"),
         (b"/x", b"x"),
         (b"//x", b"x"),
