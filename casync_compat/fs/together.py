@@ -90,6 +90,14 @@ class Written:
         self._names: dict[InodeKey, bytes] = {}
         self._folded: dict[bytes, bytes] = {}
 
+    @classmethod
+    def of(cls, directory_fd: int) -> Written:
+        """All that is in a directory."""
+        written = cls()
+        for name in map(os.fsencode, os.listdir(directory_fd)):
+            written.add(_key(directory_fd, name), name)
+        return written
+
     def add(self, key: InodeKey | None, name: bytes) -> None:
         """An entry was written, or left as it is because it is right.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from grounds import Grounds
 from test_oci.images import build, layer, layout_at
 
 from casync_compat.cli import _verbs, oci
@@ -281,3 +282,24 @@ def test_a_blob(ok: Run) -> None:
     time.sleep(0.01)
     assert ok("extract", "-n", "b.caibx", "blob").out.startswith(b"Would change blob\n")
     assert seen(Path()) == before
+
+
+@pytest.mark.root
+def test_names_that_fall_together(tree: Path, run: Run, ok: Run, ground: Grounds) -> None:
+    """They are told as far as what is there shows them, and what goes into a directory is said."""
+    ok("make", "old.caidx", tree)
+    target = ground("out", "nocase") / "out"
+    run("extract", "old.caidx", target)
+    (tree / "ETC").mkdir()
+    (tree / "ETC" / "HOSTS").write_bytes(b"other")
+    (tree / "ETC" / "new").write_bytes(b"new")
+    (tree / "LINK").mkdir()
+    (tree / "LINK" / "lost").touch()
+    ok("make", "new.caidx", tree)
+    result = run("extract", "-n", "new.caidx", target)
+    assert result.status == 1
+    told = result.err.decode()
+    for one, other in (("ETC", "etc"), ("ETC/hosts", "etc/hosts"), ("LINK", "link")):
+        assert f"/{one} and {target}/{other} are one name" in told
+    assert b"Would create ETC/new\n" in result.out
+    assert sorted(map(str.lower, os.listdir(target))) == ["empty", "etc", "link", "pipe"]

@@ -179,7 +179,7 @@ class Placer:
         """Begin to note what is written into a directory, where names may fall together unseen."""
         if directory.merged is not None:
             known = self._written.get(_key(directory.stat))
-            directory.written = known if known is not None else _entries(directory.fd)
+            directory.written = known if known is not None else Written.of(directory.fd)
             directory.written.merged = True
             return
         if directory.made and self._may_fold(directory):
@@ -229,11 +229,3 @@ class Placer:
 
 def _key(st: os.stat_result) -> InodeKey:
     return st.st_dev, st.st_ino
-
-
-def _entries(directory_fd: int) -> Written:
-    written = Written()
-    for name in map(os.fsencode, os.listdir(directory_fd)):
-        found = key_of(directory_fd, name)
-        written.add(found[0] if found is not None else None, name)
-    return written

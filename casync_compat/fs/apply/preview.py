@@ -63,12 +63,14 @@ class _Level:
     :ivar fd: -1 where it is not there yet
     :ivar path: from the target
     :ivar names: entries that the archive has; None where nothing is deleted
+    :ivar first: path of the directory that this one has fallen together with
     """
 
     fd: int
     path: bytes
     names: set[bytes] | None
     written: Written
+    first: bytes | None = None
 
 
 class PreviewWriter:
@@ -256,8 +258,7 @@ class PreviewWriter:
             return
         first = parent.written.first(parent.fd, node.name, lambda: False)
         if first is not None:
-            self._together.add(os.path.join(self.target, path), os.path.join(self.target, parent.path, first))
-            self._skipping = 1 if node.is_dir else 0
+            self._fell(parent, node, st, path, first)
             return
         parent.written.add((st.st_dev, st.st_ino), node.name)
         if stat.S_IFMT(st.st_mode) != node.kind:
@@ -268,6 +269,20 @@ class PreviewWriter:
             self._regular(parent, node, path, st)
         else:
             self._special(parent, node, path, st)
+
+    def _fell(self, parent: _Level, node: Node, st: os.stat_result, path: bytes, first: bytes) -> None:
+        """Two entries have one name; of two directories what is in them goes into one."""
+        merged = node.is_dir and stat.S_ISDIR(st.st_mode)
+        where = os.path.join(parent.path if parent.first is None else parent.first, first)
+        paths = os.path.join(self.target, path), os.path.join(self.target, where)
+        self._together.add(*paths, merged=merged)
+        if not merged:
+            self._skipping = int(node.is_dir)
+            return
+        fd = os.open(node.name, OPEN_DIR, dir_fd=parent.fd)
+        level = _Level(fd, path, None, Written.of(fd), where)
+        level.written.merged = True
+        self._stack.append(level)
 
     def _status(self, parent: _Level, name: bytes) -> os.stat_result | None:
         if parent.fd < 0:
