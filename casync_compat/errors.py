@@ -218,7 +218,12 @@ class RemoteError(CasyncError):
 
 
 class AccessDenied(RemoteError):
-    """Credentials are missing, wrong, or not enough."""
+    """Credentials are missing, wrong, or not enough.
+
+    :ivar anonymous: none were given
+    """
+
+    anonymous = False
 
 
 def translated(error: CatarError | FormatError, path: bytes | None) -> CasyncError:

@@ -28,10 +28,20 @@ class _Interrupted(BaseException):
 
 
 class _Settings:
-    """What the command line says about how errors are told."""
+    """What the command line says about how errors are told.
+
+    :ivar verb: group and verb, once they are known: whose options may help
+    """
 
     def __init__(self, log_level: str) -> None:
         self.log_level = log_level
+        self.verb: tuple[str, str] | None = None
+
+    def options(self) -> dict[str, bool] | None:
+        """The options that the verb has; None for any."""
+        from casync_compat.cli import _verbs
+
+        return None if self.verb is None else _verbs.parser_of(*self.verb).takes_value
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -182,7 +192,7 @@ def _main(arguments: list[str] | None) -> int:
         return status
     except Exception as error:
         _ignore_signals()
-        _fail(error, settings.log_level)
+        _fail(error, settings)
     _drop_output()
     return 1
 
@@ -197,20 +207,20 @@ def _reader_has_gone(error: Exception) -> bool:
     return isinstance(error, BrokenPipeError)
 
 
-def _fail(error: Exception, level: str) -> None:
+def _fail(error: Exception, settings: _Settings) -> None:
     """Say what went wrong, in one line; at log level debug with the traceback before it."""
     from casync_compat.cli._hints import hint_for
     from casync_compat.errors import CasyncError
     from catar.errors import CatarError
 
-    if level in ("debug", "7"):
+    if settings.log_level in ("debug", "7"):
         import traceback
 
         traceback.print_exception(error)
     if _reader_has_gone(error):
         return
     if isinstance(error, (CasyncError, CatarError)):
-        text = f"{error}{hint_for(error)}"
+        text = f"{error}{hint_for(error, settings.options())}"
     elif isinstance(error, OSError):
         text = f"{error.filename or 'input or output'}: {error.strerror or error}"
     elif isinstance(error, MemoryError):
@@ -236,6 +246,7 @@ def _run(words: list[str], settings: _Settings) -> int:
     if command.verb is None or (command.verb == "help" and not command.group):
         return _without_verb(command)
     parser = _verbs.parser_of(command.group, command.verb, command.options)
+    settings.verb = (command.group, command.verb)
     if not command.group and _special_help(command.options):
         return 0
     arguments = ["--", *command.arguments] if command.arguments else []

@@ -1,15 +1,17 @@
 """What to do about an error, by options: put behind its message, since the library does not know how it is used.
 
-One row an error: its class, when the row applies, and the words. The first row that applies counts.
+One row an error: its class, when the row applies, and the words. The first row that applies and whose options the verb
+has counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from casync_compat.errors import ChunkMissing
+from casync_compat.errors import AccessDenied, ChunkMissing
 from casync_compat.fs.apply.left_out import PRIVILEGES, Refused
 from casync_compat.fs.locks import Locked
 from casync_compat.fs.owners import BadShift, IdTooLarge
@@ -62,10 +64,20 @@ def _without(error: Refused) -> str:
     return f"; {words} leaves it out"
 
 
+def _wants_credentials(error: AccessDenied) -> bool:
+    return error.status == 401 or error.anonymous
+
+
 HINTS: tuple[Hint, ...] = (
     Hint(ChunkMissing, "; add the store that has it with --extra-store"),
+    Hint(ChunkMissing, "; add the store that has it with --store"),
     Hint(DigestUnavailable, "; use another --digest= or a Python with OpenSSL 1.1.1"),
     Hint(NoSuchPlatform, "; choose with --platform or --all"),
+    Hint(NoSuchPlatform, "; choose with --platform"),
+    Hint(
+        AccessDenied, ", or give --creds=USER:PASSWORD, or a file in $REGISTRY_AUTH_FILE", _wants_credentials
+    ),
+    Hint(AccessDenied, ", or name a file of credentials in $REGISTRY_AUTH_FILE", _wants_credentials),
     Hint(ImageTooLarge, "; allow more with --max-size if you trust it"),
     Hint(CannotShare, ", or use --link=auto"),
     Hint(Locked, "; --undo-immutable=yes clears that"),
@@ -78,10 +90,15 @@ HINTS: tuple[Hint, ...] = (
 )
 
 
-def hint_for(error: BaseException) -> str:
+_OPTION = re.compile(r"--[a-z][a-z-]*")
+
+
+def hint_for(error: BaseException, options: Collection[str] | None = None) -> str:
     """What follows an error's message; empty where there is nothing to do by options.
 
     What it was raised from counts where there is nothing to say about itself.
+
+    :param options: those that the verb has, None for any; what names another one is not said
     """
     each: BaseException | None = error
     seen: set[int] = set()
@@ -89,6 +106,8 @@ def hint_for(error: BaseException) -> str:
         seen.add(id(each))  # an error that is passed on as it is may be its own cause
         for hint in HINTS:
             if isinstance(each, hint.error) and hint.when(each):
-                return hint.text if isinstance(hint.text, str) else hint.text(each)
+                text = hint.text if isinstance(hint.text, str) else hint.text(each)
+                if options is None or all(option in options for option in _OPTION.findall(text)):
+                    return text
         each = each.__cause__
     return ""

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from test_oci.fake_registry import FakeRegistry
 
 from casync_compat import ids
+from casync_compat.cli import _verbs
 from casync_compat.cli._hints import HINTS, hint_for
-from casync_compat.errors import CasyncError, ChunkMissing, FileError
+from casync_compat.errors import AccessDenied, CasyncError, ChunkMissing, FileError
+from casync_compat.net import transport
+from casync_compat.net.http import UntrustedCertificate
 from casync_compat.oci.spec.errors import CannotShare, ImageTooLarge, NoSuchPlatform
+from casync_compat.store.leases import StoreBusy
 
 
 def test_a_missing_hash_function(
@@ -39,6 +45,7 @@ def test_a_missing_hash_function(
         (ChunkMissing(bytes(32), "x.castr"), "add the store that has it with --extra-store"),
         (NoSuchPlatform("oci:a", "why"), "choose with --platform or --all"),
         (ImageTooLarge("oci:a", "why"), "allow more with --max-size if you trust it"),
+        (AccessDenied("host", "read", "why", 401), "or a file in $REGISTRY_AUTH_FILE"),
         (CannotShare(b"root", "check out", "why"), "or use --link=auto"),
     ],
 )
@@ -46,6 +53,51 @@ def test_options_are_named(error: CasyncError, says: str) -> None:
     """The option that helps is said behind the message, which does not know of it."""
     assert hint_for(error).endswith(says)
     assert "--" not in str(error)
+
+
+@pytest.mark.parametrize("group", ["", "oci"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ChunkMissing(bytes(32), "x.castr"),
+        NoSuchPlatform("oci:a", "why"),
+        ImageTooLarge("oci:a", "why"),
+        AccessDenied("host", "read", "why", 401),
+        UntrustedCertificate("why"),
+        StoreBusy("x.castr", "who", 1.0),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_only_options_that_the_verb_has(error: CasyncError, group: str) -> None:
+    """No verb advises an option of another."""
+    for verb in _verbs._verbs_of(group):
+        options = _verbs.parser_of(group, verb).takes_value
+        assert set(re.findall(r"--[a-z-]+", hint_for(error, options))) <= set(options), verb
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            "oci ls {}",
+            r"wants credentials; log in with `skopeo login \S+` \(HTTP 401\), or give --creds=USER:PASSWORD",
+        ),
+        ("oci ls --creds=joe:wrong {}", r"do not allow it.*, or give --creds=USER:PASSWORD"),
+        ("list {}", r"wants credentials.*, or name a file of credentials in \$REGISTRY_AUTH_FILE$"),
+    ],
+)
+def test_credentials(
+    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch, words: str, says: str
+) -> None:
+    """What may be given where a registry wants credentials, and the verb takes it."""
+    fake = FakeRegistry(auth="basic")
+    monkeypatch.setattr(transport, "CurlTransport", lambda *_, **__: fake)
+    place = (
+        "oci+https://registry.test/a/b/x.caidx"
+        if words.startswith("list")
+        else "docker://registry.test/a/b:x"
+    )
+    assert re.search(says, fails(*words.format(place).split()))
 
 
 def test_nothing_to_do() -> None:

@@ -144,7 +144,7 @@ def test_requests() -> None:
 def test_a_repository_yet_to_be_made(status: int) -> None:
     """Where nothing is yet, some say that it may not be read: the first chunks go in, and missing ones are refused."""
     fake = FakeRegistry(missing=status)
-    store = open_store(fake)
+    store = open_chunk_store("oci+https://registry.test/a/b", fake.client(), username="joe", password="x")
     for data in (b"first", b"second"):
         assert store.put(D.of(data), data)
     assert open_store(fake).get(D.of(b"second"), D, LIMIT) == b"second"

@@ -144,10 +144,10 @@ class RegistryAuthorizer:
     def denied(self, op: str, status: int, why: str) -> AccessDenied:
         """The error for a final refusal, with what to do about it."""
         if status == 401 and self.credential is None:
-            why = f"it wants credentials; log in with `skopeo login {self._host}` or give credentials"
+            why = f"it wants credentials; log in with `skopeo login {self._host}`"
         elif self._looked_up and self._credential is not None:
             why = f"the credentials from {self._credential.source} do not allow it: {why}"
-        return AccessDenied(self._host, op, why, status)
+        return self._error(op, why, status)
 
     # ---- the token server
 
@@ -228,4 +228,9 @@ class RegistryAuthorizer:
             ) from None
 
     def _refused(self, why: str, status: int) -> AccessDenied:
-        return AccessDenied(self._host, "get a token", f"token server: {why}", status)
+        return self._error("get a token", f"token server: {why}", status)
+
+    def _error(self, op: str, why: str, status: int) -> AccessDenied:
+        error = AccessDenied(self._host, op, why, status)
+        error.anonymous = self._looked_up and self._credential is None
+        return error

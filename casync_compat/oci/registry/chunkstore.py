@@ -123,9 +123,9 @@ class RegistryFiles(Files):
     def stat(self, name: bytes) -> FileStatus | None:
         try:
             found = self._find(name)
-        except AccessDenied:
+        except AccessDenied as error:
             # Who looks is about to write, and of a repository yet to be made some say that it may not be read.
-            if self._repository.was_read:
+            if self._repository.was_read or error.anonymous:
                 raise
             return None
         return None if found is None else FileStatus(found[1].size, version=str(found[0].digest))
