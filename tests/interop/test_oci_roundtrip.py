@@ -19,8 +19,13 @@ from typing import Any
 import pytest
 from compare import assert_same
 from filesystems import lacking
-from interop.registries import RunningRegistry
+from interop.registries import RunningRegistry, running
 from interop.tools import Tool
+from test_oci.images import build, build_index, layer, layout_at
+
+from casync_compat.oci.convert import ConvertOptions, convert
+from casync_compat.oci.copy import copy_image
+from casync_compat.oci.verify import verify_image
 
 
 def _need(name: str, factory: pytest.TempPathFactory) -> Tool:
@@ -145,6 +150,20 @@ def test_archives_of_skopeo(pycasync: Tool, skopeo: Tool, built: Images, tmp_pat
     archive = identity(skopeo, f"docker-archive:{tmp_path}/x.tar")
     assert identity(skopeo, f"oci:{tmp_path}/back:app") == archive
     assert archive[1] == identity(skopeo, built.name(1))[1]
+
+
+def test_archives_of_layouts(pycasync: Tool, skopeo: Tool, built: Images, tmp_path: Path) -> None:
+    """An archive of a layout that skopeo wrote is read in place, under the name that skopeo gave it."""
+    archive = f"oci-archive:{tmp_path}/x.tar:app:1"
+    skopeo("copy", built.name(1), archive)
+    pycasync("oci", "convert", "--thin", archive, f"oci:{tmp_path}/new:app")
+    pycasync("oci", "export", f"oci:{tmp_path}/new:app", f"oci:{tmp_path}/back:app")
+    assert (
+        identity(skopeo, f"oci:{tmp_path}/back:app")
+        == identity(skopeo, archive)
+        == identity(skopeo, built.name(1))
+    )
+    assert pycasync("oci", "ls", archive) == pycasync("oci", "ls", built.name(1))
 
 
 def test_skopeo_carries_it(
@@ -285,6 +304,32 @@ def test_garbage_collection_of_the_registry(
     command = ["docker-registry", "garbage-collect", registry.directory / "config.yml"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     assert b"all good" in pycasync("oci", "verify", target)
+
+
+def test_deletion_of_untagged_manifests(skopeo: Tool, tmp_path: Path) -> None:
+    """distribution 2 takes manifests that only a tagged index names for untagged: multi-platform images break, and
+    dual tags with the plain image in them. Thin tags do not."""
+    small = ("a", "b", "c", "d")
+    with layout_at(tmp_path / "layout") as layout, running(tmp_path / "registry") as registry:
+        images = [build(layout, name, [layer({name: noise(5000, seed)})]) for seed, name in enumerate(small)]
+        build_index(layout, "multi", [(images[0], "linux/amd64"), (images[1], "linux/arm64")])
+        copy_image(layout, "multi", registry.open("multi"), "1")
+        convert(layout, "c", registry.open("dual"), "1", ConvertOptions())
+        convert(layout, "d", registry.open("thin"), "1", ConvertOptions(thin=True))
+
+        def collect(*options: str) -> dict[str, bool]:
+            """Which images are whole after a garbage collection."""
+            config = registry.directory / "config.yml"
+            command = ["docker-registry", "garbage-collect", *options, config]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+            return {
+                name: not verify_image(registry.open(name), "1").problems
+                for name in ("multi", "dual", "thin")
+            }
+
+        assert collect() == {"multi": True, "dual": True, "thin": True}
+        assert collect("--delete-untagged") == {"multi": False, "dual": False, "thin": True}
+        assert skopeo.run("inspect", "--tls-verify=false", registry.reference("dual:1")).status != 0
 
 
 # ---- runs that end early

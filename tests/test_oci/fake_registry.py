@@ -160,6 +160,7 @@ class FakeRegistry:
     :ivar no_range: status of the answer to a Range, 0 to heed it
     :ivar most_range: the most bytes that an answer to a Range has
     :ivar other_range: whether the answer to a Range has another one
+    :ivar no_artifacts: answer to a manifest that is no plain image's: status, code and detail
     :ivar missing: status of the answer for what is not there
     """
 
@@ -194,6 +195,7 @@ class FakeRegistry:
     no_range: int = 0
     most_range: int = 1 << 60
     other_range: bool = False
+    no_artifacts: tuple[int, str, str] | None = None
     missing: int = 404
     deletes: bool = True
 
@@ -500,6 +502,10 @@ class FakeRegistry:
         if len(body) > self.manifest_limit:
             return FakeResponse(413)
         manifest = json.loads(body)
+        if self.no_artifacts is not None and "artifactType" in manifest:
+            status, code, detail = self.no_artifacts
+            errors = [{"code": code, "message": "no", "detail": detail}] if code else []
+            return FakeResponse(status, body=json.dumps({"errors": errors}).encode())
         for child in [manifest["config"], *manifest["layers"]] if "config" in manifest else []:
             if child["digest"] not in store.blobs:
                 return problem(404, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry")

@@ -19,7 +19,7 @@ from casync_compat.oci.export import ExportOptions, export
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec.descriptor import Platform
-from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.errors import ArtifactsRefused, ImageError
 from casync_compat.oci.verify import verify_image
 
 DUAL = ConvertOptions(sizes=ChunkSizes(1024, 4096, 16384), jobs=2)
@@ -192,3 +192,34 @@ def test_requests_of_a_second_copy(tmp_path: Path) -> None:
     methods = Counter(seen.method for seen in fake.seen[first:])
     assert methods["HEAD"] == 0
     assert methods["POST"] == copied.moved == 8
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, "MANIFEST_INVALID", "unknown media type: a/b"),
+        (415, "", ""),
+        (405, "UNSUPPORTED", ""),
+        (422, "OTHER", ""),
+    ],
+    ids=str,
+)
+@BOTH
+def test_a_registry_that_takes_no_artifacts(go: Go, source: Layout, answer: tuple[int, str, str]) -> None:
+    """It is said to be one, with its own words; the tag is not touched."""
+    fake = FakeRegistry(no_artifacts=answer)
+    with pytest.raises(ArtifactsRefused, match="takes no artifacts, which converted images") as caught:
+        go(source, fake)
+    assert answer[2] in str(caught.value)
+    assert fake.store().tags == {}
+
+
+@pytest.mark.parametrize(
+    "code", ["MANIFEST_BLOB_UNKNOWN", "NAME_INVALID", "TAG_INVALID", "DENIED", "QUOTA_EXCEEDED"]
+)
+def test_other_faults_of_a_manifest(source: Layout, code: str) -> None:
+    """What is wrong for another reason is not put down to that."""
+    fake = FakeRegistry(no_artifacts=(400, code, ""))
+    with pytest.raises(CasyncError, match=code) as caught:
+        copy_image(source, "x", fake.open(), "1")
+    assert "artifacts" not in str(caught.value)

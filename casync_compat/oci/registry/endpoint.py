@@ -177,7 +177,7 @@ def _explanation(body: bytes) -> str:
     texts = []
     for error in errors if isinstance(errors, list) else []:
         if isinstance(error, dict):
-            parts = (str(error[key]) for key in ("code", "message") if isinstance(error.get(key), str))
+            parts = (error[key] for key in ("code", "message", "detail") if isinstance(error.get(key), str))
             texts.append(": ".join(part for part in parts if part))
     text = "; ".join(texts)
     return "".join(c if c.isprintable() else " " for c in text)[:_ERROR_TEXT]

@@ -19,7 +19,8 @@ from casync_compat.net.traffic import Answer
 from casync_compat.oci.registry.endpoint import Access
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, check_blob
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, parse_json
-from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
+from casync_compat.oci.spec.errors import ArtifactsRefused, BlobCorrupt, BlobMissing, ImageError
+from casync_compat.oci.spec.media import CONFIG_TYPES
 
 __all__ = ["MANIFEST_TYPES", "ManifestStore"]
 
@@ -165,7 +166,8 @@ class ManifestStore:
             answer.drain()
             return False
         if answer.status not in (200, 201, 202, 204):
-            raise self._access.failed(answer, op)
+            error = self._access.failed(answer, op)
+            raise _refused(error, data) or error
         said = answer.headers.get("Docker-Content-Digest")
         answer.drain()
         if said is not None and said.startswith("sha256:") and said != str(BlobDigest.of(data)):
@@ -249,6 +251,29 @@ class ManifestStore:
                         pass
                     raise RemoteError(self.name, "list tags", "the next page is said to be elsewhere")
         return None
+
+
+_UNKNOWN_TYPE = (400, 405, 406, 415, 422)
+_OTHER_FAULTS = re.compile(
+    r"\b(MANIFEST_BLOB|BLOB|NAME|DIGEST|SIZE|TAG|QUOTA|TOOMANY|DENIED|UNAUTHORIZED)[A-Z_]*:"
+)
+
+
+def _refused(error: RemoteError, data: bytes) -> ArtifactsRefused | None:
+    """The error for a registry that takes plain images only, where that is what its answer to a manifest means.
+
+    There is no code of its own for it: gitlab.com and quay say MANIFEST_INVALID, others 415 and nothing else.
+    """
+    if error.status not in _UNKNOWN_TYPE or _OTHER_FAULTS.search(error.why):
+        return None
+    manifest = parse_json(data, "manifest")
+    config = manifest.get("config") or {}
+    if "manifests" in manifest or (
+        "artifactType" not in manifest and config.get("mediaType") in CONFIG_TYPES
+    ):
+        return None
+    why = f"this registry takes no artifacts, which converted images and chunks are, but plain images only: {error.why}"
+    return ArtifactsRefused(error.where, error.op, why, error.status)
 
 
 def _name(reference: str) -> str:

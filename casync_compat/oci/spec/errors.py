@@ -9,13 +9,15 @@ CasyncError
     └── NoSuchPlatform  none of its images is for the platform
 
 CannotShare, a FileError: a tree and a store of files cannot have the same files
+ArtifactsRefused, a RemoteError: a registry takes plain images only
 """
 
 from __future__ import annotations
 
-from casync_compat.errors import CasyncError, FileError
+from casync_compat.errors import CasyncError, FileError, RemoteError
 
 __all__ = [
+    "ArtifactsRefused",
     "BlobCorrupt",
     "BlobError",
     "BlobMissing",
@@ -80,3 +82,7 @@ class NoSuchPlatform(ImageError):
 
 class CannotShare(FileError):
     """Files of a tree cannot be shared with a store of files in the way that was asked for."""
+
+
+class ArtifactsRefused(RemoteError):
+    """A registry has all blobs, but will not have a manifest whose types it does not know."""
