@@ -111,7 +111,7 @@ def test_borg_8183(tmp_path: Path, locale: str) -> None:
     for name in ODD:
         with open(os.path.join(os.fsencode(tmp_path / "src"), name), "wb") as file:
             file.write(name)
-    for words in (("make", "x.caidx", "src"), ("list", "x.caidx"), ("extract", "x.caidx", "out")):
+    for words in (("make", "-v", "x.caidx", "src"), ("list", "x.caidx"), ("extract", "-v", "x.caidx", "out")):
         done = subprocess.run(
             [*COMMAND, *words],
             cwd=tmp_path,
