@@ -15,9 +15,10 @@ from casync_compat.ids import Digest
 from casync_compat.index import Index
 from casync_compat.store.local import LocalStore
 
-from .running import Word, build_tree, everything, start, works
+from .mutants import times
+from .running import Word, build_tree, everything, start, temporary_files, works
 
-KILLS = 15
+KILLS = times(15)
 LIMIT = 128 << 20
 
 
@@ -86,6 +87,7 @@ def test_make_of_an_index(source: Path) -> None:
     assert killed >= KILLS // 3
     works(*words, cwd=source)
     assert (source / "x.caidx").read_bytes() == right
+    assert temporary_files(source) == []
     assert assert_store_is_right(source / "x.castr") == len(set(Index.parse(right).ids()))
 
 
@@ -100,6 +102,7 @@ def test_make_of_an_archive(source: Path) -> None:
         assert (source / "x.catar").read_bytes() in (b"old", (source / "right.catar").read_bytes())
     works(*words, cwd=source)
     assert (source / "x.catar").read_bytes() == (source / "right.catar").read_bytes()
+    assert temporary_files(source) == []
 
 
 def test_extract_of_an_index(source: Path) -> None:
@@ -135,3 +138,50 @@ def test_extract_of_a_blob(source: Path) -> None:
         assert (source / "restored").read_bytes() in (b"old", right)
     works(*words, cwd=source)
     assert (source / "restored").read_bytes() == right
+    assert temporary_files(source) == []
+
+
+def test_gc(source: Path) -> None:
+    """What an index needs is there after every kill, and the next run removes all that none needs."""
+    right = Index.parse((source / "right.caidx").read_bytes())
+    words = ("gc", "right.caidx", "--store=g.castr", "--yes")
+    needed = {str(id_) for id_ in right.ids()}
+    chance = random.Random(5)
+    (source / "other").write_bytes(chance.randbytes(6_000_000))
+    works("make", "other.caibx", "other", "--store=garbage.castr", "--chunk-size=1K:4K:16K", cwd=source)
+
+    def fill() -> None:
+        for store in ("right.castr", "garbage.castr"):
+            shutil.copytree(source / store, source / "g.castr", dirs_exist_ok=True)
+
+    fill()
+    whole = duration(*words, cwd=source)
+    for _ in range(KILLS):
+        fill()
+        kill_after(whole * chance.uniform(0.2, 1.0), *words, cwd=source)
+        assert needed <= {str(id_) for id_ in LocalStore(os.fsencode(source / "g.castr")).ids()}
+    assert_store_is_right(source / "g.castr")
+    works(*words, cwd=source)
+    assert needed == {str(id_) for id_ in LocalStore(os.fsencode(source / "g.castr")).ids()}
+    works("extract", "right.caidx", "collected", "--store=g.castr", cwd=source)
+    assert everything(source / "collected") == everything(source / "src")
+
+
+def test_convert_index(source: Path) -> None:
+    """There is no index, or the right one with all its chunks; what was converted is as it was."""
+    words = ("convert-index", "right.caidx", "c.caidx", "--store=right.castr", "--chunk-size=8K:32K:128K")
+    before = (source / "right.caidx").read_bytes()
+    whole = duration(*words, cwd=source)
+    right = (source / "c.caidx").read_bytes()
+    chance = random.Random(6)
+    for _ in range(KILLS):
+        (source / "c.caidx").unlink(missing_ok=True)
+        kill_after(whole * chance.uniform(0.2, 1.0), *words, cwd=source)
+        assert (source / "right.caidx").read_bytes() == before
+        if (source / "c.caidx").exists():
+            assert (source / "c.caidx").read_bytes() == right
+            stored = {str(id_) for id_ in LocalStore(os.fsencode(source / "right.castr")).ids()}
+            assert {str(id_) for id_ in Index.parse(right).ids()} <= stored
+    works(*words, cwd=source)
+    assert (source / "c.caidx").read_bytes() == right
+    assert temporary_files(source) == []
