@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _main(arguments)
     except _Interrupted:
-        print("Got exit signal, quitting.", file=sys.stderr)
+        _say("Got exit signal, quitting.")
     _drop_output()
     if signal.getsignal(signal.SIGUSR1) is _nothing:
         # One that has not reached its thread would otherwise end the process when Python lets go of its handlers.
@@ -227,7 +227,17 @@ def _fail(error: Exception, settings: _Settings) -> None:
         text = "out of memory; try smaller chunk sizes or fewer --jobs"
     else:
         text = f"internal error: {type(error).__name__}: {error}; please report it, with --log-level=debug"
-    print("pycasync:", " ".join(text.splitlines()), file=sys.stderr)
+    _say(f"pycasync: {' '.join(text.splitlines())}")
+
+
+def _say(text: str) -> None:
+    """Write a line to standard error; where that cannot be written either, the exit status alone tells."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), 2
+        )  # or else the interpreter tries again, and changes the status
 
 
 def _run(words: list[str], settings: _Settings) -> int:

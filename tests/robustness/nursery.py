@@ -1,7 +1,8 @@
 """A process that has everything imported already, and forks one real command after another: run as a program.
 
-Each line on standard input is a JSON object: `words`, `cwd`, paths for `stdin`, `stdout` and `stderr`, and how many
-`seconds` it may take. Each line on standard output answers with `status` and `peak`, the most resident memory in KiB.
+Each line on standard input is a JSON object: `words`, `cwd`, paths for `stdin`, `stdout` and `stderr`, how many
+`seconds` it may take, and `limits`, pairs of a number of `resource` and a value. Each line on standard output answers
+with `status` and `peak`, the most resident memory in KiB.
 Starting an interpreter and importing costs a quarter of a second; forking costs a hundredth, and the run is a process
 of its own all the same, which ends as any program ends.
 """
@@ -12,6 +13,7 @@ import importlib
 import json
 import os
 import pkgutil
+import resource
 import signal
 import sys
 
@@ -52,6 +54,13 @@ def serve() -> list[str]:
         pid = os.fork()
         if pid == 0:
             os.close(answers)
+            limits = job.get("limits") or []
+            assert isinstance(limits, list)
+            for which, most in limits:
+                if which == resource.RLIMIT_AS:  # beyond what is mapped already
+                    with open("/proc/self/statm", "rb") as file:
+                        most += int(file.read().split()[0]) * resource.getpagesize()
+                resource.setrlimit(which, (most, most))
             signal.alarm(int(str(job["seconds"])))  # ends what hangs
             try:
                 return become(job)

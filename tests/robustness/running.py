@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,11 +96,22 @@ class _Nursery:
 _nursery = _Nursery()
 
 
-def run(*words: Word, cwd: Path, stdin: Path | None = None, stdout: Path | None = None) -> Outcome:
-    """Run to the end. Output goes through files, so that its amount does not matter."""
+def run(
+    *words: Word,
+    cwd: Path,
+    stdin: Path | None = None,
+    stdout: Path | None = None,
+    limits: Sequence[tuple[int, int]] = (),
+) -> Outcome:
+    """Run to the end. Output goes through files, so that its amount does not matter.
+
+    :param limits: numbers of `resource` and their values; of memory, what may be had beyond what an idle run has
+    """
     out, err = stdout or cwd.parent / f"{cwd.name}.out", cwd.parent / f"{cwd.name}.err"
     job = {"stdin": str(stdin or os.devnull), "stdout": str(out), "stderr": str(err), "cwd": str(cwd)}
-    status, peak = _nursery.run({**job, "seconds": SECONDS, "words": [os.fsdecode(word) for word in words]})
+    status, peak = _nursery.run(
+        {**job, "seconds": SECONDS, "limits": list(limits), "words": [os.fsdecode(word) for word in words]}
+    )
     return Outcome(words, status, out.read_bytes() if stdout is None else b"", err.read_bytes(), peak)
 
 

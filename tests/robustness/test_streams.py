@@ -125,6 +125,15 @@ def test_input_that_was_due_and_is_closed(at: Path, words: str) -> None:
     assert not (at / "y.caibx").exists()
 
 
+@pytest.mark.parametrize(
+    "words", ["list x.catar", "list nothing.catar", "digest x.caidx", "make y.caidx src"]
+)
+def test_both_streams_are_full(at: Path, words: str) -> None:
+    """The status alone tells, and it is that of any failure."""
+    done = shell(f"pycasync {words} >/dev/full 2>/dev/full", at)
+    assert done.returncode == 1, done
+
+
 def test_an_error_without_anywhere_to_say_it(at: Path) -> None:
     """With standard error closed the status alone tells."""
     done = shell("pycasync list nowhere 2>&-", at)
