@@ -61,6 +61,7 @@ class Job:
 
     :ivar skip: `(device, inode)` of what is not
     :ivar jobs: threads, None for one a processor
+    :ivar certain: whether only what cannot have changed unseen counts as the same
     :ivar losses: told of what is not read as it was; None fails at the first
     """
 
@@ -72,6 +73,7 @@ class Job:
     skip: Collection[tuple[int, int]]
     jobs: int | None
     losses: Losses | None = None
+    certain: bool = False
 
 
 def archive_with_cache(
@@ -83,7 +85,7 @@ def archive_with_cache(
     :param warn: called with one line when a cache or a chunk is of no use because it is damaged
     :raises FileError: when the tree or the cache cannot be read, or the store or the cache be written
     """
-    key = CacheKey.of(job.source, job.feature_flags, job.sizes, job.shift)
+    key = CacheKey.of(job.source, job.feature_flags, job.sizes, job.shift, job.certain)
     path = key.path_in(directory)
     try:
         old = CacheFile.load(path, key)
@@ -135,7 +137,13 @@ def _archive(
         CacheWriter(path, key) as writer,
         ChunkingSink(job.store, job.sizes, flags, stream_digest=False, jobs=job.jobs) as sink,
         ReusingScanner(
-            job.source, flags, shift=job.shift, skip=job.skip, before=snapshot, losses=job.losses
+            job.source,
+            flags,
+            shift=job.shift,
+            skip=job.skip,
+            before=snapshot,
+            losses=job.losses,
+            certain=job.certain,
         ) as scanner,
     ):
         stream = SplicedStream(sink, index, job.store)

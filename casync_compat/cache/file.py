@@ -65,8 +65,13 @@ class CacheKey:
     text: str
 
     @classmethod
-    def of(cls, source: bytes, feature_flags: int, sizes: ChunkSizes, shift: IdShift) -> CacheKey:
-        """The key of a run. Flags say what is recorded, what is left out and what chunk ids are made with."""
+    def of(
+        cls, source: bytes, feature_flags: int, sizes: ChunkSizes, shift: IdShift, certain: bool = False
+    ) -> CacheKey:
+        """The key of a run. Flags say what is recorded, what is left out and what chunk ids are made with.
+
+        :param certain: what was remembered with less certainty is of no use to such a run
+        """
         return cls(
             json.dumps(
                 {
@@ -74,6 +79,7 @@ class CacheKey:
                     "flags": int(feature_flags),
                     "sizes": [sizes.min, sizes.avg, sizes.max, sizes.fixed],
                     "shift": [shift.shift, shift.range_, shift.enabled],
+                    **({"certain": True} if certain else {}),
                 },
                 sort_keys=True,
             )

@@ -6,12 +6,14 @@ has counts.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from errno import ENOENT
 from typing import Any
 
-from casync_compat.errors import AccessDenied, ChunkMissing
+from casync_compat.errors import AccessDenied, ChunkMissing, FileError
 from casync_compat.fs.apply.left_out import PRIVILEGES, Refused
 from casync_compat.fs.locks import Locked
 from casync_compat.fs.owners import BadShift, IdTooLarge
@@ -25,6 +27,9 @@ from catar.flags import CHATTR, FAT_ATTRS, FeatureFlags, flag_names
 __all__ = ["HINTS", "Hint", "hint_for"]
 
 F = FeatureFlags
+
+
+_PROC = "/proc/self/fd"
 
 
 def _always(error: Any) -> bool:
@@ -68,6 +73,12 @@ def _wants_credentials(error: AccessDenied) -> bool:
     return error.status == 401 or error.anonymous
 
 
+def _lacks_proc(error: FileError) -> bool:
+    """Whether something that is had through `/proc` only may be what was not found."""
+    was_there = error.op.startswith("set ") or os.path.lexists(error.path)
+    return error.errno == ENOENT and was_there and not os.path.exists(_PROC)
+
+
 HINTS: tuple[Hint, ...] = (
     Hint(ChunkMissing, "; add the store that has it with --extra-store"),
     Hint(ChunkMissing, "; add the store that has it with --store"),
@@ -87,6 +98,7 @@ HINTS: tuple[Hint, ...] = (
     Hint(UntrustedCertificate, ", or use --insecure"),
     Hint(StoreBusy, "; try again, or wait longer with --wait=SECONDS"),
     Hint(UnnamedIndexes, "; name them, too, or give --yes"),
+    Hint(FileError, "; /proc is missing, which may be why: mount it", _lacks_proc),
 )
 
 

@@ -126,6 +126,15 @@ def _compare(text: str) -> str:
     return text
 
 
+_CACHE_CHECKS = ("normal", "strict")
+
+
+def _cache_check(text: str) -> str:
+    if text not in _CACHE_CHECKS:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(_CACHE_CHECKS)}")
+    return text
+
+
 def _bool(flag: str, help: str, default: bool) -> Option:
     word = "yes" if default else "no"
     keywords = {"type": parse_boolean, "default": default, "metavar": "yes|no"}
@@ -253,6 +262,16 @@ OPTIONS: tuple[Option, ...] = (
         "--cache",
         "directory to remember the tree in, so that what is unchanged is not read again; no digest is printed",
         "PATH",
+    ),
+    _value(
+        "--cache-check",
+        "what counts as unchanged: normal (default), by its times and all else that the kernel tells; or strict: read "
+        "again, too, what a program may have changed through a mapping without a trace, that is what had changed "
+        "within two minutes before the run that the cache is of, and what is on tmpfs",
+        "normal|strict",
+        type=_cache_check,
+        choices=_CACHE_CHECKS,
+        default="normal",
     ),
     _flag("-c", "--cache-auto", help="the same, in ~/.cache/pycasync"),
     _VERBOSE,

@@ -109,6 +109,7 @@ def add_arguments(parser: Parser) -> None:
         "--verify-reused",
         "--cache",
         "--cache-auto",
+        "--cache-check",
         "--dry-run",
         "--wait",
         "--no-progress",
@@ -157,7 +158,14 @@ def _make(
         _announce(flags, sizes, kind)
     dry = options.dry_run
     how = MakeOptions(
-        flags, sizes, id_shift(options), digest, cache=cache, strict=options.strict, dry_run=dry
+        flags,
+        sizes,
+        id_shift(options),
+        digest,
+        cache=cache,
+        cache_certain=options.cache_check == "strict",
+        strict=options.strict,
+        dry_run=dry,
     )
     if kind is Kind.ARCHIVE:
         tree = local_path(source or ".")

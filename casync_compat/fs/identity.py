@@ -7,7 +7,8 @@ A row holds device, inode, size, both times in nanoseconds (modulo 2^64), type, 
 change time (ctime) on every change of content, attributes, owner or flags, to the time that it is; so an equal row
 means the same file with the same content, with two exceptions that `SETTLED` and `KEEPS_CHANGE_TIMES` are for. A third
 remains: a process that goes on changing a page it has mapped sets no time again until the page is written back. (git
-and rsync live with the same.)
+and rsync live with the same.) `WRITTEN_BACK` and `WRITES_BACK` are for those who cannot: a page that was changed long
+enough ago has been written back, and the next change of it sets the time.
 
 It decides nothing: `fs.reusing` and `casync_compat.cache` do.
 """
@@ -29,6 +30,8 @@ __all__ = [
     "IDENTITY_SIZE",
     "KEEPS_CHANGE_TIMES",
     "SETTLED",
+    "WRITES_BACK",
+    "WRITTEN_BACK",
     "identities",
     "identity",
     "is_settled",
@@ -49,6 +52,10 @@ SETTLED = 2_000_000_000
 kernel's clock, at most 10 ms, or by a whole second where inodes have no room for more (ext4 with 128 bytes): a change
 within the same tick would leave no trace."""
 
+WRITTEN_BACK = 120_000_000_000
+"""Nanoseconds after which a changed page is on the disk, and what maps it has to ask again: Linux writes back what is
+30 s old, every 5 s, unless it was told otherwise (`vm.dirty_expire_centisecs`) or the disk cannot keep up."""
+
 KEEPS_CHANGE_TIMES = frozenset(
     {
         inode_flags.EXT4_MAGIC,
@@ -59,6 +66,9 @@ KEEPS_CHANGE_TIMES = frozenset(
     }
 )
 """File systems whose change times are the kernel's own: not a server's, nor missing as on FAT."""
+
+WRITES_BACK = KEEPS_CHANGE_TIMES - {inode_flags.TMPFS_MAGIC}
+"""Those of them where changes through a mapping set the times at all, once pages are written back."""
 
 
 def identity(st: os.stat_result) -> bytes:

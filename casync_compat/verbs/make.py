@@ -68,6 +68,8 @@ class MakeOptions:
     :ivar strict: whether to fail at the first thing that cannot be read as it was; else the rest is archived
     :ivar cache: directory of caches of trees that are made indexes of, from which to learn what need not be read again;
         it is not archived. The stream is then not hashed
+    :ivar cache_certain: whether to read again, too, what may have changed unseen: through a mapping, within two minutes
+        before the run that the cache is of, or on tmpfs
     :ivar dry_run: write nothing, neither output nor chunks nor cache; the counts say what would be written
     """
 
@@ -78,6 +80,7 @@ class MakeOptions:
     jobs: int | None = None
     skip: Sequence[bytes] = ()
     cache: bytes | None = None
+    cache_certain: bool = False
     strict: bool = False
     dry_run: bool = False
 
@@ -199,7 +202,17 @@ def make_archive_index(
         if cache is not None and not options.dry_run:
             if not isinstance(store, Keeping):
                 raise UsageError("this kind of store cannot be used with a cache")
-            job = Job(source, store, flags, sizes, options.shift, skipped, options.jobs, losses)
+            job = Job(
+                source,
+                store,
+                flags,
+                sizes,
+                options.shift,
+                skipped,
+                options.jobs,
+                losses,
+                options.cache_certain,
+            )
             run = archive_with_cache(cache, job, reporter, warn or _no_warning)
             _keep(lease, run.index)
             out.write(run.index.to_bytes())

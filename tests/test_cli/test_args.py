@@ -250,6 +250,7 @@ SHOWN = {
     "--stream-digest": "make",
     "--cache": "make",
     "--cache-auto": "make",
+    "--cache-check": "make",
     "--no-progress": "digest extract make verify",
     "--rate-limit-bps": "",
     "--mkdir": "",

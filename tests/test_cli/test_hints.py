@@ -11,7 +11,7 @@ import pytest
 from test_oci.fake_registry import FakeRegistry
 
 from casync_compat import ids
-from casync_compat.cli import _verbs
+from casync_compat.cli import _hints, _verbs
 from casync_compat.cli._hints import HINTS, hint_for
 from casync_compat.errors import AccessDenied, CasyncError, ChunkMissing, FileError
 from casync_compat.net import transport
@@ -116,3 +116,13 @@ def test_hints_read_as_the_end_of_a_line() -> None:
     """Each is one line that ends without a full stop."""
     texts = [hint.text for hint in HINTS if isinstance(hint.text, str)]
     assert [text for text in texts if "\n" in text or text.endswith(".")] == []
+
+
+def test_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file that is there is not found, a missing /proc is named; not for a file that is not there."""
+    found = FileError(tmp_path / "under a temporary name", "set time of", OSError(2, ""))
+    missing = FileError(tmp_path / "gone", "open", OSError(2, ""))
+    assert hint_for(found) == ""
+    monkeypatch.setattr(_hints, "_PROC", str(tmp_path / "no" / "proc"))
+    assert "/proc is missing" in hint_for(found)
+    assert hint_for(missing) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -96,3 +97,34 @@ def test_a_cache_that_cannot_be_made(fails: Fails, tree: Path) -> None:
     Path("cache").write_bytes(b"")
     assert "cache" in fails("make", "--cache=cache", "x.caidx", tree)
     assert not os.path.exists("x.caidx")
+
+
+def test_what_changes_without_a_trace(ok: Run, tmp_path: Path) -> None:
+    """A page that a program has mapped and changed already can be changed again without any new time."""
+    tree = tmp_path / "mapped"
+    tree.mkdir()
+    (tree / "file").write_bytes(bytes(5000))
+    with open(tree / "file", "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+        memory[0] = 1
+        for number in range(2, 5):
+            ok("make", "--cache=cache", "--cache-check=strict", "x.caidx", tree)
+            ok("make", "plain.caidx", tree)
+            assert Path("x.caidx").read_bytes() == Path("plain.caidx").read_bytes()
+            memory[0] = number
+
+
+def test_a_strict_run_does_not_believe_others(ok: Run, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was remembered with less certainty is read again; what has not changed for long is not."""
+    _, total = cached(ok, tree, "--cache=cache")
+    assert cached(ok, tree, "--cache=cache") == (total, total)
+    assert cached(ok, tree, "--cache=cache", "--cache-check=strict") == (0, total)
+    assert cached(ok, tree, "--cache=cache", "--cache-check=strict") == (0, total)
+    monkeypatch.setattr(reusing, "WRITTEN_BACK", -3600 * 10**9)
+    monkeypatch.setattr(reusing, "WRITES_BACK", reusing.KEEPS_CHANGE_TIMES)
+    cached(ok, tree, "--cache=cache", "--cache-check=strict")
+    assert cached(ok, tree, "--cache=cache", "--cache-check=strict") == (total, total)
+
+
+def test_checks_that_there_are(fails: Fails) -> None:
+    """Anything else is refused."""
+    assert "neither normal nor strict" in fails("make", "--cache=c", "--cache-check=never", "x.caidx", ".")

@@ -276,16 +276,26 @@ class Inspector:
             self.attributes(node, fd, fs, is_dir=is_dir)
         return node
 
-    def special(self, name: bytes, directory_fd: int, st: os.stat_result, target: bytes | None) -> Node:
+    def special(
+        self,
+        name: bytes,
+        directory_fd: int,
+        st: os.stat_result,
+        target: bytes | None,
+        full: bytes | None = None,
+    ) -> Node:
         """A symlink, device, fifo or socket, which is not opened.
 
         :param target: of a symlink, else None
+        :param full: its path, by which its attributes are had where there is no `/proc`
         """
         node = self._start_node(name, st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns)
         node.target = target
         if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
             node.device = (os.major(st.st_rdev), os.minor(st.st_rdev))
         path = b"/proc/self/fd/%d/%s" % (directory_fd, name)
+        if full is not None and not os.path.exists("/proc/self/fd"):
+            path = full
         if self._wants_selinux:
             label = self._get(path, _SELINUX)
             if label is not None:

@@ -24,6 +24,8 @@ from casync_compat.fs.identity import (
     IDENTITY_SIZE,
     KEEPS_CHANGE_TIMES,
     SETTLED,
+    WRITES_BACK,
+    WRITTEN_BACK,
     identities,
     identity,
     is_settled,
@@ -144,6 +146,7 @@ class ReusingScanner(Scanner):
     """A `Scanner` that gives `Reused` nodes for what has not changed.
 
     :param before: what was there before; None for nothing
+    :param certain: whether the next scan is to believe only what cannot have changed unseen, see `fs.identity`
     """
 
     def __init__(
@@ -154,11 +157,13 @@ class ReusingScanner(Scanner):
         shift: IdShift | None = None,
         skip: Iterable[tuple[int, int]] = (),
         before: Before | None = None,
+        certain: bool = False,
         losses: Losses | None = None,
     ) -> None:
         super().__init__(root, feature_flags, shift=shift, skip=skip, losses=losses)
         # Taken before anything is looked at: what changes from here on must not be believed.
-        self._settled_before = time.time_ns() - SETTLED
+        self._settled_before = time.time_ns() - (WRITTEN_BACK if certain else SETTLED)
+        self._believed = WRITES_BACK if certain else KEEPS_CHANGE_TIMES
         self._known = before
         self._frames: list[_Frame] = []
         self.root_identity = _NOTHING
@@ -184,7 +189,7 @@ class ReusingScanner(Scanner):
     def _settled(self, frame: _Frame) -> bytes:
         """The identities of what is in a directory, zeros for those that another change might leave as they are."""
         fs, before, rows = frame.directory.fs, self._settled_before, frame.rows
-        if fs.magic not in KEEPS_CHANGE_TIMES:
+        if fs.magic not in self._believed:
             return bytes(len(rows))
         doubtful = [
             number
@@ -227,7 +232,7 @@ class ReusingScanner(Scanner):
                 known = None
             else:
                 begin = parent.begin + parent.known.starts[number]
-        elif fs.magic in KEEPS_CHANGE_TIMES:
+        elif fs.magic in self._believed:
             row = identity(os.fstat(fd))
             if is_settled(row, self._settled_before):
                 self.root_identity = row

@@ -429,7 +429,7 @@ class Scanner(Closing):
             self.excluded.exclude_file += 1
             return None
         target = os.readlink(name, dir_fd=parent.fd) if kind == stat.S_IFLNK else None
-        return self._inspector.special(name, parent.fd, st, target)
+        return self._inspector.special(name, parent.fd, st, target, self.full_path)
 
     # Contents
 
