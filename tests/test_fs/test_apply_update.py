@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from casync_compat.fs.apply.options import ApplyOptions
 from casync_compat.fs.apply.tree import TreeWriter, apply_tree
 from casync_compat.fs.apply.uptodate import Tally
 from catar.flags import WITH_ALL, FeatureFlags
-from catar.records import XAttr
+from catar.records import AclDefault, AclEntry, XAttr
 
 ROOT = pytest.mark.root
 
@@ -314,3 +315,80 @@ def test_types_that_are_not_restored_count_as_skipped(tmp_path: Path) -> None:
     """So that what is neither unchanged, updated nor skipped was created."""
     mask = WITH_ALL & ~int(FeatureFlags.FIFOS | FeatureFlags.SYMLINKS)
     assert update(tmp_path / "out", tree(), mask=mask).skipped == 2
+
+
+ACLS: dict[str, Any] = {
+    "acl_users": (AclEntry(7, 4), AclEntry(9, 7)),
+    "acl_groups": (AclEntry(7, 5),),
+    "acl_group_obj": 5,
+}
+DEFAULT_ACL: dict[str, Any] = {
+    "acl_default": AclDefault(7, 5, 0, 7),
+    "acl_default_users": (AclEntry(7, 6),),
+}
+
+
+@ROOT
+def test_acls_that_are_right_are_left_alone(ground: Grounds) -> None:
+    """ACLs are compared as they are on disk, and set where they are not as recorded."""
+    target = ground("acls")
+    top = d(b"", d(b"d", f(b"inner"), **DEFAULT_ACL), f(b"f", b"x", mode=0o670, **ACLS), f(b"plain", b"x"))
+    apply(target, top)
+    before = seen(target)
+    assert apply(target, top) == []
+    assert seen(target) == before
+    recorded = {name: os.getxattr(target / "f", name) for name in os.listxattr(target / "f")}
+    os.removexattr(target / "f", "system.posix_acl_access")
+    os.setxattr(target / "plain", "system.posix_acl_access", recorded["system.posix_acl_access"])
+    os.removexattr(target / "d", "system.posix_acl_default")
+    apply(target, top)
+    assert changed(before, target) == {"f", "plain", "d"}
+    assert {name: ino for name, (ino, _) in seen(target).items()} == {
+        name: ino for name, (ino, _) in before.items()
+    }
+    assert {name: os.getxattr(target / "f", name) for name in os.listxattr(target / "f")} == recorded
+    assert os.listxattr(target / "plain") == []
+    assert stat.S_IMODE((target / "plain").stat().st_mode) == 0o644
+    assert os.listxattr(target / "d") == ["system.posix_acl_default"]
+
+
+@pytest.fixture
+def overlay(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """An overlay file system over a tree that is as recorded, and where it keeps what is changed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    lower, upper, work, merged = (tmp_path / name for name in ("lower", "upper", "work", "merged"))
+    for path in (lower, upper, work, merged):
+        path.mkdir()
+    apply(lower / "out", tree())
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}".encode()
+    if libc.mount(b"overlay", os.fsencode(merged), b"overlay", 0, options):
+        pytest.skip(f"cannot mount: {os.strerror(ctypes.get_errno())}")
+    yield merged / "out", upper
+    libc.umount2(os.fsencode(merged), 2)
+
+
+@ROOT
+def test_nothing_is_copied_up_that_is_right(overlay: tuple[Path, Path]) -> None:
+    """On overlayfs an update brings nothing into the upper layer but what it changes."""
+    target, upper = overlay
+    assert apply(target, tree()) == []
+    assert list(upper.iterdir()) == []
+    (target / "deep" / "inner").chmod(0o600)
+    apply(target, tree())
+    assert {path.name for path in upper.rglob("*")} == {"out", "deep", "inner"}
+
+
+@ROOT
+def test_a_read_only_file_system_is_no_obstacle_to_what_is_right(tmp_path: Path) -> None:
+    """Where nothing is to be written, nothing has to be writable."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    target = tmp_path / "out"
+    apply(target, tree())
+    at = os.fsencode(target)
+    bind, remount, read_only = 4096, 32, 1
+    if libc.mount(at, at, None, bind, None) or libc.mount(None, at, None, bind | remount | read_only, None):
+        pytest.skip(f"cannot mount: {os.strerror(ctypes.get_errno())}")
+    try:
+        assert apply(target, tree()) == []
+    finally:
+        libc.umount2(at, 2)
