@@ -181,18 +181,19 @@ class Archiver:
         self.entries += 1
         self.on_records(node, records)
         if node.size:
-            ready = nodes.take_ready()
-            if ready is not None:
-                output.write(ready)
-                encoder.advance(len(ready))
-                self.on_payload(ready)
-            else:
-                self._stream_payload()
+            self.take_payload(node)
         if node.is_regular:
             self.on_payload_end()
 
-    def _stream_payload(self) -> None:
+    def take_payload(self, node: Node) -> None:
+        """Write the payload of a file that has one."""
         nodes, output, encoder = self._nodes, self._output, self.encoder
+        ready = nodes.take_ready()
+        if ready is not None:
+            output.write(ready)
+            encoder.advance(len(ready))
+            self.on_payload(ready)
+            return
         while True:
             if hole := nodes.take_hole():
                 for begin in range(0, hole, len(ZEROS)):

@@ -103,6 +103,13 @@ class _Noting(Archiver):
         self._names.flush()
 
 
+class _Skimming(_Noting):
+    """Notes where files would lie, and reads none."""
+
+    def take_payload(self, node: Node) -> None:
+        self.encoder.advance(node.size)
+
+
 class TreeSeed(Closing):
     """A directory as a seed for archives.
 
@@ -111,6 +118,8 @@ class TreeSeed(Closing):
         hard link digests
     :param feature_flags: what to record
     :param links: whether to remember the digest of every file, for `link_target`
+    :param unread: where the archive of the directory would be as large as that of the index, take it that each chunk
+        lies where it does there, and read no file before it is asked for
     :raises FileError: when it cannot be read
     """
 
@@ -123,6 +132,7 @@ class TreeSeed(Closing):
         shift: IdShift | None = None,
         links: Digest | None = None,
         jobs: int | None = None,
+        unread: bool = False,
     ) -> None:
         self.path = path
         self._skeleton = Spool("a seed")
@@ -138,6 +148,9 @@ class TreeSeed(Closing):
         self.entries = 0
         """Nodes that it has."""
         try:
+            if unread and index is not None and self._skim(index, feature_flags, shift):
+                self._places = ChunkPlaces(index)
+                return
             with Scanner(path, feature_flags, shift=shift) as scanner:
                 if index is None:
                     self._record(scanner, _Scratch(), links)
@@ -158,9 +171,25 @@ class TreeSeed(Closing):
         self._skeleton.close()
         self._names.close()
 
+    def _skim(self, index: Index, feature_flags: int, shift: IdShift | None) -> bool:
+        """Note where files lie. :returns: whether an archive of the directory would be as large as the index's"""
+        with Scanner(self.path, feature_flags, shift=shift, contents=False) as scanner:
+            archiver = _Skimming(scanner, _Scratch(), None, self._skeleton, self._names)
+            archiver.run()
+            self._take(archiver)
+        same = archiver.encoder.offset == index.size
+        if not same:
+            self._skeleton.close()
+            self._names.close()
+            self._skeleton, self._names = Spool("a seed"), Spool("a seed")
+        return same
+
     def _record(self, scanner: Scanner, output: ArchiveOutput, links: Digest | None) -> None:
         archiver = _Noting(scanner, output, links, self._skeleton, self._names)
         archiver.run()
+        self._take(archiver)
+
+    def _take(self, archiver: _Noting) -> None:
         archiver.flush()
         self._starts, self._sizes, self._before = archiver.starts, archiver.sizes, archiver.before
         self._paths, self._links = archiver.paths, archiver.links

@@ -66,9 +66,17 @@ def _tree_seeds(
     if index is None and links is None:
         return None
 
-    def read(path: bytes) -> TreeSeed | None:
+    def read(path: bytes, unread: bool = False) -> TreeSeed | None:
         try:
-            seed = TreeSeed(path, index, features, shift=options.apply.shift, links=links, jobs=options.jobs)
+            seed = TreeSeed(
+                path,
+                index,
+                features,
+                shift=options.apply.shift,
+                links=links,
+                jobs=options.jobs,
+                unread=unread,
+            )
         except SpoolError as error:  # it saves work; that there is no room to note it down costs only that
             warn(f"{show_path(path)} is not used as a seed: {error}")
             return None
@@ -84,7 +92,7 @@ def _tree_seeds(
             unused.add(path, error)
     if options.seed_output and index is not None and _has_entries(output):
         try:
-            return read(output)
+            return read(output, unread=options.apply.compare == "metadata" and links is None)
         except CasyncError as error:
             warn(f"{show_path(output)} is not used as a seed: {error}")
     return None

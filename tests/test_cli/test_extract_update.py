@@ -137,3 +137,29 @@ def test_names_are_listed_all_the_same(tree: Path, tmp_path: Path, ok: Run, run:
     told = run("extract", "-v", str(made), str(out)).err.decode()
     assert "Extracting sub/inner" in told
     assert "created: 0, updated: 0, unchanged: 5" in told
+
+
+@pytest.mark.parametrize("change", ["contents", "another file", "nothing"])
+def test_large_files_are_not_read_for_their_metadata(
+    tree: Path, tmp_path: Path, ok: Run, run: Run, change: str
+) -> None:
+    """`--compare=metadata` over an index reads what it needs of the target, and gets the rest right all the same."""
+    made, out = tmp_path / "x.caidx", tmp_path / "out"
+    ok("make", str(made), str(tree))
+    ok("extract", str(made), str(out))
+    if change == "contents":
+        (out / "sub" / "inner").write_bytes(b"INNER")
+    elif change == "another file":
+        (out / "sub" / "more").write_bytes(bytes(100))
+    before = (out / "file").stat()
+    # What is in the middle of a file is not looked at.
+    with (out / "file").open("r+b") as file:
+        file.seek(250_000)
+        file.write(b"changed in the middle")
+    os.utime(out / "file", ns=(before.st_atime_ns, before.st_mtime_ns))
+    told = counts(run("extract", "--json", "--compare=metadata", str(made), str(out)).out)
+    assert told == {"contents": (0, 2, 3, 0), "another file": (0, 1, 4, 1), "nothing": (0, 0, 5, 0)}[change]
+    assert (out / "sub" / "inner").read_bytes() == b"inner"
+    assert b"changed in the middle" in (out / "file").read_bytes()
+    ok("extract", str(made), str(out))
+    assert (out / "file").read_bytes() == (tree / "file").read_bytes()
