@@ -169,8 +169,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     try:
         return _main(arguments)
-    except _Interrupted:
-        _say("Got exit signal, quitting.")
+    except _Interrupted as error:
+        _say(" ".join(("Got exit signal, quitting.", *_notes(error))))
     _drop_output()
     if signal.getsignal(signal.SIGUSR1) is _nothing:
         # One that has not reached its thread would otherwise end the process when Python lets go of its handlers.
@@ -207,6 +207,12 @@ def _reader_has_gone(error: Exception) -> bool:
     return isinstance(error, BrokenPipeError)
 
 
+def _notes(error: BaseException) -> list[str]:
+    """What was said about an error on its way here."""
+    notes: list[str] = vars(error).get("__notes__", [])
+    return notes
+
+
 def _fail(error: Exception, settings: _Settings) -> None:
     """Say what went wrong, in one line; at log level debug with the traceback before it."""
     from casync_compat.cli._hints import hint_for
@@ -220,7 +226,7 @@ def _fail(error: Exception, settings: _Settings) -> None:
     if _reader_has_gone(error):
         return
     if isinstance(error, (CasyncError, CatarError)):
-        text = f"{error}{hint_for(error, settings.options())}"
+        text = "; ".join((f"{error}{hint_for(error, settings.options())}", *_notes(error)))
     elif isinstance(error, OSError):
         text = f"{error.filename or 'input or output'}: {error.strerror or error}"
     elif isinstance(error, MemoryError):

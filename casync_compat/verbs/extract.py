@@ -8,6 +8,7 @@ Blobs are the business of `casync_compat.verbs.extract_blob`.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from casync_compat.errors import CasyncError, FileError, UsageError, show_path
+from casync_compat.errors import CasyncError, FileError, RemoteError, StoreError, UsageError, show_path
 from casync_compat.fs.apply.preview import PreviewWriter
 from casync_compat.fs.apply.sparing import deleted_text, names_below
 from casync_compat.fs.apply.tree import Follower, TreeStep, TreeWriter, apply_tree
@@ -50,6 +51,16 @@ _PIECE = 1 << 20
 _STANDARD_INPUT = b"/proc/self/fd/0"
 _WAITING = 2
 """Runs of files that wait to be written, beside those that threads are writing."""
+
+
+_TEMPORARY = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def _can_go_on(error: BaseException) -> bool:
+    """Whether what stopped a run may be gone when it is run again."""
+    if isinstance(error, FileError):
+        return error.errno in _TEMPORARY
+    return isinstance(error, (StoreError, RemoteError)) or not isinstance(error, Exception)
 
 
 def _tree_seeds(
@@ -287,9 +298,13 @@ def extract_archive(
         )
         try:
             apply_tree(stream, writer, follower)
-        except Exception:
-            if writer.deleted.count:  # what is gone is told also where the rest failed
+        except BaseException as error:
+            if writer.deleted.count and isinstance(
+                error, Exception
+            ):  # what is gone is told also where it failed
                 warn(deleted_text(writer.deleted.count, writer.deleted.first))
+            if follower.entries and _can_go_on(error):
+                error.add_note(f"{show_path(output)} is not complete; the same command again continues")
             raise
         shared = sharing.shared if sharing is not None else 0
         result = counter.result(tree.size or 0, entries=follower.entries, shared=shared)
