@@ -192,6 +192,8 @@ HOSTILE = {
     "list is a bomb": forge([(ZEROS, 5)], [], body=BOMB),
     "list is none": forge([(ZEROS, 5)], [], body=b"list"),
     "list is empty": forge([(ZEROS, 5)], [], body=b""),
+    "list for an empty tar is none": forge([], [], body=b"list"),
+    "list for an empty tar is not empty": forge([], [], body=zstandard.compress(b"x")),
     "bytes after the list": forge([(ZEROS, 5)], [], extra=b"\0"),
 }  # fmt: skip
 

@@ -39,6 +39,8 @@ __all__ = ["Recipe", "RecipeLimits", "rebuild", "rebuild_checked"]
 _read_head = HEAD.reader(
     "version", "tar_size", "catar_size", "sha256", "literals", "splices", "list_size", "frames"
 )
+_NOTHING = bytes.fromhex("28b52ffd2000010000")
+"""A zstd frame with nothing in it: of size 0, one raw block that is the last."""
 _PIECE = 1 << 20
 _CACHED = 4
 _ZERO_PIECE = bytes(_PIECE)
@@ -92,7 +94,11 @@ class Recipe:
         at = HEAD.size
         if not body_size:
             raise ValueError("it has no list of splices")
-        body = self._frame(at, body_size, limits.splices) if count else b""
+        body = b""
+        if count:
+            body = self._frame(at, body_size, limits.splices)
+        elif data[at : at + body_size] != _NOTHING:
+            raise ValueError("it has a list of splices for an empty tar")
         at += body_size
         if len(body) < SIZE.size * frames:
             raise ValueError("its list of splices is cut short")
