@@ -43,6 +43,12 @@ class FreshDirectory:
         except OSError as error:
             self._close()
             raise FileError(self.path, "write", error) from error
+        except BaseException:  # a signal, after it was made
+            if self._fd >= 0:
+                with suppress(OSError):
+                    os.rmdir(self._name, dir_fd=self._fd)
+            self._close()
+            raise
         return temporary
 
     def __exit__(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -71,6 +73,31 @@ def test_add_and_find(tmp_path: Path, inode: Inode | None) -> None:
         assert store.replaced == 0
     assert path_of(tmp_path, kept).read_bytes() == DATA
     assert left_under_way(tmp_path) == []
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+def test_a_signal_at_any_moment(tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the run is told to end, just after any system call on the file, nothing half-made stays."""
+    calls = itertools.count(1)
+
+    def interrupted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            result = real(*arguments, **keywords)
+            if next(calls) == at:
+                raise KeyboardInterrupt
+            return result
+
+        return call
+
+    with store_at(tmp_path) as store:
+        (tmp_path / "tree").mkdir()
+        with monkeypatch.context() as patched:
+            for name in ("open", "ftruncate", "fchmod", "link"):
+                patched.setattr(os, name, interrupted(getattr(os, name)))
+            with suppress(KeyboardInterrupt):
+                store.can_share(os.fsencode(tmp_path / "tree"), reflink=False)
+                add(store, None)
+        assert left_under_way(tmp_path) == []
 
 
 def test_names_are_digests(tmp_path: Path) -> None:

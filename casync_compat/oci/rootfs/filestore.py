@@ -226,9 +226,9 @@ class FileStore(Closing):
         :param origin: what `known` is to know the contents by
         """
         temporary = b"%b/%b" % (_TEMPORARY, os.urandom(12).hex().encode())
-        with self._naming(os.path.join(self.path, temporary), "write"):
-            fd = os.open(temporary, _CREATE, 0o600, dir_fd=self.fd)
-        try:
+        try:  # from before there is a file: a signal may come at any moment
+            with self._naming(os.path.join(self.path, temporary), "write"):
+                fd = os.open(temporary, _CREATE, 0o600, dir_fd=self.fd)
             try:
                 content = self._write(fd, temporary, pieces, size)
                 with self._naming(os.path.join(self.path, temporary), "write"):
@@ -300,21 +300,24 @@ class FileStore(Closing):
         """Whether files in a directory can share blocks with the store's, or else be links to them; it is tried."""
         name = b".pycasync-" + os.urandom(8).hex().encode()
         inside = b"%b/%b" % (_TEMPORARY, name)
-        with self._naming(os.path.join(self.path, inside), "write"):
-            fd = os.open(inside, _CREATE, 0o600, dir_fd=self.fd)
         try:
-            with self._naming(directory, "write"):
-                target = os.open(directory, _OPEN_DIR)
-                try:
-                    write_at(fd, _ZEROS[:4096], 0)
-                    if reflink:
-                        return shared.can_clone(fd, target, name)
-                    return shared.can_link(self.fd, inside, target, name)
-                finally:
-                    os.close(target)
+            with self._naming(os.path.join(self.path, inside), "write"):
+                fd = os.open(inside, _CREATE, 0o600, dir_fd=self.fd)
+            try:
+                with self._naming(directory, "write"):
+                    target = os.open(directory, _OPEN_DIR)
+                    try:
+                        write_at(fd, _ZEROS[:4096], 0)
+                        if reflink:
+                            return shared.can_clone(fd, target, name)
+                        return shared.can_link(self.fd, inside, target, name)
+                    finally:
+                        os.close(target)
+            finally:
+                os.close(fd)
         finally:
-            os.close(fd)
-            os.unlink(inside, dir_fd=self.fd)
+            with suppress(FileNotFoundError):
+                os.unlink(inside, dir_fd=self.fd)
 
     def pieces(self, kept: Kept) -> Iterator[tuple[int, bytes]]:
         """The contents of a file of the store, for `add`."""
