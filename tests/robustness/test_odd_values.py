@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from test_oci.images import build, layer, layout_at, noise
 
-from casync_compat.cli import _options
+from casync_compat.cli import _options, _verbs, oci
+from casync_compat.oci.convert import ConvertOptions, convert
 
 from .running import COMMAND, build_tree, environment, run, works
 
@@ -25,6 +27,21 @@ VERBS = {
     "dump": "x.caidx",
     "convert-index": "x.caidx z.caidx",
 }
+OCI_VERBS = {
+    "convert": "oci:lay:plain oci:new:a",
+    "export": "oci:lay:x oci:new:b",
+    "push": "oci:lay:x oci:new:c",
+    "pull": "oci:lay:x oci:new:d",
+    "ls": "oci:lay:x",
+    "cat": "oci:lay:x etc/file",
+    "inspect": "oci:lay:x",
+    "verify": "oci:lay:x",
+    "stats": "oci:lay:x",
+    "unpack": "oci:lay:x bundle",
+    "checkout": "oci:lay:x root --file-store=files",
+    "repack": "oci:lay:x",
+    "gc": "--dry-run oci:lay",
+}
 VALUES = ("", "--", "-1", "99999999999999999999", "\udcff\x1b[2J", "/dev/full")
 OPTIONS = sorted({option.flags[-1] for option in _options.OPTIONS if option.takes_value})
 
@@ -35,10 +52,18 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = tmp_path_factory.mktemp("odd")
     build_tree(here / "src", files=3)
     works("make", "x.caidx", "src", cwd=here)
+    with layout_at(here / "lay") as layout:
+        build(layout, "plain", [layer({"etc/file": noise(5000)})])
+        convert(layout, "plain", layout, "x", ConvertOptions(thin=True))
     return here
 
 
-@pytest.mark.parametrize("verb", VERBS)
+def test_the_table_of_images_is_whole() -> None:
+    """No verb of images is left out."""
+    assert sorted(OCI_VERBS) == sorted(oci.VERBS)
+
+
+@pytest.mark.parametrize("verb", [*VERBS, *(f"oci {verb}" for verb in OCI_VERBS)])
 def test_odd_values_of_every_option(at: Path, verb: str) -> None:
     """Each is taken or refused, in one line that is no internal error. All in one process: starting takes longest."""
     script = (
@@ -49,12 +74,18 @@ def test_odd_values_of_every_option(at: Path, verb: str) -> None:
         "    for value in values:\n"
         "        signal.alarm(20)\n"
         "        with contextlib.redirect_stderr(io.StringIO()) as said:\n"
-        "            status = main([verb, f'{option}={value}', *rest])\n"
+        "            status = main([*verb, f'{option}={value}', *rest])\n"
         "        text = said.getvalue()\n"
         "        if status not in (0, 1, 3) or 'internal error' in text or 'Traceback' in text:\n"
         "            print(f'{option}={value!a}: {status} {text!a}', file=sys.__stderr__)\n"
     )
-    case = ascii((verb, VERBS[verb].split(), OPTIONS, VALUES))
+    group, _, name = verb.rpartition(" ")
+    options = OPTIONS
+    if group:
+        takes_value = _verbs.parser_of(group, name).takes_value
+        options = sorted(flag for flag, takes in takes_value.items() if takes and flag.startswith("--"))
+    rest = OCI_VERBS[name] if group else VERBS[name]
+    case = ascii((verb.split(), rest.split(), options, VALUES))
     done = subprocess.run(
         [COMMAND[0], "-c", script, case],
         cwd=at,
