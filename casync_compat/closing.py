@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self
 
-__all__ = ["Closing"]
+__all__ = ["Closing", "weakly"]
+
+P = ParamSpec("P")
+
+
+def weakly(method: Callable[P, None]) -> Callable[P, None]:
+    """A method for parts of its object to call, which do not keep the object, and with it what it has open."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        known = reference()
+        if known is not None:
+            known(*args, **kwargs)
+
+    return call
 
 
 class Closing:

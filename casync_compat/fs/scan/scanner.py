@@ -23,7 +23,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from casync_compat.closing import Closing
+from casync_compat.closing import Closing, weakly
 from casync_compat.errors import FileError
 from casync_compat.fs.exclude import EXCLUDE_NAME, Rule, decide, read_rules
 from casync_compat.fs.losses import ATTRIBUTES, RULES, UNREADABLE, VANISHED, Losses, is_ours, leaving_out
@@ -85,12 +85,12 @@ class Scanner(Closing):
         self._features = int(feature_flags)
         self._losses = losses
         self._inspector = Inspector(
-            self._features, shift or IdShift(), None if losses is None else self._attribute_lost
+            self._features, shift or IdShift(), None if losses is None else weakly(self._attribute_lost)
         )
         self._skip = frozenset(skip)
         self.excluded = KeptOut()
         self._stack: list[ScannedDirectory] = []
-        self._payload = FilePayload(root, None if losses is None else self._lost)
+        self._payload = FilePayload(root, None if losses is None else weakly(self._lost))
         self._contents = contents
         self._run: deque[RawFile] = deque()
         self._room = memoryview(b"")
@@ -117,8 +117,9 @@ class Scanner(Closing):
         self._runs = RunReader(self._inspector, self._skip, room)
 
     def close(self) -> None:
-        """Close every descriptor."""
+        """Close every descriptor, and let go of what runs are read to, with the store that it may lead to."""
         self._payload.close()
+        self._runs = None
         while self._run:
             fd = self._run.popleft()[0]
             if fd >= 0:
