@@ -54,7 +54,7 @@ def words(error: BaseException) -> str:
 
 
 def _encoded_again(outcome: Outcome) -> bytes | None:
-    """The archive that a decoder's words make; None when its names are in an order that is read, but not written."""
+    """The archive that a decoder's words make; None when it has what is read, but not written."""
     assert outcome.flags is not None
     encoder = Encoder(outcome.flags)
     out = b""
@@ -68,7 +68,7 @@ def _encoded_again(outcome: Outcome) -> bytes | None:
             else:
                 out += encoder.end_directory()
     except catar_errors.UsageError as error:
-        if "names must rise" not in str(error):
+        if not any(why in str(error) for why in ("names must rise", "quota project id")):
             raise
         return None
     return out
