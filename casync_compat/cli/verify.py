@@ -123,7 +123,8 @@ def _is_store(what: str | None, name: str) -> bool:
         return False
     kind = kind_of(input_path(name))
     return kind is Kind.DIRECTORY or not (
-        (kind is not None and kind.is_index) or os.path.isfile(os.fsencode(name))
+        (kind is not None and kind.is_index)
+        or (os.path.exists(os.fsencode(name)) and not os.path.isdir(os.fsencode(name)))
     )
 
 
