@@ -563,7 +563,7 @@ def nodump(at: Path) -> None:
 
 CAEXCLUDE = {
     "": b"# comment\n\n  *.o \n!keep.o\n/anchored\nbuild/\nsub/inner/*.tmp\n\\#odd\n[ab]x\n?dot\nlink*/\nq\\*q\ndirt/",
-    "sub": b"*.log\n!important.log\n*\\\\*\n/deep\n\r\nCR\r\n",
+    "sub": b"*.log\n!important.log\n*\\\\*\n/deep\n",
     "sub/inner": b"!x.o\n.dotfile\n",
     "only": b".caexclude\n*\n",
 }
