@@ -432,8 +432,6 @@ class Scanner(Closing):
         target = os.readlink(name, dir_fd=parent.fd) if kind == stat.S_IFLNK else None
         return self._inspector.special(name, parent.fd, st, target, self.full_path)
 
-    # Contents
-
     def take_ready(self) -> memoryview | None:
         """The whole payload of the current file, when it is in memory already; valid until the next node."""
         return self._payload.take_ready()
