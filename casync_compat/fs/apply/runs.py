@@ -283,7 +283,7 @@ class RunWriter:
                         os.close(fd)
             for directory in plan.ends:
                 with suppress(OSError):
-                    os.close(directory.fd)
+                    directory.close()
 
     # What was written
 

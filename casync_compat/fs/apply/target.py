@@ -56,10 +56,12 @@ class Directory:
     :ivar child_flags: chattr flags that new inodes in it may take over
     :ivar made_writable: its owner was given the permission to write into it, beyond what `stat` says
     :ivar unlocked: chattr flags that were cleared so that it can be written into
+    :ivar claim: what keeps other runs out of it, if this one does
     """
 
     __slots__ = (
         "child_flags",
+        "claim",
         "fd",
         "flags",
         "fresh",
@@ -98,6 +100,7 @@ class Directory:
         self.child_flags = 0
         self.made_writable = False
         self.unlocked = 0
+        self.claim: _Claim | None = None
 
     def inode(self) -> InodeState:
         """What it has before its metadata is restored."""
@@ -113,6 +116,13 @@ class Directory:
             self.flags,
             self.made_writable,
         )
+
+    def close(self) -> None:
+        """Close the descriptor, and let other runs in. :raises OSError: the last write to it failed"""
+        if self.claim is not None:
+            self.claim.release()
+            self.claim = None
+        os.close(self.fd)
 
     def leave_alone(self) -> None:
         """Undo what was done to an existing directory only to write into it; never raises."""
@@ -202,8 +212,28 @@ def _open_existing(fd: int, directory: Directory, restorer: Restorer, undo_immut
         directory.made_writable = True
 
 
+class _Claim:
+    """A lock of a directory, with a descriptor of its own: whatever a signal interrupts, it goes with the object."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, directory_fd: int, kind: int) -> None:
+        self._fd = -1
+        self._fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)
+        fcntl.flock(self._fd, kind | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        """Let others in."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.release()
+
+
 def claim(directory: Directory, *, shared: bool = False) -> None:
-    """Have a directory for this run alone, until it is closed; a run that is killed leaves nothing locked.
+    """Have a directory for this run alone, as long as the object lives; a run that is killed leaves nothing locked.
 
     Where the file system has no locks there is none.
 
@@ -211,7 +241,7 @@ def claim(directory: Directory, *, shared: bool = False) -> None:
     :raises FileError: another run has it
     """
     try:
-        fcntl.flock(directory.fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        directory.claim = _Claim(directory.fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     except BlockingIOError:
         why = "another run is writing into it; try again when that is done"
         raise FileError(directory.path, "write", why) from None
@@ -253,7 +283,7 @@ def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immu
         _prepare(directory, restorer)
     except BaseException:
         directory.leave_alone()
-        os.close(fd)
+        directory.close()
         raise
     return directory
 
@@ -406,6 +436,6 @@ def _opened(
         _prepare(directory, restorer)
     except BaseException:
         directory.leave_alone()
-        os.close(fd)
+        directory.close()
         raise
     return directory

@@ -260,7 +260,7 @@ class TreeWriter:
             directory = self._stack.pop()
             directory.leave_alone()
             with suppress(OSError):
-                os.close(directory.fd)
+                directory.close()
             if directory.temp is not None:
                 with suppress(CasyncError):  # files in it may be immutable already
                     remove(self._stack[-1].fd, directory.temp, directory.path, undo_immutable=True)
@@ -378,7 +378,7 @@ class TreeWriter:
                 self._complete(directory, directory.node)
         except (OSError, ValueError) as error:
             raise self._failure(directory.path, error) from error
-        os.close(directory.fd)
+        directory.close()
 
     def _complete(self, directory: Directory, node: Node) -> None:
         """Restore a directory's metadata and put it into its place."""
