@@ -196,12 +196,11 @@ def folds(directory_fd: int, temporary: bytes) -> bool:
     :param temporary: the begin of a name that nothing has; a directory is made there and removed
     """
     probe = temporary + _PROBE
-    try:
+    try:  # a signal may come as soon as it is made
         os.mkdir(probe, dir_fd=directory_fd)
+        return any(key_of(directory_fd, temporary + spelling) is not None for spelling in _OTHER_SPELLINGS)
     except (OSError, ValueError):
         return False
-    try:
-        return any(key_of(directory_fd, temporary + spelling) is not None for spelling in _OTHER_SPELLINGS)
     finally:
         with suppress(OSError):
             os.rmdir(probe, dir_fd=directory_fd)
