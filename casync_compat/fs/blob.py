@@ -6,7 +6,6 @@ A block device that holds a file system is read up to the size in its superblock
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import stat
@@ -18,7 +17,7 @@ from typing import Self
 from casync_compat.errors import FileError
 from casync_compat.fs import ioctls
 from casync_compat.fs.losses import CHANGED, DAMAGED, Losses, is_ours
-from casync_compat.fs.readers import wait_readable
+from casync_compat.fs.readers import next_data, wait_readable
 
 __all__ = ["BlobInput", "device_size", "file_system_size"]
 
@@ -148,14 +147,10 @@ class BlobInput:
         if not self._sparse or not self._left or self._at < self._data_end:
             return 0
         end = self._at + self._left
-        try:
-            data = min(os.lseek(self._fd, self._at, os.SEEK_DATA), end)
-        except OSError as error:
-            # ENXIO: no data follows. That it does after a file that has become shorter, too.
-            if error.errno != errno.ENXIO or os.fstat(self._fd).st_size < end:
-                self._sparse = False
-                return 0
-            data = end
+        data = next_data(self._fd, self._at, end)
+        if data is None:
+            self._sparse = False
+            return 0
         size = data - self._at
         if size:
             self._at = data

@@ -21,6 +21,7 @@ __all__ = [
     "NotRegular",
     "RangeView",
     "StreamSource",
+    "next_data",
     "open_regular",
     "read_whole",
     "wait_readable",
@@ -249,3 +250,15 @@ def read_whole(path: bytes | str | int, limit: int, name: bytes | None = None) -
     if not left:
         raise FormatError(f"larger than {limit} bytes, the most this kind of file may have", name)
     return b"".join(parts)
+
+
+def next_data(fd: int, at: int, end: int) -> int | None:
+    """Where a sparse file has data next, from `at` on: `end` where none follows before that.
+
+    :returns: None where nobody can tell: there are no holes here, or the file has become shorter than `end`
+    """
+    try:
+        return min(os.lseek(fd, at, os.SEEK_DATA), end)
+    except OSError as error:
+        # ENXIO: no data follows. That it does after a file that has become shorter, too.
+        return end if error.errno == errno.ENXIO and os.fstat(fd).st_size >= end else None

@@ -12,12 +12,12 @@ and whoever asked is told; where nobody asked it is an error. Which file comes n
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 
 from casync_compat.errors import FileError
 from casync_compat.fs.losses import CHANGED, DAMAGED, is_ours
+from casync_compat.fs.readers import next_data
 
 __all__ = ["FilePayload", "check_readable"]
 
@@ -123,14 +123,10 @@ class FilePayload:
         if self._fd < 0 or not self._left or self._at < self._data_end:
             return 0
         end = self._at + self._left
-        try:
-            data = min(os.lseek(self._fd, self._at, os.SEEK_DATA), end)
-        except OSError as error:
-            # ENXIO: no data follows. That it does after a file that has become shorter, too.
-            if error.errno != errno.ENXIO or os.fstat(self._fd).st_size < end:
-                self._data_end = end
-                return 0
-            data = end
+        data = next_data(self._fd, self._at, end)
+        if data is None:
+            self._data_end = end
+            return 0
         size = data - self._at
         if size >= _SHORTEST_HOLE:
             self._at = data
