@@ -110,11 +110,11 @@ class _Fetch:
         return len(data)
 
     def finished(self, code: int, text: str) -> None:
-        status, content = 0, b""
-        if not code:
-            status = self._lane.status(self.handle)
-            content = b"".join(self.pieces) if status == 200 else b""
-        self._lane.ended(self, code)
+        status = 0 if code else self._lane.status(self.handle)
+        content = b"".join(self.pieces)
+        self._lane.ended(self, code, status, len(content))
+        if status != 200:
+            content = b""
         self.batch.done(self._number, Fetched(status, content))
 
 
@@ -169,14 +169,12 @@ class _Lane:
         number: int = handle.getinfo(self._curl.RESPONSE_CODE)
         return number
 
-    def ended(self, fetch: _Fetch, code: int) -> None:
-        """Go on after a file."""
+    def ended(self, fetch: _Fetch, code: int, status: int, size: int) -> None:
+        """Go on after a file. :param size: bytes that came"""
         self._running -= 1
         if self._shared is None and not code:
             self._shared = fetch.handle.getinfo(self._curl.INFO_HTTP_VERSION) == _HTTP_2
-        self._window.done(
-            sum(map(len, fetch.pieces)), 0 if code else self.status(fetch.handle), time.monotonic()
-        )
+        self._window.done(size, status, time.monotonic())
         if code or len(self._idle) >= _KEPT_HANDLES:
             fetch.handle.close()
         else:
