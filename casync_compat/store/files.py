@@ -25,6 +25,10 @@ Version: TypeAlias = str | tuple[int, ...]
 """What changes whenever a file is replaced. To be compared for equality, and with versions of the same name only."""
 
 
+_PIECE = 8 << 20
+"""Bytes of a large file that are asked for at once."""
+
+
 class Can(enum.Flag):
     """What a place of files can do beyond reading whole files."""
 
@@ -141,6 +145,22 @@ class Files(Protocol):
 
     def read_range(self, name: bytes, offset: int, size: int) -> bytes | None:
         """A part of a file, less at its end; None if there is no such file."""
+
+    def pieces(self, name: bytes) -> Iterator[bytes] | None:
+        """The content of a file that may be large, piece by piece; None if there is none.
+
+        It may also break off between pieces, with the errors of `read_range`.
+        """
+        status = self.stat(name)
+        return None if status is None else self._ranges(name, status.size)
+
+    def _ranges(self, name: bytes, total: int) -> Iterator[bytes]:
+        for start in range(0, total, _PIECE):
+            size = min(_PIECE, total - start)
+            piece = self.read_range(name, start, size)
+            if piece is None or len(piece) != size:
+                raise FileDamaged(name, self.name, "it became shorter while it was read")
+            yield piece
 
     def stat(self, name: bytes) -> FileStatus | None:
         """What is known of a file; None if there is none."""

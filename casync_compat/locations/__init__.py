@@ -1,0 +1,50 @@
+"""Locations - what a user gives for a file, store or index - told apart and opened.
+
+A location is an object that is open already, a path (`bytes` or `os.PathLike`), or a locator (`str`), whose rules are
+in `forms`. This room is the only one that knows which stores exist: `remote` has a row for each place of files,
+`stores` and `inputs` open what is there, `settings` is what is known beyond a location.
+
+It reads no environment: what a command line or a program knows is passed in, as `Settings`.
+
+    >>> settings = Settings(environ=os.environ)
+    >>> index = open_index("oci+https://ghcr.io/me/store/disk.caibx", settings)
+    >>> store = open_store("oci+https://ghcr.io/me/store", settings)
+"""
+
+from casync_compat.locations.forms import (
+    Scheme,
+    classify,
+    default_store,
+    in_files,
+    in_registry,
+    is_remote,
+    local_path,
+    name_of,
+    on_web,
+)
+from casync_compat.locations.inputs import index_location, index_output, input_path, open_index
+from casync_compat.locations.settings import IndexPlace, PathType, Settings, Shared
+from casync_compat.locations.stores import open_local_store, open_source, open_store
+
+__all__ = [
+    "IndexPlace",
+    "PathType",
+    "Scheme",
+    "Settings",
+    "Shared",
+    "classify",
+    "default_store",
+    "in_files",
+    "in_registry",
+    "index_location",
+    "index_output",
+    "input_path",
+    "is_remote",
+    "local_path",
+    "name_of",
+    "on_web",
+    "open_index",
+    "open_local_store",
+    "open_source",
+    "open_store",
+]

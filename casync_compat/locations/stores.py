@@ -1,0 +1,58 @@
+"""Locations of chunk stores, opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TypeVar, overload
+
+from casync_compat.locations.forms import in_files, in_registry, local_path
+from casync_compat.locations.remote import open_files
+from casync_compat.locations.settings import PathType, Settings
+from casync_compat.store.base import ChunkSource, Store
+from casync_compat.store.chunks import ChunkStore
+from casync_compat.store.layered import Layered
+from casync_compat.store.local import LocalStore
+
+__all__ = ["open_local_store", "open_source", "open_store"]
+
+S = TypeVar("S", bound=ChunkSource)
+
+
+def open_local_store(where: PathType, settings: Settings) -> LocalStore:
+    """A store in a local directory.
+
+    :raises UsageError: the location is not one of a local directory
+    """
+    return LocalStore(local_path(where), compression=settings.compression, suffix=settings.suffix)
+
+
+@overload
+def open_store(where: PathType, settings: Settings) -> Store: ...
+@overload
+def open_store(where: S, settings: Settings) -> S: ...
+def open_store(where: PathType | ChunkSource, settings: Settings) -> ChunkSource:
+    """A store to read and write, wherever it is. One that is open already is given back.
+
+    :raises UsageError: the location is malformed, or of a kind that this version cannot open
+    """
+    if not isinstance(where, (str, bytes, os.PathLike)):
+        return where
+    if isinstance(where, str) and in_files(where):
+        return ChunkStore(
+            open_files(where, settings), compression=settings.compression, suffix=settings.suffix
+        )
+    if not isinstance(where, str) or not in_registry(where):
+        return open_local_store(where, settings)
+    from casync_compat.locations import registries  # lazily, as is all that knows registries
+
+    return registries.open_store(where, settings)
+
+
+def open_source(
+    where: PathType | ChunkSource, extra: Iterable[PathType | ChunkSource], settings: Settings
+) -> ChunkSource:
+    """A store and further ones, to read from: the first that has a chunk gives it."""
+    first: ChunkSource = open_store(where, settings)
+    others: list[ChunkSource] = [open_store(other, settings) for other in extra]
+    return Layered(first, *others) if others else first
