@@ -1,14 +1,12 @@
-"""The pack index: where, in which pack, each chunk of an image lies; and the table that each pack carries itself.
+"""The pack index: where, in which pack, each chunk of an image lies.
 
     pack index   magic (8) version (u32) packs (u32) chunks (u32) zero (u32)
                  packs  times: sha256 (32) size (u64)
                  chunks times: id (32) pack (u16) stored size (u32) raw size (u32) offset (u40); ascending by id
-    pack         chunk files one after another, then one zstd skippable frame with a table:
-                 frame magic (u32) frame size (u32); chunks times: id (32) stored size (u32) raw size (u32);
-                 chunks (u32) version (u32) magic (8)
 
-All numbers are little-endian. The index stays one buffer that is searched in place; what it says is checked when it is
-parsed, and what lies there when it is read: a chunk is what has its id. No IO.
+All numbers are little-endian; what a pack is says `casync_compat.packtable`. The index stays one buffer that is
+searched in place; what it says is checked when it is parsed, and what lies there when it is read: a chunk is what
+has its id. No IO.
 
     >>> index = PackIndex.parse(data, "oci:dir:tag")
     >>> index.find(chunk_id)
@@ -21,10 +19,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from casync_compat import _layouts
+from casync_compat import _layouts, packtable
+from casync_compat.errors import FormatError
 from casync_compat.ids import ChunkId
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
+from casync_compat.packtable import PackRow, pack_table, table_size
 from catar.structs import Fields
 
 __all__ = [
@@ -42,25 +42,16 @@ __all__ = [
 _HEADER = Fields(*_layouts.PACK_INDEX_HEADER)
 _PACK = Fields(*_layouts.PACK_INDEX_PACK)
 _CHUNK = Fields(*_layouts.PACK_INDEX_CHUNK)
-_FRAME = Fields(*_layouts.PACK_TABLE_FRAME)
-_ROW = Fields(*_layouts.PACK_TABLE_ROW)
-_FOOTER = Fields(*_layouts.PACK_TABLE_FOOTER)
 _ID = _CHUNK.at("id")
 _PLACE = ("id", "pack", "stored_size", "raw_size", "offset_low", "offset_high")
 
 _pack_header = _HEADER.writer("packs", "chunks")
 _pack_pack = _PACK.writer("sha256", "size")
 _pack_chunk = _CHUNK.writer(*_PLACE)
-_pack_frame = _FRAME.writer("frame_size")
-_pack_row = _ROW.writer("id", "stored_size", "raw_size")
-_pack_footer = _FOOTER.writer("chunks")
 _read_header = _HEADER.reader("version", "packs", "chunks")
 _read_chunk = _CHUNK.reader(*_PLACE)
-_read_frame = _FRAME.reader("frame_size")
-_read_footer = _FOOTER.reader("chunks")
 _packs = _PACK.row_reader("sha256", "size")
 _chunks = _CHUNK.row_reader(*_PLACE)
-_table_rows = _ROW.row_reader("id", "stored_size", "raw_size")
 
 MAX_PACKS = _layouts.MAX_PACKS
 MAX_CHUNKS = _layouts.MAX_PACK_CHUNKS
@@ -174,53 +165,12 @@ class PackIndex:
             yield ChunkId(id_), ChunkPlace(pack, high << 32 | low, stored, raw)
 
 
-@dataclass(frozen=True, slots=True)
-class PackRow:
-    """A row of a pack's own table; a chunk begins where the one before ends.
-
-    :ivar stored: bytes it takes in the pack
-    :ivar raw: bytes of the chunk itself
-    """
-
-    id: ChunkId
-    stored: int
-    raw: int
-
-
-def table_size(chunks: int) -> int:
-    """Bytes of the table at the end of a pack of so many chunks."""
-    return _FRAME.size + chunks * _ROW.size + _FOOTER.size
-
-
-def pack_table(rows: Sequence[PackRow]) -> bytes:
-    """The table that ends a pack: a zstd frame that decoders skip."""
-    body = b"".join(_pack_row(row.id, row.stored, row.raw) for row in rows)
-    footer = _pack_footer(len(rows))
-    return _pack_frame(len(body) + len(footer)) + body + footer
-
-
 def parse_pack_table(tail: bytes, pack_size: int, where: str) -> list[PackRow]:
-    """The table of a pack.
+    """The table of an image's pack, as `casync_compat.packtable` reads it.
 
-    :param tail: the last bytes of the pack; any number, as long as the table is in it
-    :param pack_size: bytes of the whole pack
     :raises ImageError: it has none, or one that does not fill the pack
     """
-    if len(tail) < _FOOTER.size:
-        raise ImageError(where, "the pack is cut short")
-    end = len(tail) - _FOOTER.size
-    if not _FOOTER.has_constants(tail, end):
-        raise ImageError(where, "the pack does not end in a table of its chunks")
-    (count,) = _read_footer(tail, end)
-    size = table_size(count)
-    if size > len(tail):
-        raise ImageError(where, f"the table of the pack's {count} chunks is larger than it can be")
-    start = len(tail) - size
-    (frame_size,) = _read_frame(tail, start)
-    if not _FRAME.has_constants(tail, start) or frame_size != size - _FRAME.size:
-        raise ImageError(where, "the table of the pack is not framed as it should be")
-    body = memoryview(tail)[start + _FRAME.size : end]
-    rows = [PackRow(ChunkId(id_), stored, raw) for id_, stored, raw in _table_rows(body)]
-    if sum(row.stored for row in rows) != pack_size - size:
-        raise ImageError(where, "the chunks in the pack's table do not fill the pack")
-    return rows
+    try:
+        return packtable.parse_pack_table(tail, pack_size)
+    except FormatError as error:
+        raise ImageError(where, error.reason) from error
