@@ -19,6 +19,7 @@ from casync_compat.errors import UsageError
 __all__ = [
     "OPTIONS",
     "READING",
+    "RESTORING_STATUS",
     "STORE_HELP",
     "TAKES_VALUE",
     "TREES",
@@ -289,6 +290,10 @@ READING = ("--store", "--extra-store")
 TREES = ("--what", "--with", "--without")
 """What concerns verbs that read or write trees."""
 
+RESTORING_STATUS = (
+    "The exit status is 0 when everything is restored, 1 when that failed, and 3 when all is there but for attributes "
+    "and entries that the target cannot hold, which are listed."
+)
 STORE_HELP = (
     "--store=PATH is where chunks are; without it $CASYNC_STORE, else default.castr beside the index."
 )

@@ -21,7 +21,14 @@ from casync_compat.cli._common import (
     source_for,
 )
 from casync_compat.cli._location import cache_home, input_path, local_path
-from casync_compat.cli._options import READING, STORE_HELP, TREES, add_options, add_positional
+from casync_compat.cli._options import (
+    READING,
+    RESTORING_STATUS,
+    STORE_HELP,
+    TREES,
+    add_options,
+    add_positional,
+)
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import Preview
 from casync_compat.cli._progress import ProgressLine
@@ -41,10 +48,6 @@ EXAMPLES = (
     ("pycasync extract --seed=old.img new.caibx new.img", "take from old.img what has not changed"),
 )
 
-_STATUS = (
-    "The exit status is 0 when everything is restored, 1 when that failed, and 3 when all is there but for attributes "
-    "and entries that the target cannot hold, which are listed."
-)
 _INPUTS = (Kind.ARCHIVE, Kind.ARCHIVE_INDEX, Kind.BLOB_INDEX)
 
 
@@ -88,7 +91,7 @@ def _caches(options: argparse.Namespace) -> tuple[bytes, ...]:
 
 def add_arguments(parser: Parser) -> None:
     """What it takes."""
-    parser.explain("[INPUT] [OUTPUT] [PATH INSIDE]", f"{STORE_HELP} {_STATUS}")
+    parser.explain("[INPUT] [OUTPUT] [PATH INSIDE]", f"{STORE_HELP} {RESTORING_STATUS}")
     add_positional(parser, "input", "input: .catar, .caidx or .caibx; - or nothing: standard input", "?")
     add_positional(parser, "output", "output; default .", "?")
     add_positional(parser, "inside", "path inside the archive", "?")

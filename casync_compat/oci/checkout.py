@@ -21,6 +21,7 @@ from enum import Enum
 
 from casync_compat.errors import UsageError, show_path
 from casync_compat.fs.freshdir import FreshDirectory
+from casync_compat.fs.losses import LeftOutKind
 from casync_compat.ids import Digest
 from casync_compat.oci.image.filler import Filler, regular_files
 from casync_compat.oci.image.tree import ImageTree
@@ -62,11 +63,13 @@ class CheckoutOptions:
     :ivar link: `AUTO` takes the first of reflinks, hard links and copies that works
     :ivar rootless: without owners, devices and privileged attributes, as always for everybody but root
     :ivar verify: hash the store's files rather than trust their times, and compare layers with the diff ids
+    :ivar strict: fail at the first attribute or entry that the target cannot hold, rather than leave it out
     """
 
     link: Link = Link.AUTO
     rootless: bool = False
     verify: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class CheckoutResult:
     :ivar files: files that the store has now; `stored` of them are new
     :ivar fetched: bytes of contents that had to be fetched
     :ivar replaced: stored files that had been modified
+    :ivar left_out: what the image has and the target cannot hold
     """
 
     link: Link
@@ -88,6 +92,7 @@ class CheckoutResult:
     stored: int
     fetched: int
     replaced: int
+    left_out: tuple[LeftOutKind, ...] = ()
 
 
 def checkout(
@@ -112,7 +117,7 @@ def checkout(
     tree = image.tree
     reporter = Reporter(progress)
     reporter.state.total = tree.size
-    metadata = Metadata(rootless=options.rootless, keep_setid=False, warn=warn)
+    metadata = Metadata(rootless=options.rootless, keep_setid=False, strict=options.strict, warn=warn)
     with FreshDirectory(target) as temporary, FileStore(store, metadata, verify=options.verify) as files:
         link = _choose(files, temporary, target, options.link)
         work = _Checkout(image, files, metadata, link, Filler(image, reporter))
@@ -124,7 +129,14 @@ def checkout(
     if failure := writer.together.failure():
         raise failure
     return CheckoutResult(
-        link, tree.entries, tree.size, len(work.kept), files.added, work.fetched, files.replaced
+        link,
+        tree.entries,
+        tree.size,
+        len(work.kept),
+        files.added,
+        work.fetched,
+        files.replaced,
+        metadata.left_out.kinds,
     )
 
 
@@ -196,7 +208,7 @@ class _Checkout:
     def place(self, directory: int, name: bytes, inode: Inode, path: bytes) -> bool:
         """Link a file from the store."""
         kept = self.kept.get(inode)
-        if kept is None or self._link is not Link.HARDLINK:
+        if kept is None or self._link is not Link.HARDLINK or not kept.has_metadata:
             return False
         return self._files.link_to(kept, directory, name)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from casync_compat.errors import FileError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.freshdir import FreshDirectory
+from casync_compat.fs.losses import LeftOutKind
 from casync_compat.oci.image.filler import Filler, regular_files
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs.metadata import Metadata
@@ -51,11 +52,13 @@ class UnpackOptions:
         is for everybody but root in any case
     :ivar verify: make the layers' tars first and compare them with the diff ids
     :ivar acls: restore ACLs that layers have as text (`SCHILY.acl.*`), which umoci and runtimes do not
+    :ivar strict: fail at the first attribute or entry that the target cannot hold, rather than leave it out
     """
 
     rootless: bool = False
     verify: bool = False
     acls: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,12 @@ class UnpackResult:
 
     :ivar entries: names in the tree
     :ivar size: bytes of its files, without holes
+    :ivar left_out: what the image has and the target cannot hold
     """
 
     entries: int
     size: int
+    left_out: tuple[LeftOutKind, ...] = ()
 
 
 def unpack(
@@ -99,7 +104,7 @@ def unpack(
     filler = Filler(image, reporter)
     with FreshDirectory(bundle) as temporary:
         image.plan(regular_files(tree))
-        metadata = Metadata(rootless=rootless, acls=options.acls, warn=warn)
+        metadata = Metadata(rootless=rootless, acls=options.acls, strict=options.strict, warn=warn)
         root = os.path.join(temporary, b"rootfs")
         with RootWriter(root, metadata, os.path.join(bundle, b"rootfs")) as writer:
             writer.write(tree, filler, on_entry=filler.entry)
@@ -107,7 +112,7 @@ def unpack(
             out.write(json.dumps(document, indent=2).encode() + b"\n")
     if failure := writer.together.failure():
         raise failure
-    return UnpackResult(tree.entries, tree.size)
+    return UnpackResult(tree.entries, tree.size, metadata.left_out.kinds)
 
 
 def contents_of(image: ImageTree, path: bytes) -> bytes:

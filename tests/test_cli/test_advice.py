@@ -199,5 +199,5 @@ def test_images_without_privileges(
     with layout_at(tmp_path / "images") as layout:
         build(layout, "app", [out.getvalue()])
     refuse(monkeypatch, os, refused, errno.EPERM)
-    said = fails("oci", "unpack", "oci:images:app", "out")
+    said = fails("oci", "unpack", "--strict", "oci:images:app", "out")
     assert run("oci", "unpack", *options_of(said), "oci:images:app", "out").status == 0

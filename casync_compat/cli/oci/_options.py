@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli._options import parse_duration, parse_jobs
+from casync_compat.cli._options import RESTORING_STATUS, parse_duration, parse_jobs
 
 __all__ = [
     "add_copying",
@@ -116,6 +116,7 @@ def add_reading(
 
 def add_tree(parser: argparse.ArgumentParser) -> None:
     """What the verbs take that write trees."""
+    parser.description = f"{parser.description} {RESTORING_STATUS}"
     parser.add_argument(
         "--rootless",
         action="store_true",
@@ -125,6 +126,11 @@ def add_tree(parser: argparse.ArgumentParser) -> None:
         "--verify",
         action="store_true",
         help="compare each layer's tar with its diff id before anything is written",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail at the first attribute or entry that the target cannot hold, instead of leaving it out",
     )
     parser.add_argument(
         "--max-size", metavar="SIZE", default="1T", help="refuse images with more bytes in files (default 1T)"

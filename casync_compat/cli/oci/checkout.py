@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._location import local_path
 from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._common import opened, progress_line, references, tell_traffic, warn
@@ -47,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (reference,) = references(options.image)
-    wanted = CheckoutOptions(Link.parse(options.link), rootless=options.rootless, verify=options.verify)
+    wanted = CheckoutOptions(
+        Link.parse(options.link), rootless=options.rootless, verify=options.verify, strict=options.strict
+    )
     store = local_path(options.file_store)
     with (
         opened(options) as places,
@@ -68,10 +71,10 @@ def run(options: argparse.Namespace) -> int:
             f"{result.stored} new in the store, {human_size(result.fetched)} fetched",
             file=sys.stderr,
         )
-    return 0
+    return INCOMPLETE if result.left_out else 0
 
 
-def _summary(result: CheckoutResult) -> dict[str, int | str]:
+def _summary(result: CheckoutResult) -> dict[str, object]:
     return {
         "link": result.link.value,
         "entries": result.entries,
@@ -80,4 +83,5 @@ def _summary(result: CheckoutResult) -> dict[str, int | str]:
         "stored": result.stored,
         "fetched": result.fetched,
         "replaced": result.replaced,
+        "left_out": left_out_json(result.left_out),
     }

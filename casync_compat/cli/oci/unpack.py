@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
+from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._location import local_path
 from casync_compat.cli._options import parse_boolean
 from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._common import opened, progress_line, references, tell_traffic, warn
-from casync_compat.cli.oci._options import add_image, add_progress, add_reading, add_tree
+from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_tree
 from casync_compat.cli.oci._tree import image_tree
-from casync_compat.oci.unpack import UnpackOptions, unpack
+from casync_compat.oci.unpack import UnpackOptions, UnpackResult, unpack
 
 EXAMPLES = (
     ("pycasync oci unpack docker://host/app:2 bundle && runc run -b bundle app", "start it"),
@@ -32,13 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="restore ACLs that layers have as text, by their numbers (default no, as other tools)",
     )
     add_reading(parser)
+    add_json(parser)
     add_progress(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (reference,) = references(options.image)
-    wanted = UnpackOptions(rootless=options.rootless, verify=options.verify, acls=options.acl)
+    wanted = UnpackOptions(
+        rootless=options.rootless, verify=options.verify, acls=options.acl, strict=options.strict
+    )
     with (
         opened(options) as places,
         image_tree(options, places, reference) as image,
@@ -49,4 +54,10 @@ def run(options: argparse.Namespace) -> int:
         if options.verbose:
             print(f"{result.entries} entries, {human_size(result.size)}", file=sys.stderr)
             tell_traffic(places)
-    return 0
+    if options.json:
+        print(json.dumps(_summary(result)))
+    return INCOMPLETE if result.left_out else 0
+
+
+def _summary(result: UnpackResult) -> dict[str, object]:
+    return {"entries": result.entries, "size": result.size, "left_out": left_out_json(result.left_out)}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.losses import LeftOutKind
@@ -29,11 +30,13 @@ _UNKNOWN_THERE = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.E2BIG, errno.ERANGE, errno.ENAMETOOLONG})
 _CANNOT_HOLD = frozenset(_DENIED) | _UNKNOWN_THERE | _NO_ROOM
 _CANNOT_MAKE = _UNKNOWN_THERE | {errno.EPERM}  # EACCES is about the directory
+_CANNOT_LINK = _CANNOT_MAKE | {errno.EMLINK}
 _TAKES_ROOT = frozenset(
     {
         "owners",
         "device nodes",
         "trusted attributes",
+        "security attributes",
         "file capabilities",
         "immutable and append-only flags",
         "SELinux labels",
@@ -62,6 +65,7 @@ class LeftOut:
     """Collects what was left out, by category.
 
     :param tolerant: go on without what the target cannot hold; else only without what takes root
+    :ivar tolerant: the same
     :ivar euid: who this is
     :ivar privileged: whether this is root, who can do what an ordinary user cannot
     :ivar op: what is being done, as a verb phrase that a file name follows
@@ -78,7 +82,7 @@ class LeftOut:
         self.features = 0
         self.directory = b""
         self.name = b""
-        self._tolerant = tolerant
+        self.tolerant = tolerant
         self._takes_root: dict[str, int] = {}
         self._missing: dict[str, tuple[int, bytes]] = {}
         self._foreign: dict[str, tuple[int, bytes]] = {}
@@ -97,11 +101,18 @@ class LeftOut:
         """
         self._skip(category, error, _CANNOT_MAKE)
 
+    def skip_link(self, category: str, error: OSError) -> None:
+        """Go on without a hard link, which the target does not have, or not as many.
+
+        :raises OSError: as `skip`
+        """
+        self._skip(category, error, _CANNOT_LINK)
+
     def _skip(self, category: str, error: OSError, numbers: frozenset[int]) -> None:
         denied = error.errno in _DENIED
-        if not self.privileged and denied and (category in _TAKES_ROOT or not self._tolerant):
+        if not self.privileged and denied and (category in _TAKES_ROOT or not self.tolerant):
             self._takes_root[category] = self._takes_root.get(category, 0) + 1
-        elif self._tolerant and error.errno in numbers:
+        elif self.tolerant and error.errno in numbers:
             self._note(self._missing, category)
         else:
             raise error
@@ -129,7 +140,8 @@ class LeftOut:
             return FileError(path, self.op, str(error))
         if isinstance(error, FileError):
             return error  # it knows better what failed
-        if self.features and error.errno in _OPTION_HELPS:
+        helps = _DENIED if self.features == PRIVILEGES else _OPTION_HELPS
+        if self.features and error.errno in helps:
             return Refused(path, self.op, error, self.features)
         return FileError(path, self.op, error)
 
@@ -137,6 +149,16 @@ class LeftOut:
     def kinds(self) -> tuple[LeftOutKind, ...]:
         """What the archive has and the target has not, for which the run is not complete."""
         return tuple(LeftOutKind(kind, count, first) for kind, (count, first) in self._missing.items())
+
+    def back_to(self, kinds: tuple[LeftOutKind, ...]) -> None:
+        """Forget what was left out since `kinds` was this: it is made anew, or not needed."""
+        self._missing = {each.kind: (each.count, each.first) for each in kinds}
+
+    def tell(self, warn: Callable[[str], None]) -> None:
+        """Say in a line each what takes root, what is foreign and what the target cannot hold, where there is any."""
+        for line in (self.summary(), self.foreign(), self.missing()):
+            if line is not None:
+                warn(line)
 
     def summary(self) -> str | None:
         """One line about everything that takes root; None when that is nothing."""

@@ -162,10 +162,7 @@ class Restorer:
 
     def finish(self) -> None:
         """Warn about all that was left out."""
-        left_out = self.left_out
-        for line in (left_out.summary(), left_out.foreign(), left_out.missing()):
-            if line is not None:
-                self._warn(line)
+        self.left_out.tell(self._warn)
 
     # Owners
 

@@ -36,7 +36,7 @@ from casync_compat.oci.rootfs import shared
 from casync_compat.oci.rootfs.filecache import FileCache, Row
 from casync_compat.oci.rootfs.mergedtree import Inode
 from casync_compat.oci.rootfs.metadata import HOST_ATTRIBUTES, Metadata
-from casync_compat.oci.rootfs.shared import Kept, stamp_of, status_of
+from casync_compat.oci.rootfs.shared import FILES, INODES, Kept, stamp_of, status_of
 from casync_compat.oci.rootfs.verity import measure, seal
 
 __all__ = ["FileStore"]
@@ -46,7 +46,7 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
 _ZEROS = bytes(_PIECE)
-_FILES, _INODES, _TEMPORARY = b"files", b"inodes", b"tmp"
+_TEMPORARY = b"tmp"
 _STALE = 24 * 3600
 _NAME = re.compile(rb"(files|inodes)/[0-9a-f]{2}/[0-9a-f]{62}")
 
@@ -85,7 +85,7 @@ class FileStore(Closing):
         self.fd = -1
         """The directory, open."""
         with self._naming(path, "use as a file store"):
-            for directory in (path, *(os.path.join(path, one) for one in (_FILES, _INODES, _TEMPORARY))):
+            for directory in (path, *(os.path.join(path, one) for one in (FILES, INODES, _TEMPORARY))):
                 with suppress(FileExistsError):
                     os.mkdir(directory, 0o700)
             self.fd = os.open(path, _OPEN_DIR)
@@ -124,13 +124,13 @@ class FileStore(Closing):
         """The name of a file, relative to the store."""
         if inode is None:
             digits = content.hex().encode()
-            return b"%b/%b/%b" % (_FILES, digits[:2], digits[2:])
+            return b"%b/%b/%b" % (FILES, digits[:2], digits[2:])
         uid, gid = self._metadata.effective(inode)
         parts = [content, b"%d %d %d %d\n" % (self._metadata.mode(inode), uid, gid, inode.mtime)]
         for name, value in self._metadata.attributes(inode):
             parts.append(b"%d %d\n%b%b" % (len(name), len(value), name, value))
         digits = Digest.BLAKE3.of(b"".join(parts)).hex().encode()
-        return b"%b/%b/%b" % (_INODES, digits[:2], digits[2:])
+        return b"%b/%b/%b" % (INODES, digits[:2], digits[2:])
 
     def known(self, origin: bytes) -> bytes | None:
         """The digest of contents that were once added with this origin: a hint. With `verify` only in this run."""
@@ -154,7 +154,7 @@ class FileStore(Closing):
         if found is not None:
             return found
         for name in self._cache.names_of(content):
-            if not _NAME.fullmatch(name) or name.startswith(_FILES):
+            if not _NAME.fullmatch(name) or name.startswith(FILES):
                 continue  # what is named after its contents was looked for above
             # Its metadata may be anything: only the contents count.
             with self._naming(os.path.join(self.path, name), "check"):
@@ -189,7 +189,7 @@ class FileStore(Closing):
                 self._remove(name)
                 return None
             sealed = measure(fd)
-            if inode is not None or name.startswith(_FILES):  # else its metadata was not looked at
+            if inode is not None or name.startswith(FILES):  # else its metadata was not looked at
                 self._cache.remember(name, content, stamp, sealed)
             return Kept(name, content, stamp, status_of(st), sealed)
         finally:
@@ -222,7 +222,8 @@ class FileStore(Closing):
         """Store a file.
 
         :param size: of its contents, in bytes
-        :param inode: the metadata that it gets; None to store contents alone
+        :param inode: the metadata that it gets; None to store contents alone, which is also what becomes of a file
+            whose metadata the file system cannot hold
         :param origin: what `known` is to know the contents by
         """
         temporary = b"%b/%b" % (_TEMPORARY, os.urandom(12).hex().encode())
@@ -232,7 +233,7 @@ class FileStore(Closing):
             try:
                 content = self._write(fd, temporary, pieces, size)
                 with self._naming(os.path.join(self.path, temporary), "write"):
-                    self._finish(fd, inode)
+                    inode = self._finish(fd, inode)
             finally:
                 os.close(fd)
             with self._naming(os.path.join(self.path, temporary), "store"):
@@ -262,11 +263,14 @@ class FileStore(Closing):
             os.ftruncate(fd, size)
         return hasher.digest()
 
-    def _finish(self, fd: int, inode: Inode | None) -> None:
-        if inode is None:
-            os.fchmod(fd, 0o400)
-        else:
-            self._metadata.apply(fd, inode)
+    def _finish(self, fd: int, inode: Inode | None) -> Inode | None:
+        """:returns: whose metadata the file has; None when it has contents alone"""
+        if inode is not None and self._metadata.apply_whole(fd, inode):
+            return inode
+        if inode is not None:  # what it has of them is in nobody's way: nobody is to have this inode
+            os.fchown(fd, *self._metadata.owner)
+        os.fchmod(fd, 0o400)
+        return None
 
     def _publish(self, temporary: bytes, name: bytes, content: bytes, inode: Inode | None) -> Kept:
         fd = os.open(temporary, _OPEN, dir_fd=self.fd)

@@ -4,7 +4,8 @@
     >>> metadata.apply(fd, inode)
     >>> metadata.finish()                             # says what was left out
 
-For root, whatever the kernel refuses is an error; others, and `rootless`, do without owners, devices and privileged
+What the target, the kernel or the privileges cannot hold is left out and counted, by the rules of
+`casync_compat.fs.apply.left_out`; others than root, and `rootless`, do without owners, devices and privileged
 attributes, and are told so once. `security.selinux` and NFS's ACLs are the host's business and left out, as umoci does.
 Inodes are made by others.
 """
@@ -15,6 +16,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs import acl
@@ -31,7 +33,6 @@ HOST_ATTRIBUTES = frozenset({b"security.selinux", b"system.nfs4_acl"})
 _DIR, _LNK = stat.S_IFDIR, stat.S_IFLNK
 _MAX_ID = (1 << 32) - 2
 _MAX_TIME = (1 << 63) // 1_000_000_000 * 1_000_000_000
-_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class Metadata:
@@ -41,6 +42,8 @@ class Metadata:
     :param keep_setid: keep set-user-id and set-group-id bits of files that do not get their owner; only where nobody
         else can reach them
     :param acls: restore ACLs that an image has as text
+    :param strict: fail at the first that the target cannot hold
+    :ivar left_out: takes what is left out
     :ivar warn: takes one line of text for the user
 
     Methods raise `OSError` and `ValueError`; `failure` makes a `FileError` of them.
@@ -52,9 +55,10 @@ class Metadata:
         rootless: bool = False,
         keep_setid: bool = True,
         acls: bool = False,
+        strict: bool = False,
         warn: Callable[[str], None],
     ) -> None:
-        self.left_out = LeftOut()
+        self.left_out = LeftOut(tolerant=not strict)
         if rootless:
             self.left_out.privileged = False
         self.privileged = self.left_out.privileged
@@ -62,7 +66,6 @@ class Metadata:
         """Whom a new inode belongs to."""
         self._keep_setid = keep_setid
         self.warn = warn
-        self._no_attributes = False
         self._acls = acls
         self._bad_acls: list[str] = []
 
@@ -99,6 +102,8 @@ class Metadata:
             try:
                 out.append((name, acl.build_text(text)))
             except ValueError as error:
+                self.doing("set ACL of")
+                self.left_out.skip("ACLs", OSError(errno.EINVAL, str(error)))
                 self._bad_acls.append(str(error))
         return tuple(out)
 
@@ -108,35 +113,71 @@ class Metadata:
         :param item: a descriptor, or a path under /proc/self/fd which stands for one
         :param mode: permissions to set rather than the inode's
         """
-        uid, gid = self.effective(inode)
-        if (uid, gid) != self.owner:
-            self.doing("set owner of", PRIVILEGES)
-            if not (0 <= uid <= _MAX_ID and 0 <= gid <= _MAX_ID):
-                raise ValueError(f"there is no owner {uid}:{gid} on Linux")
-            os.chown(item, uid, gid)
+        owned = self._chown(inode, lambda uid, gid: os.chown(item, uid, gid))
         # Before the mode, which may forbid even the owner to set attributes; but an ACL refines a mode.
         found = self.attributes(inode)
         if found:
             self._set(item, [pair for pair in found if pair[0] not in ACL_ATTRIBUTES], True)
         self.doing("set mode of")
-        os.chmod(item, self.mode(inode) if mode is None else mode)
+        wanted = self.mode(inode) if mode is None else mode
+        if not owned and inode.kind != _DIR:
+            wanted &= ~0o6000  # set-user-id means another user now
+        try:
+            os.chmod(item, wanted)
+        except OSError as error:
+            self.left_out.skip("permissions", error)
         if found:
             self._set(item, [pair for pair in found if pair[0] in ACL_ATTRIBUTES], True)
         self.doing("set time of")
-        os.utime(item, ns=_times(inode))
+        try:
+            os.utime(item, ns=_times(inode))
+        except OSError as error:
+            self.left_out.skip("times", error)
+
+    def apply_whole(self, item: int | bytes, inode: Inode) -> bool:
+        """As `apply`, where something else is done when not all of it can be had, which is not counted then.
+
+        :returns: whether the inode has all that it should
+        """
+        left_out = self.left_out
+        before, strict = left_out.kinds, not left_out.tolerant
+        left_out.tolerant = True
+        try:
+            self.apply(item, inode)
+            whole = left_out.kinds == before
+        finally:
+            left_out.back_to(before)
+            left_out.tolerant = not strict
+        return whole
+
+    def _chown(self, inode: Inode, chown: Callable[[int, int], None]) -> bool:
+        """Set the owner. :returns: whether it is the one that the inode is to have"""
+        uid, gid = self.effective(inode)
+        if (uid, gid) == self.owner:
+            return True
+        self.doing("set owner of", PRIVILEGES)
+        try:
+            if not (0 <= uid <= _MAX_ID and 0 <= gid <= _MAX_ID):
+                raise OSError(errno.EINVAL, f"there is no owner {uid}:{gid} on Linux")
+            chown(uid, gid)
+        except OSError as error:
+            self.left_out.skip("owners", error)
+            for half in ((-1, gid), (uid, -1)):  # one of the two may be mapped
+                with suppress(OSError, OverflowError):
+                    chown(*half)
+            return False
+        return True
 
     def symlink(self, directory: int, name: bytes, inode: Inode) -> None:
         """Owner, attributes and time of a symlink in a directory that is nobody else's."""
-        uid, gid = self.effective(inode)
-        if (uid, gid) != self.owner:
-            self.doing("set owner of", PRIVILEGES)
-            if not (0 <= uid <= _MAX_ID and 0 <= gid <= _MAX_ID):
-                raise ValueError(f"there is no owner {uid}:{gid} on Linux")
-            os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
+        self._chown(inode, lambda uid, gid: os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False))
         if inode.xattrs:
             self._set(b"/proc/self/fd/%d/%b" % (directory, name), self.attributes(inode), False)
         self.doing("set time of")
-        os.utime(name, ns=_times(inode), dir_fd=directory, follow_symlinks=False)
+        try:
+            os.utime(name, ns=_times(inode), dir_fd=directory, follow_symlinks=False)
+        except OSError as error:
+            self.left_out.skip("times", error)
 
     def _set(self, item: int | bytes, pairs: Iterable[tuple[bytes, bytes]], follow: bool) -> None:
         for name, value in pairs:
@@ -144,13 +185,7 @@ class Metadata:
             try:
                 os.setxattr(item, name, value, follow_symlinks=follow)
             except OSError as error:
-                if error.errno not in _UNSUPPORTED:
-                    self.left_out.skip("extended attributes", error)
-                elif not self._no_attributes:
-                    self._no_attributes = True
-                    self.warn(
-                        f"the file system takes no attributes like {show_path(name)}; they are left out"
-                    )
+                self.left_out.skip(_category(name), error)
 
     def failure(self, path: bytes, error: OSError | ValueError) -> FileError:
         """The error for the operation under way."""
@@ -161,9 +196,18 @@ class Metadata:
         if self._bad_acls:
             count = len(self._bad_acls)
             self.warn(f"{count} ACLs of the image are left out; of the first: {self._bad_acls[0]}")
-        summary = self.left_out.summary()
-        if summary is not None:
-            self.warn(summary)
+        self.left_out.tell(self.warn)
+
+
+def _category(name: bytes) -> str:
+    if name in ACL_ATTRIBUTES:
+        return "ACLs"
+    if name == b"security.capability":
+        return "file capabilities"
+    for space in (b"trusted", b"security"):
+        if name.startswith(space + b"."):
+            return f"{space.decode()} attributes"
+    return "extended attributes"
 
 
 def _times(inode: Inode) -> tuple[int, int]:

@@ -17,8 +17,21 @@ from dataclasses import dataclass
 from casync_compat.fs.reflink import CANNOT, clone, copy_range, data_ranges
 from casync_compat.oci.rootfs.filecache import Stamp
 
-__all__ = ["Kept", "can_clone", "can_link", "copy", "link", "read", "stamp_of", "status_of"]
+__all__ = [
+    "FILES",
+    "INODES",
+    "Kept",
+    "can_clone",
+    "can_link",
+    "copy",
+    "link",
+    "read",
+    "stamp_of",
+    "status_of",
+]
 
+FILES, INODES = b"files", b"inodes"
+"""Directories of a store: contents alone, and with metadata."""
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
@@ -39,6 +52,11 @@ class Kept:
     stamp: Stamp
     status: tuple[int, int, int]
     seal: bytes
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether it was stored for hard links, with the metadata of the files that share it."""
+        return self.name.startswith(INODES)
 
 
 def stamp_of(st: os.stat_result) -> Stamp:

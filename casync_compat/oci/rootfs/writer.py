@@ -125,6 +125,8 @@ class RootWriter(Closing):
         """
         path = b""
         skipped: bytes | None = None
+        left_out = self.metadata.left_out
+        left_out.directory, left_out.name = self._shown, path
         try:
             self._folds = folds(self._top, b".#")
             self._push(_Open(self._top, tree.root, b""))
@@ -132,6 +134,7 @@ class RootWriter(Closing):
                 if skipped is not None:
                     skipped = None if inode is None and path == skipped else skipped
                     continue
+                left_out.name = path
                 if inode is None:
                     self._leave()
                     continue
@@ -142,7 +145,7 @@ class RootWriter(Closing):
                     skipped = path if inode.kind == _DIR and not merged else None
                 else:
                     self._entry(self._stack[-1].fd, path, inode, fill, place)
-            path = b""
+            left_out.name = path = b""
             self._leave()
             self._finish_modes()
         except (OSError, ValueError) as error:
@@ -154,9 +157,7 @@ class RootWriter(Closing):
     def _entry(self, directory: int, path: bytes, inode: Inode, fill: Fill, place: PlaceFile | None) -> None:
         name = path.rpartition(b"/")[2]
         doing = self.metadata.doing
-        if inode.links > 1 and inode in self._places:
-            doing("link")
-            self._link(directory, name, inode)
+        if inode.links > 1 and inode in self._places and self._link(directory, name, inode):
             self._wrote(name)
             return
         kind = inode.kind
@@ -171,9 +172,8 @@ class RootWriter(Closing):
             if place is None or not place(directory, name, inode, path):
                 self._file(directory, name, inode, path, fill)
         elif kind == _LNK:
-            doing("create symlink")
-            os.symlink(inode.target, name, dir_fd=directory)
-            self.metadata.symlink(directory, name, inode)
+            if not self._symlink(directory, name, inode):
+                return
         elif not self._special(directory, name, inode):
             return
         self._wrote(name)
@@ -191,23 +191,34 @@ class RootWriter(Closing):
         finally:
             os.close(fd)
 
+    def _symlink(self, directory: int, name: bytes, inode: Inode) -> bool:
+        """:returns: False when it was left out"""
+        self.metadata.doing("create symlink")
+        try:
+            os.symlink(inode.target, name, dir_fd=directory)
+        except OSError as error:
+            self.metadata.left_out.skip_entry("symlinks", error)
+            return False
+        self.metadata.symlink(directory, name, inode)
+        return True
+
     def _special(self, directory: int, name: bytes, inode: Inode) -> bool:
-        """:returns: False when it was left out, because only root may"""
+        """:returns: False when it was left out"""
         is_device = inode.kind in _DEVICES
         if is_device:
             self.metadata.doing("create device node", PRIVILEGES)
         else:
             self.metadata.doing("create fifo")
         device = 0
-        if is_device:
-            major, minor = inode.device
-            if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
-                raise ValueError(f"there is no device {major}:{minor} on Linux")
-            device = os.makedev(major, minor)
         try:
+            if is_device:
+                major, minor = inode.device
+                if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
+                    raise OSError(errno.EINVAL, f"there is no device {major}:{minor} on Linux")
+                device = os.makedev(major, minor)
             os.mknod(name, inode.kind | 0o600, device, dir_fd=directory)
         except OSError as error:
-            self.metadata.left_out.skip("device nodes", error)
+            self.metadata.left_out.skip_entry("device nodes" if is_device else "fifos", error)
             return False
         fd = os.open(name, _OPEN_PATH, dir_fd=directory)
         try:
@@ -216,12 +227,19 @@ class RootWriter(Closing):
             os.close(fd)
         return True
 
-    def _link(self, directory: int, name: bytes, inode: Inode) -> None:
+    def _link(self, directory: int, name: bytes, inode: Inode) -> bool:
+        """:returns: False where the target has no such links, or no more: the inode is to be made once more"""
         path, number = self._places[inode]
-        os.link(path, name, src_dir_fd=self._top, dst_dir_fd=directory, follow_symlinks=False)
+        self.metadata.doing("link")
+        try:
+            os.link(path, name, src_dir_fd=self._top, dst_dir_fd=directory, follow_symlinks=False)
+        except OSError as error:
+            self.metadata.left_out.skip_link("hard links", error)
+            return False
         if os.lstat(name, dir_fd=directory).st_ino != number:
             os.unlink(name, dir_fd=directory)
             raise ValueError("somebody else changed the tree while it was being written; try again")
+        return True
 
     # Names that fall together
 
@@ -277,9 +295,13 @@ class RootWriter(Closing):
 
     def _finish_modes(self) -> None:
         self.metadata.doing("set mode of")
+        left_out = self.metadata.left_out
         for path, mode in self._modes_left:  # what is inside comes first
+            left_out.name = path
             fd = os.open(path or b".", _OPEN_DIR, dir_fd=self._top)
             try:
                 os.fchmod(fd, mode)
+            except OSError as error:
+                left_out.skip("permissions", error)
             finally:
                 os.close(fd)
