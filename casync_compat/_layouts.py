@@ -17,12 +17,29 @@ RECIPE_LIST_MAX = 268435456
 RECIPE_LITERAL = 0
 RECIPE_COPY = 1
 RECIPE_ZEROS = 2
+MESSAGE_SIZE_MAX = 16777216
+ABORT_ERROR_MAX = 2147483646
 WANT_FLAGS = 1
 WANT_PROJID = 2
 WANT_LIST = 4
 WANT_LINKS = 8
 WANT_RUNS = 16
 WANT_LABELS = 32
+HELLO_READABLE_STORE = 1
+HELLO_WRITABLE_STORE = 2
+HELLO_READABLE_INDEX = 4
+HELLO_WRITABLE_INDEX = 8
+HELLO_READABLE_ARCHIVE = 16
+HELLO_WRITABLE_ARCHIVE = 32
+HELLO_PULL_CHUNKS = 64
+HELLO_PULL_INDEX = 128
+HELLO_PULL_ARCHIVE = 256
+HELLO_PUSH_CHUNKS = 512
+HELLO_PUSH_INDEX = 1024
+HELLO_PUSH_INDEX_CHUNKS = 2048
+HELLO_PUSH_ARCHIVE = 4096
+REQUEST_URGENT = 1
+CHUNK_COMPRESSED = 1
 INDEX_HEADER: tuple[str, dict[str, int | bytes]] = (
     "index_size:Q index_type:Q feature_flags:Q chunk_size_min:Q chunk_size_avg:Q "
     "chunk_size_max:Q table_size:Q table_type:Q",
@@ -119,4 +136,28 @@ PLACE: tuple[str, dict[str, int | bytes]] = (
     "fd:i row:i uid:I gid:I",
     {
     },
+)
+
+RECORDS: tuple[tuple[str, int, int, int, str, str], ...] = (
+    # name, type, smallest and largest size, fixed fields, tail
+    ("HELLO", 0x3C71D0948CA5FBEE, 24, 24,
+     "flags:Q", "NONE"),
+    ("INDEX", 0xB32A91DD2B3E27F8, 17, 16777216,
+     "", "RAW"),
+    ("INDEX_EOF", 0x4F0932F1043718F5, 16, 16,
+     "", "NONE"),
+    ("ARCHIVE", 0x95D6428A69EDDCC5, 17, 16777216,
+     "", "RAW"),
+    ("ARCHIVE_EOF", 0x450BEF663F24CBAD, 16, 16,
+     "", "NONE"),
+    ("REQUEST", 0x8AB427E0F89D9210, 56, 16777216,
+     "flags:Q", "RAW"),
+    ("CHUNK", 0x5213DD180A84BC8C, 57, 16777216,
+     "flags:Q id:32s", "RAW"),
+    ("MISSING", 0xD010F9FAC82B7B6C, 48, 48,
+     "id:32s", "NONE"),
+    ("GOODBYE", 0xAD205DBF1A3686C3, 16, 16,
+     "", "NONE"),
+    ("ABORT", 0xE7D9136B7EFEA352, 25, 16777216,
+     "error:Q", "STRING"),
 )

@@ -1,16 +1,16 @@
-"""The binary formats of casync_compat, declared: indexes, caches, and the packs, pack indexes and recipes of images.
+"""The binary formats of casync_compat, declared: indexes, caches, what images consist of, messages between processes.
 
 As with archives, which `catar.schema` declares, programs do not interpret these declarations: `python -m catar.derive
 casync_compat.schema` reads layouts off them, into `_layouts.py` for Python and `_layouts.h` for C; only `dump` does.
-Fields and limits of indexes (.caidx, .caibx) are those of casync 2. The formats of images are ours, and
-`casync_compat/oci/README.md` explains them.
+Fields and limits of indexes (.caidx, .caibx) and of messages are those of casync 2. The formats of images are ours,
+and `casync_compat/oci/README.md` explains them.
 """
 
 from __future__ import annotations
 
 from construct import Bytes, Const, Int8ul, Int16ul, Int32sl, Int32ul, Int64ul, Struct, VarInt, ZigZag
 
-from catar.schema import UINT64_MAX, Declared
+from catar.schema import NUL_STRING, RAW, UINT64_MAX, Declared, RecordRow
 
 __all__ = [
     "CACHE_DIRECTORY",
@@ -21,6 +21,7 @@ __all__ = [
     "INDEX_ITEM",
     "INDEX_TAIL",
     "MAX_CHUNK_SIZE",
+    "MESSAGES",
     "PACK_INDEX_CHUNK",
     "PACK_INDEX_HEADER",
     "PACK_INDEX_PACK",
@@ -188,6 +189,56 @@ WANT = (
     "LABELS",  # leave symlinks that have an SELinux label to the caller
 )
 
+# Messages of casync's protocol (`src/caprotocol.h`). Each is a record: its size, header included, its type, a body.
+
+MESSAGE_SIZE_MAX = 16 << 20
+"""Of a message, header included, in bytes (`CA_PROTOCOL_SIZE_MAX`)."""
+ABORT_ERROR_MAX = (1 << 31) - 2
+"""The largest error number that a reader of ABORT takes; 0 stands for none."""
+
+MESSAGES = (
+    RecordRow("HELLO", 0x3C71D0948CA5FBEE, Struct("flags" / Int64ul), 24, 24),
+    RecordRow("INDEX", 0xB32A91DD2B3E27F8, Struct("data" / RAW), 17, MESSAGE_SIZE_MAX),
+    RecordRow("INDEX_EOF", 0x4F0932F1043718F5, Struct(), 16, 16),
+    RecordRow("ARCHIVE", 0x95D6428A69EDDCC5, Struct("data" / RAW), 17, MESSAGE_SIZE_MAX),
+    RecordRow("ARCHIVE_EOF", 0x450BEF663F24CBAD, Struct(), 16, 16),
+    # as many ids as there is room for, one at least
+    RecordRow("REQUEST", 0x8AB427E0F89D9210, Struct("flags" / Int64ul, "ids" / RAW), 56, MESSAGE_SIZE_MAX),
+    RecordRow(
+        "CHUNK",
+        0x5213DD180A84BC8C,
+        Struct("flags" / Int64ul, "id" / Bytes(CHUNK_ID_SIZE), "data" / RAW),
+        57,
+        MESSAGE_SIZE_MAX,
+    ),
+    RecordRow("MISSING", 0xD010F9FAC82B7B6C, Struct("id" / Bytes(CHUNK_ID_SIZE)), 48, 48),
+    RecordRow("GOODBYE", 0xAD205DBF1A3686C3, Struct(), 16, 16),
+    RecordRow(
+        "ABORT", 0xE7D9136B7EFEA352, Struct("error" / Int64ul, "reason" / NUL_STRING), 25, MESSAGE_SIZE_MAX
+    ),
+)
+
+HELLO = (
+    "READABLE_STORE",
+    "WRITABLE_STORE",
+    "READABLE_INDEX",
+    "WRITABLE_INDEX",
+    "READABLE_ARCHIVE",
+    "WRITABLE_ARCHIVE",
+    "PULL_CHUNKS",
+    "PULL_INDEX",
+    "PULL_ARCHIVE",
+    "PUSH_CHUNKS",
+    "PUSH_INDEX",
+    "PUSH_INDEX_CHUNKS",  # ask me for what the index that I push needs
+    "PUSH_ARCHIVE",
+)
+"""What the sender of HELLO offers, and what it wants to do."""
+REQUEST = ("URGENT",)
+"""Of REQUEST: these chunks are needed now."""
+CHUNK = ("COMPRESSED",)
+"""Of CHUNK: its data is a compressed file."""
+
 DECLARED = Declared(
     prefix="CASYNC",
     numbers={
@@ -203,6 +254,8 @@ DECLARED = Declared(
         "RECIPE_LITERAL": RECIPE_LITERAL,
         "RECIPE_COPY": RECIPE_COPY,
         "RECIPE_ZEROS": RECIPE_ZEROS,
+        "MESSAGE_SIZE_MAX": MESSAGE_SIZE_MAX,
+        "ABORT_ERROR_MAX": ABORT_ERROR_MAX,
     },
     structs={
         "INDEX_HEADER": INDEX_HEADER,
@@ -221,5 +274,6 @@ DECLARED = Declared(
         "CACHE_IDENTITY": CACHE_IDENTITY,
         "PLACE": PLACE,
     },
-    bits={"WANT": WANT},
+    records=MESSAGES,
+    bits={"WANT": WANT, "HELLO": HELLO, "REQUEST": REQUEST, "CHUNK": CHUNK},
 )
