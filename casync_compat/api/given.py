@@ -16,6 +16,7 @@ from casync_compat.errors import FileError, UsageError, show_path
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
 from casync_compat.locations import (
+    Configuration,
     PathType,
     Settings,
     default_store,
@@ -60,8 +61,15 @@ def settings_for(
     warn: Callable[[str], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """How locations are opened. :param warn: called with each warning; None drops them"""
-    return Settings(environ or {}, compression, warn or _ignore)
+    """How locations are opened.
+
+    :param warn: called with each warning; None drops them
+    :param environ: variables; configuration files are where these say, and without them nowhere
+    """
+    warn = warn or _ignore
+    if not environ:
+        return Settings({}, compression, warn)
+    return Settings(environ, compression, warn, Configuration(environ, warn))
 
 
 def _ignore(text: str) -> None:

@@ -46,7 +46,8 @@ def open_store(
     :param where: a directory, which the first chunk makes, or a locator as `oci+https://ghcr.io/me/store`
     :param compression: of new chunks
     :param environ: variables, `os.environ` say, from which a registry's login is taken (`DESYNC_OCI_USERNAME`, the
-        files of docker and podman), and `CASYNC_COMPRESSED_CHUNK_SUFFIX`; None for none
+        files of docker and podman), `CASYNC_COMPRESSED_CHUNK_SUFFIX`, and where the files are that say how stores are
+        reached (`PYCASYNC_CONFIG`, `HOME`); None for none
     :param warn: called with each warning, of a registry; None drops them
     :raises UsageError: the location is malformed, or of a kind that cannot be opened
     :raises CasyncError: it cannot be opened

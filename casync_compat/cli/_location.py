@@ -10,11 +10,12 @@ from dataclasses import replace
 
 from casync_compat import locations
 from casync_compat.compression import Compression
-from casync_compat.locations import PathType, Settings, is_remote, local_path, name_of
+from casync_compat.locations import Configuration, PathType, Settings, is_remote, local_path, name_of
 from casync_compat.store.base import ChunkSource, Store
 from casync_compat.store.local import LocalStore
 
 __all__ = [
+    "CONFIGURATION",
     "SETTINGS",
     "cache_home",
     "default_store",
@@ -35,7 +36,8 @@ def warn(text: str) -> None:
     print(f"pycasync: warning: {text}", file=sys.stderr)
 
 
-SETTINGS = Settings(environ=os.environ, warn=warn)
+CONFIGURATION = Configuration(os.environ, warn)
+SETTINGS = Settings(environ=os.environ, warn=warn, options=CONFIGURATION)
 
 
 def cache_home() -> bytes | None:

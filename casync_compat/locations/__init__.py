@@ -2,15 +2,18 @@
 
 A location is an object that is open already, a path (`bytes` or `os.PathLike`), or a locator (`str`), whose rules are
 in `forms`. This room is the only one that knows which stores exist: `remote` has a row for each place of files,
-`stores` and `inputs` open what is there, `settings` is what is known beyond a location.
+`stores` and `inputs` open what is there, `settings` is what is known beyond a location, `configuration` what files say
+of stores.
 
-It reads no environment: what a command line or a program knows is passed in, as `Settings`.
+It reads no environment: what a command line or a program knows is passed in, as `Settings`. Only a `Configuration`
+looks for files that nobody named, where the environment that it is given says.
 
     >>> settings = Settings(environ=os.environ)
     >>> index = open_index("oci+https://ghcr.io/me/store/disk.caibx", settings)
     >>> store = open_store("oci+https://ghcr.io/me/store", settings)
 """
 
+from casync_compat.locations.configuration import Configuration
 from casync_compat.locations.forms import (
     Scheme,
     classify,
@@ -27,6 +30,7 @@ from casync_compat.locations.settings import IndexPlace, PathType, Settings, Sha
 from casync_compat.locations.stores import open_local_store, open_source, open_store
 
 __all__ = [
+    "Configuration",
     "IndexPlace",
     "PathType",
     "Scheme",

@@ -6,7 +6,6 @@ Imported when a locator names one, as is all that knows registries.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from casync_compat.errors import UsageError
 from casync_compat.locations.settings import Settings
@@ -20,7 +19,7 @@ __all__ = ["fetch_index", "index_files", "open_store"]
 
 def open_store(where: str, settings: Settings) -> Store:
     """The chunk store in a repository."""
-    username, password = _login(settings.environ)
+    username, password = _login(where, settings)
     return chunkstore.open_chunk_store(
         where,
         _client(settings),
@@ -44,7 +43,7 @@ def fetch_index(where: str, settings: Settings) -> bytes:
 
 
 def _index(where: str, settings: Settings) -> tuple[Repository, str]:
-    username, password = _login(settings.environ)
+    username, password = _login(where, settings)
     return chunkstore.open_index(where, _client(settings), username=username, password=password)
 
 
@@ -57,9 +56,13 @@ def _client(settings: Settings) -> RegistryClient:
     return shared.client
 
 
-def _login(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """desync's variables; without them the files of docker and podman are looked at."""
+def _login(where: str, settings: Settings) -> tuple[str | None, str | None]:
+    """desync's variables, else what is configured; without either the files of docker and podman are looked at."""
+    environ = settings.environ
     username, password = environ.get("DESYNC_OCI_USERNAME"), environ.get("DESYNC_OCI_PASSWORD")
     if password and not username:
         raise UsageError("DESYNC_OCI_PASSWORD is set, but DESYNC_OCI_USERNAME is not")
+    if not username:
+        options = settings.options(where)
+        username, password = options.username, options.password
     return (username, password or "") if username else (None, None)

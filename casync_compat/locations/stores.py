@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TypeVar, overload
 
+from casync_compat.compression import Compression
 from casync_compat.locations.forms import in_files, in_registry, local_path
 from casync_compat.locations.remote import open_files
 from casync_compat.locations.settings import PathType, Settings
@@ -24,7 +25,16 @@ def open_local_store(where: PathType, settings: Settings) -> LocalStore:
 
     :raises UsageError: the location is not one of a local directory
     """
-    return LocalStore(local_path(where), compression=settings.compression, suffix=settings.suffix)
+    path = local_path(where)
+    return LocalStore(path, compression=_compression(os.fsdecode(path), settings), suffix=settings.suffix)
+
+
+def _compression(where: str, settings: Settings) -> Compression:
+    """How chunks are written to a store, of which may be said that they are plain where nobody wants a compression."""
+    said = settings.compression
+    if said is Compression.ZSTD and settings.options(where).uncompressed:
+        return Compression.NONE
+    return said
 
 
 @overload
@@ -40,7 +50,7 @@ def open_store(where: PathType | ChunkSource, settings: Settings) -> ChunkSource
         return where
     if isinstance(where, str) and in_files(where):
         return ChunkStore(
-            open_files(where, settings), compression=settings.compression, suffix=settings.suffix
+            open_files(where, settings), compression=_compression(where, settings), suffix=settings.suffix
         )
     if not isinstance(where, str) or not in_registry(where):
         return open_local_store(where, settings)

@@ -27,7 +27,18 @@ class StoreOptions:
     :ivar authorization: the whole value of the Authorization field
     :ivar cookie: the whole value of the Cookie field
     :ivar headers: further fields for every request
+    :ivar username: to log in with, in a registry say
+    :ivar password: that belongs to it
+    :ivar access_key: of an object store
+    :ivar secret_key: that belongs to it
+    :ivar session_token: that belongs to these two where they are temporary
+    :ivar region: of an object store
+    :ivar credentials_file: where keys of object stores are, in the form of AWS's tools
+    :ivar profile: the part of that file
     :ivar uncompressed: whether chunks are written plain
+    :ivar encryption: whether chunks are encrypted
+    :ivar encryption_algorithm: with what; None for `xchacha20-poly1305`
+    :ivar encryption_key: 64 hexadecimal digits
     """
 
     jobs: int | None = None
@@ -41,4 +52,15 @@ class StoreOptions:
     authorization: str | None = field(default=None, repr=False)
     cookie: str | None = field(default=None, repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    region: str | None = None
+    credentials_file: str | None = None
+    profile: str | None = None
     uncompressed: bool = False
+    encryption: bool = False
+    encryption_algorithm: str | None = None
+    encryption_key: str | None = field(default=None, repr=False)
