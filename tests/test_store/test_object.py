@@ -1,0 +1,192 @@
+"""Files in object stores keep the contract: over obstore's stores in memory and in a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casync_compat.compression import Compression, compress
+from casync_compat.errors import AccessDenied, RemoteError
+from casync_compat.ids import ChunkId
+from casync_compat.store.chunks import ChunkStore
+from casync_compat.store.files import Can, FileChanged, Files
+
+from .contract import D, PrunableContract, StoreRig
+from .contract_files import FilesContract
+
+obstore_store = pytest.importorskip("obstore.store")
+from obstore.exceptions import GenericError, PermissionDeniedError  # noqa: E402
+
+from casync_compat.store.object import EVERYTHING, ObjectFiles  # noqa: E402
+
+
+class TestInMemory(FilesContract):
+    """The contract, over obstore's store in memory."""
+
+    @pytest.fixture
+    def files(self) -> Files:
+        return ObjectFiles(obstore_store.MemoryStore(), "memory://")
+
+
+class TestBelowAPrefix(FilesContract):
+    """The same, beside objects of others whose keys begin alike."""
+
+    @pytest.fixture
+    def files(self) -> Files:
+        bucket = obstore_store.MemoryStore()
+        for key in ("some/wher", "some/where.x", "some/where", "some/where-else/x"):
+            bucket.put(key, b"not ours")
+        return ObjectFiles(bucket, "memory://some/where", "some/where")
+
+
+class TestInADirectory(FilesContract):
+    """The same where nothing can be swapped and listings come in no order."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> Files:
+        store = obstore_store.LocalStore(tmp_path)
+        return ObjectFiles(store, f"file://{tmp_path}", can=EVERYTHING & ~Can.SWAP)
+
+
+class TestChunks(PrunableContract):
+    """Chunk stores in object stores keep theirs."""
+
+    @pytest.fixture
+    def rig(self) -> StoreRig:
+        files = ObjectFiles(obstore_store.MemoryStore(), "memory://", "default.castr")
+        store = ChunkStore(files)
+
+        def damage(id: ChunkId, raw: bytes) -> None:
+            files.write(store.forms(id)[1].name, compress(Compression.ZSTD, raw))
+
+        return StoreRig(store, lambda raw: (store.put(D.of(raw), raw), D.of(raw))[1], damage, store)
+
+
+class Failing:
+    """A bucket whose calls fail a few times; what is written may arrive all the same.
+
+    :param errors: one for each call
+    """
+
+    def __init__(self, bucket: Any, errors: list[Exception], *, arrives: bool = False) -> None:
+        self.bucket = bucket
+        self.errors = errors
+        self.arrives = arrives
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self.bucket, name)
+
+        def tried(*args: Any, **kwargs: Any) -> Any:
+            if not self.errors:
+                return call(*args, **kwargs)
+            if self.arrives:
+                call(*args, **kwargs)
+            raise self.errors.pop(0)
+
+        return tried
+
+
+SECRET = "sig=c2VjcmV0&X-Amz-Signature=abcdef"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (
+            GenericError(f"PUT https://h/b?{SECRET} status code: 503 <Code>SlowDown</Code>"),
+            RemoteError,
+            "SlowDown",
+        ),
+        (GenericError(f"GET https://h/b?{SECRET}: kind: Connect, ConnectionRefused"), RemoteError, "refused"),
+        (
+            GenericError("PUT http://169.254.169.254/latest/api/token"),
+            RemoteError,
+            "no credentials were found",
+        ),
+        (
+            PermissionDeniedError(f"https://h/b?{SECRET} status code: 403"),
+            AccessDenied,
+            "access was denied (HTTP 403)",
+        ),
+    ],
+)
+def test_errors(error: Exception, kind: type[RemoteError], said: str) -> None:
+    """A failure names place, file and reason, on one line and without what may be secret."""
+    bucket = Failing(obstore_store.MemoryStore(), [error] * 4)
+    files = ObjectFiles(bucket, "s3://bucket")  # type: ignore[arg-type]
+    for call in (
+        lambda: files.read(b"a/b", 9),
+        lambda: files.stat(b"a/b"),
+        lambda: files.write(b"a/b", b"x"),
+        lambda: files.pieces(b"a/b"),
+    ):
+        with pytest.raises(RemoteError) as caught:
+            call()
+        message = str(caught.value)
+        assert type(caught.value) is kind
+        assert message.startswith("s3://bucket: cannot ")
+        assert "a/b" in message
+        assert said in message
+        assert "sig" not in message.lower()
+        assert "\n" not in message
+        assert caught.value.__cause__ is None
+
+
+def test_many_at_once() -> None:
+    """Each of many comes back in its place; what is missing or too large does not."""
+    files = ObjectFiles(obstore_store.MemoryStore(), "memory://")
+    for number in range(100):
+        files.write(b"%d" % number, b"%d" % number * 10)
+    wanted = [(b"%d" % number, 20) for number in range(100)]
+    assert files.read_many([(b"no", 9), *wanted, (b"55", 19)]) == [
+        None,
+        *(b"%d" % number * 10 for number in range(100)),
+        None,
+    ]
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casync_compat.store.object.time.sleep", lambda seconds: None)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("arrives", [True, False])
+def test_swap_whose_answer_is_lost(arrives: bool) -> None:
+    """A conditional write whose answer is lost has succeeded if what it wrote is there, and is tried again if not."""
+    bucket = obstore_store.MemoryStore()
+    lost = Failing(bucket, [GenericError("kind: Connect")], arrives=arrives)
+    files = ObjectFiles(bucket, "memory://", once=lost)  # type: ignore[arg-type]
+    version = files.write(b"lock", b"mine", if_absent=True)
+    status = files.stat(b"lock")
+    assert status is not None
+    assert status.version == version
+    lost.errors = [GenericError("status code: 503")]
+    files.write(b"lock", b"mine again", if_version=version)
+    assert files.read(b"lock", 99) == b"mine again"
+
+
+@pytest.mark.usefixtures("patient")
+def test_swap_that_another_one_won() -> None:
+    """One whose answer is lost, and that did not arrive since another one came first, has failed."""
+    bucket = obstore_store.MemoryStore()
+    lost = Failing(bucket, [GenericError("kind: Connect")])
+    files = ObjectFiles(bucket, "memory://", once=lost)  # type: ignore[arg-type]
+    bucket.put("lock", b"another's")
+    with pytest.raises(FileChanged):
+        files.write(b"lock", b"mine", if_absent=True)
+    assert files.read(b"lock", 99) == b"another's"
+
+
+def test_swaps_are_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that stays away is told of, after some patience."""
+    pauses: list[float] = []
+    monkeypatch.setattr("casync_compat.store.object.time.sleep", pauses.append)
+    lost = Failing(obstore_store.MemoryStore(), [GenericError("kind: Connect")] * 99)
+    files = ObjectFiles(lost.bucket, "memory://", once=lost)  # type: ignore[arg-type]
+    with pytest.raises(RemoteError, match="cannot be reached"):
+        files.write(b"lock", b"mine", if_absent=True)
+    assert pauses == sorted(pauses)
+    assert 3 <= len(pauses) <= 10
