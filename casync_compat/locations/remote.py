@@ -24,7 +24,35 @@ def _web(where: str, settings: Settings) -> Files:
     return HttpFiles(where, exchange_for(settings))
 
 
-PLACES: Mapping[str, Callable[[str, Settings], Files]] = {"https": _web, "http": _web}
+def _s3(where: str, settings: Settings) -> Files:
+    from casync_compat.locations.clouds import open_s3
+
+    return open_s3(where, settings)
+
+
+def _gcs(where: str, settings: Settings) -> Files:
+    from casync_compat.locations.clouds import open_gcs
+
+    return open_gcs(where, settings)
+
+
+def _azure(where: str, settings: Settings) -> Files:
+    from casync_compat.locations.clouds import open_azure
+
+    return open_azure(where, settings)
+
+
+PLACES: Mapping[str, Callable[[str, Settings], Files]] = {
+    "https": _web,
+    "http": _web,
+    "s3": _s3,
+    "s3+https": _s3,
+    "s3+http": _s3,
+    "gs": _gcs,
+    "az": _azure,
+    "azure": _azure,
+    "abfss": _azure,
+}
 """What opens a directory, by the scheme of its locator."""
 
 

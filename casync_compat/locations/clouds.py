@@ -1,0 +1,281 @@
+"""Buckets of object stores, opened: `s3://`, desync's `s3+https://`, `gs://` and `az://`.
+
+Credentials are found as the clouds' own tools find them (`aws` for S3), and what is not said here is looked for by
+obstore: roles of machines and containers, logins of `gcloud` and `az`. Nothing is asked of a service here.
+
+    >>> open_s3("s3://bucket/some/default.castr", Settings(environ=os.environ))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from casync_compat.errors import FileError, UsageError
+from casync_compat.locations.aws import find_access
+from casync_compat.locations.settings import Settings
+from casync_compat.store.files import Files
+from casync_compat.store.options import StoreOptions
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+__all__ = ["open_azure", "open_gcs", "open_s3"]
+
+_RETRIES = 6
+_SILENCE = 60.0
+"""Seconds without a byte after which a request is given up, where nobody says."""
+_LONGEST = timedelta(hours=2)
+"""Of one request; obstore's own limit is half a minute, which is little for large objects on slow lines."""
+_PATIENCE = timedelta(minutes=3)
+_CONNECTING = timedelta(seconds=10)
+
+_YES = ("1", "true", "yes", "on")
+
+
+def open_s3(where: str, settings: Settings) -> Files:
+    """The objects at `s3://BUCKET/PREFIX`, or at `s3+https://HOST/BUCKET/PREFIX?lookup=auto|dns|path`.
+
+    :raises UsageError: the locator is malformed, obstore is not installed, or there is no such profile
+    """
+    parts = urlsplit(where)
+    options = settings.options(where)
+    desync = parts.scheme != "s3"
+    access = find_access(settings.environ, options, desync_first=desync)
+    if desync:
+        bucket, prefix = _bucket_in_path(parts, where)
+        endpoint: str | None = f"{parts.scheme[3:]}://{_host(parts, where)}"
+        by_name = _is_by_name(parts, where)
+    else:
+        bucket, prefix = _bucket_as_host(parts, where)
+        endpoint = access.endpoint
+        by_name = endpoint is None and "." not in bucket  # as certificates of Amazon's want it
+    if by_name and endpoint is not None:
+        scheme, _, host = endpoint.partition("://")
+        endpoint = f"{scheme}://{bucket}.{host}"
+    config: dict[str, Any] = {
+        "region": access.region or "us-east-1",
+        "virtual_hosted_style_request": by_name,
+        "endpoint": endpoint,
+        "access_key_id": access.key,
+        "secret_access_key": access.secret,
+        "session_token": access.token,
+    }
+    if not access.key and settings.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() in _YES:
+        config["skip_signature"] = True
+    authority = options.ca_cert or settings.environ.get("AWS_CA_BUNDLE")
+    return _opened(
+        lambda obstore: obstore.S3Store,
+        bucket,
+        prefix,
+        f"{parts.scheme}://{_shown(parts)}",
+        config,
+        endpoint,
+        options,
+        authority,
+    )
+
+
+def open_gcs(where: str, settings: Settings) -> Files:
+    """The objects at `gs://BUCKET/PREFIX`.
+
+    :raises UsageError: the locator is malformed, or obstore is not installed
+    """
+    parts = urlsplit(where)
+    bucket, prefix = _bucket_as_host(parts, where)
+    emulator = settings.environ.get("STORAGE_EMULATOR_HOST")
+    config: dict[str, Any] = {}
+    if emulator:
+        emulator = emulator if "://" in emulator else f"http://{emulator}"
+        config = {"base_url": emulator.rstrip("/"), "skip_signature": True}
+    else:
+        config["application_credentials"] = settings.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    options = settings.options(where)
+    return _opened(
+        lambda obstore: obstore.GCSStore,
+        bucket,
+        prefix,
+        f"gs://{_shown(parts)}",
+        config,
+        emulator,
+        options,
+        options.ca_cert,
+        True,
+    )
+
+
+def open_azure(where: str, settings: Settings) -> Files:
+    """The objects at `az://CONTAINER/PREFIX`, or at `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PREFIX`.
+
+    :raises UsageError: the locator or the connection string is malformed, or obstore is not installed
+    """
+    parts = urlsplit(where)
+    user, at, host = parts.netloc.rpartition("@")
+    container, prefix = _bucket_as_host(parts._replace(netloc=user if at else host), where)
+    config = _azure_config(settings.environ, where)
+    if at:
+        config["account_name"] = host.partition(".")[0]
+    options = settings.options(where)
+    endpoint = config.get("endpoint")
+    return _opened(
+        lambda obstore: obstore.AzureStore,
+        container,
+        prefix,
+        f"{parts.scheme}://{_shown(parts)}",
+        config,
+        "http://" if config.get("use_emulator") else endpoint,
+        options,
+        options.ca_cert,
+    )
+
+
+def _azure_config(environ: Mapping[str, str], where: str) -> dict[str, Any]:
+    """What `az` knows of an account from the environment, in obstore's words."""
+    account = environ.get("AZURE_STORAGE_ACCOUNT") or environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    config: dict[str, Any] = {
+        "account_name": account,
+        "account_key": environ.get("AZURE_STORAGE_KEY") or environ.get("AZURE_STORAGE_ACCOUNT_KEY"),
+        "sas_key": environ.get("AZURE_STORAGE_SAS_TOKEN") or environ.get("AZURE_STORAGE_SAS_KEY"),
+        "endpoint": environ.get("AZURE_STORAGE_ENDPOINT") or environ.get("AZURE_STORAGE_SERVICE_ENDPOINT"),
+        "use_emulator": environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in _YES or None,
+    }
+    connection = environ.get("AZURE_STORAGE_CONNECTION_STRING")
+    if connection and not (account and (config["account_key"] or config["sas_key"])):
+        config.update(_connected(connection, where))
+    if config["sas_key"]:
+        config["sas_key"] = config["sas_key"].lstrip("?")
+    return config
+
+
+def _connected(connection: str, where: str) -> dict[str, Any]:
+    """An account's connection string, as the portal and Azurite show it."""
+    said: dict[str, str] = {}
+    for field in filter(None, connection.strip().split(";")):
+        name, equals, value = field.partition("=")
+        if not equals:
+            raise UsageError(f"{where}: AZURE_STORAGE_CONNECTION_STRING is malformed")
+        said[name.strip().lower()] = value.strip()
+    if said.get("usedevelopmentstorage", "").lower() == "true":
+        return {"use_emulator": True}
+    account, endpoint = said.get("accountname"), said.get("blobendpoint")
+    if endpoint is None and account is not None and "endpointsuffix" in said:
+        scheme = said.get("defaultendpointsprotocol", "https")
+        endpoint = f"{scheme}://{account}.blob.{said['endpointsuffix']}"
+    if endpoint is not None and account is None:  # a signature comes with an endpoint alone
+        account = urlsplit(endpoint).netloc.partition(".")[0]
+    return {
+        "account_name": account,
+        "account_key": said.get("accountkey"),
+        "sas_key": said.get("sharedaccesssignature"),
+        "endpoint": endpoint.rstrip("/") if endpoint else None,
+    }
+
+
+def _opened(
+    kind: Callable[[Any], Callable[..., ObjectStore]],
+    bucket: str,
+    prefix: str,
+    name: str,
+    config: Mapping[str, Any],
+    endpoint: str | None,
+    options: StoreOptions,
+    authority: str | None,
+    by_generation: bool = False,
+) -> Files:
+    """A bucket, reached with retries and without.
+
+    :param kind: the class in `obstore.store`
+    :param endpoint: the URL of the service, if it is said
+    :param authority: a file of certificates to trust beside the system's
+    """
+    try:
+        from obstore import exceptions, store
+
+        from casync_compat.store.object import ObjectFiles
+    except ImportError:
+        raise UsageError("what is in the cloud needs the package obstore; install pycasync[remote]") from None
+    client = _client(options, endpoint, authority)
+    given = {key: value for key, value in config.items() if value is not None}
+    make = kind(store)
+
+    def reached(retries: int) -> ObjectStore:
+        backoff = {"init_backoff": timedelta(seconds=options.retry_interval or 0.2)}
+        retry = {"max_retries": retries, "retry_timeout": _PATIENCE, "backoff": backoff}
+        return make(bucket, config=given, client_options=client, retry_config=retry)
+
+    try:
+        often = reached(_RETRIES if options.retries is None else options.retries)
+        return ObjectFiles(often, name, prefix, once=reached(0), by_generation=by_generation)
+    except (exceptions.BaseError, ValueError, OSError) as error:
+        # Its text quotes what was given, keys included.
+        raise UsageError(
+            f"{name}: this cannot be opened with these settings ({type(error).__name__})"
+        ) from None
+
+
+def _client(options: StoreOptions, endpoint: str | None, authority: str | None) -> dict[str, Any]:
+    """How connections are made, in obstore's words."""
+    if options.client_cert:
+        raise UsageError("a client certificate cannot be shown to an object store")
+    silence = _SILENCE if options.timeout is None else options.timeout
+    client: dict[str, Any] = {
+        "user_agent": "pycasync",
+        "timeout": _LONGEST,
+        "connect_timeout": _CONNECTING,
+        "allow_http": endpoint is not None and endpoint.startswith("http://"),
+    }
+    if silence > 0:
+        client["read_timeout"] = timedelta(seconds=silence)
+    if options.trust_insecure:
+        client["allow_invalid_certificates"] = True
+    if authority:
+        try:
+            with open(authority, "rb") as file:
+                client["root_certificate"] = file.read()
+        except OSError as error:
+            raise FileError(authority, "read", error) from error
+    return client
+
+
+# ---- locators
+
+
+def _bucket_as_host(parts: SplitResult, where: str) -> tuple[str, str]:
+    if not parts.netloc or "@" in parts.netloc or ":" in parts.netloc:
+        raise UsageError(f"{where} names no bucket: it must be {parts.scheme}://BUCKET/PREFIX")
+    return parts.netloc, _prefix(parts.path, where)
+
+
+def _bucket_in_path(parts: SplitResult, where: str) -> tuple[str, str]:
+    bucket, _, path = parts.path.strip("/").partition("/")
+    if not bucket:
+        raise UsageError(f"{where} names no bucket: it must be {parts.scheme}://HOST/BUCKET/PREFIX")
+    return unquote(bucket), _prefix(path, where)
+
+
+def _prefix(path: str, where: str) -> str:
+    prefix = unquote(path.strip("/"))
+    if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
+        raise UsageError(f"{where}: no part of a prefix may be empty, . or ..")
+    return prefix
+
+
+def _host(parts: SplitResult, where: str) -> str:
+    if "@" in parts.netloc or not parts.netloc:
+        raise UsageError(f"{parts.scheme}: a locator names a host, and no user or password")
+    return parts.netloc
+
+
+def _shown(parts: SplitResult) -> str:
+    """A place in messages; queries may hold signatures."""
+    return f"{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _is_by_name(parts: SplitResult, where: str) -> bool:
+    """Whether the bucket is part of the host's name: desync's `lookup`, whose `auto` means that of Amazon alone."""
+    lookup = parse_qs(parts.query).get("lookup", ["auto"])[-1]
+    if lookup not in ("auto", "dns", "path"):
+        raise UsageError(f"{parts.scheme}://{_shown(parts)}: lookup is auto, dns or path, not {lookup}")
+    return lookup == "dns" or (lookup == "auto" and (parts.hostname or "").endswith(".amazonaws.com"))
