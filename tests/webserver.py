@@ -41,6 +41,7 @@ class WebServer:
     :ivar special: tried before `files`; None goes on
     :ivar asked: method, path and header fields of each request
     :ivar ranges: whether ranges are given
+    :ivar most: how many requests were under way at once
     """
 
     url: str
@@ -50,6 +51,20 @@ class WebServer:
     )
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     ranges: bool = True
+    most: int = 0
+    _now: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._now -= 1
 
     def answer(self, method: str, target: str, fields: dict[str, str], body: bytes) -> Reply:
         self.asked.append((method, target, fields))
@@ -85,7 +100,8 @@ def _handler(server: WebServer) -> type[BaseHTTPRequestHandler]:
             size = int(self.headers.get("Content-Length", 0))
             body = self.rfile.read(size)
             fields = {name.lower(): value for name, value in self.headers.items()}
-            reply = server.answer(self.command, self.path, fields, body)
+            with server.counted():
+                reply = server.answer(self.command, self.path, fields, body)
             self.send_response_only(reply.status)
             for name, value in reply.fields:
                 self.send_header(name, value)

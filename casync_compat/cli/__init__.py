@@ -217,12 +217,13 @@ def _fail(error: Exception, settings: _Settings) -> None:
     """Say what went wrong, in one line; at log level debug with the traceback before it."""
     from casync_compat.cli._hints import hint_for
     from casync_compat.errors import CasyncError
+    from casync_compat.locations.shown import without_login
     from catar.errors import CatarError
 
     if settings.log_level in ("debug", "7"):
         import traceback
 
-        traceback.print_exception(error)
+        sys.stderr.write(without_login("".join(traceback.format_exception(error))))
     if _reader_has_gone(error):
         return
     if isinstance(error, (CasyncError, CatarError)):
@@ -233,7 +234,7 @@ def _fail(error: Exception, settings: _Settings) -> None:
         text = "out of memory; try smaller chunk sizes or fewer --jobs"
     else:
         text = f"internal error: {type(error).__name__}: {error}; please report it, with --log-level=debug"
-    _say(f"pycasync: {' '.join(text.splitlines())}")
+    _say(f"pycasync: {without_login(' '.join(text.splitlines()))}")
 
 
 def _say(text: str) -> None:
@@ -251,7 +252,7 @@ def _run(words: list[str], settings: _Settings) -> int:
         print("pycasync", _version())
         return 0
     from casync_compat.cli import _verbs
-    from casync_compat.cli._options import environment_flag
+    from casync_compat.cli._options import environment_flag, says_of_network
 
     if words and words[0] == "help" and len(words) > 1:
         words = [words[1], "--help", *words[2:]]
@@ -274,6 +275,10 @@ def _run(words: list[str], settings: _Settings) -> int:
     if not command.group and not options.verbose:
         options.verbose = environment_flag("CASYNC_VERBOSE")
     module = _verbs.verb_module(command.group, command.verb)
+    if says_of_network(options):
+        from casync_compat.cli import _location
+
+        _location.connect(options)
     if not collector.isenabled():
         collector.freeze()
         collector.enable()

@@ -96,6 +96,7 @@ HINTS: tuple[Hint, ...] = (
     Hint(BadShift, "; choose a lower --uid-shift"),
     Hint(IdTooLarge, "; use --with=32bit-uids"),
     Hint(UntrustedCertificate, ", or use --insecure"),
+    Hint(UntrustedCertificate, ", or give the file as --ca-cert=FILE"),
     Hint(StoreBusy, "; try again, or wait longer with --wait=SECONDS"),
     Hint(UnnamedIndexes, "; name them, too, or give --yes"),
     Hint(FileError, "; /proc is missing, which may be why: mount it", _lacks_proc),

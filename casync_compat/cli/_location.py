@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Iterable
@@ -11,13 +12,16 @@ from dataclasses import replace
 from casync_compat import locations
 from casync_compat.compression import Compression
 from casync_compat.locations import Configuration, PathType, Settings, is_remote, local_path, name_of
+from casync_compat.locations.shown import without_login
 from casync_compat.store.base import ChunkSource, Store
 from casync_compat.store.local import LocalStore
+from casync_compat.store.options import StoreOptions
 
 __all__ = [
     "CONFIGURATION",
     "SETTINGS",
     "cache_home",
+    "connect",
     "default_store",
     "index_output",
     "input_path",
@@ -33,11 +37,23 @@ __all__ = [
 
 def warn(text: str) -> None:
     """Say a warning on standard error."""
-    print(f"pycasync: warning: {text}", file=sys.stderr)
+    print(f"pycasync: warning: {without_login(text)}", file=sys.stderr)
 
 
 CONFIGURATION = Configuration(os.environ, warn)
 SETTINGS = Settings(environ=os.environ, warn=warn, options=CONFIGURATION)
+
+
+def connect(options: argparse.Namespace) -> None:
+    """Take in what a command line says of all connections."""
+    global SETTINGS
+    network = StoreOptions(
+        ca_cert=options.ca_cert,
+        client_cert=options.client_cert,
+        client_key=options.client_key,
+        trust_insecure=options.trust_insecure,
+    )
+    SETTINGS = replace(SETTINGS, network=network)
 
 
 def cache_home() -> bytes | None:

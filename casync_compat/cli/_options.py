@@ -17,6 +17,7 @@ from casync_compat.cli._parser import Parser
 from casync_compat.errors import UsageError
 
 __all__ = [
+    "NETWORK",
     "OPTIONS",
     "READING",
     "RESTORING_STATUS",
@@ -31,6 +32,7 @@ __all__ = [
     "parse_boolean",
     "parse_duration",
     "parse_jobs",
+    "says_of_network",
 ]
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -189,6 +191,13 @@ class _LastIsPrimary(argparse.Action):
         namespace.store = values
 
 
+_NETWORK = (
+    _value("--ca-cert", "trust servers that these certificates vouch for, too", "FILE"),
+    _value("--client-cert", "certificate to show to servers of stores, in PEM", "FILE"),
+    _value("--client-key", "its key, if it is not in the same file", "FILE"),
+    _flag("--trust-insecure", help="do not check certificates of servers"),
+)
+
 OPTIONS: tuple[Option, ...] = (
     _value(
         "--store",
@@ -197,6 +206,7 @@ OPTIONS: tuple[Option, ...] = (
         action=_LastIsPrimary,
     ),
     _many("--extra-store", "further store to look for chunks in", "PATH"),
+    *_NETWORK,
     _value("--chunk-size", "average chunk size, or all three", "[MIN:]AVG[:MAX]", default="auto"),
     _value(
         "--digest",
@@ -285,7 +295,9 @@ OPTIONS: tuple[Option, ...] = (
 TAKES_VALUE = {flag: option.takes_value for option in OPTIONS for flag in option.flags}
 TAKES_VALUE |= {"-h": False, "--help": False, "--version": False}
 
-READING = ("--store", "--extra-store")
+NETWORK = tuple(option.flags[-1] for option in _NETWORK)
+"""What concerns verbs that open stores."""
+READING = ("--store", "--extra-store", *NETWORK)
 """What concerns verbs that read chunks."""
 TREES = ("--what", "--with", "--without")
 """What concerns verbs that read or write trees."""
@@ -317,6 +329,11 @@ def add_general(parser: Parser) -> None:
     """The options that verbs of any group take."""
     for option in (_VERBOSE, _LOG_LEVEL):
         parser.add_argument(*option.flags, help=option.help, **option.keywords)
+
+
+def says_of_network(options: argparse.Namespace) -> bool:
+    """Whether a command line has one of the options about connections."""
+    return any(getattr(options, option.name, None) for option in _NETWORK)
 
 
 def add_positional(parser: Parser, name: str, help: str, nargs: str | None = None) -> None:

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 
 from casync_compat.cli._location import default_store, input_path, open_chunk_store, warn
-from casync_compat.cli._options import add_options, add_positional
+from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.ids import ChunkId
 from casync_compat.progress import human_size
@@ -38,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
         "also those of other machines; for stores that casync or desync fill meanwhile there is --grace.",
     )
     add_positional(parser, "indexes", "every index whose chunks are to stay", "+")
-    add_options(parser, "--store", "--dry-run", "--yes", "--wait", "--grace")
+    add_options(parser, "--store", *NETWORK, "--dry-run", "--yes", "--wait", "--grace")
 
 
 def _began() -> float:

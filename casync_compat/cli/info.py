@@ -8,7 +8,7 @@ import os
 
 from casync_compat.cli._common import source_for
 from casync_compat.cli._location import default_store, input_path, is_remote
-from casync_compat.cli._options import add_options, add_positional
+from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import human_size
 from casync_compat.streams.trees import load_index
@@ -22,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
     """What it takes."""
     parser.explain("INDEX")
     add_positional(parser, "index", "a .caidx or .caibx file")
-    add_options(parser, "--store", "--json")
+    add_options(parser, "--store", *NETWORK, "--json")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ from casync_compat.cli._location import (
     open_chunk_store,
     warn,
 )
-from casync_compat.cli._options import STORE_HELP, TREES, add_options, add_positional
+from casync_compat.cli._options import NETWORK, STORE_HELP, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import check_output, dry_output, tell_preview
 from casync_compat.cli._progress import ProgressLine
@@ -93,6 +93,7 @@ def add_arguments(parser: Parser) -> None:
     add_options(
         parser,
         *TREES,
+        *NETWORK,
         "--store",
         "--chunk-size",
         "--digest",

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 
 from casync_compat.cli._location import default_store, input_path, local_path, open_source, open_store
-from casync_compat.cli._options import add_options, add_positional
+from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine, human_size
 from casync_compat.errors import FileError, UsageError
@@ -55,7 +55,7 @@ def add_arguments(parser: Parser) -> None:
         help="replace damaged and missing chunks by good ones from this store",
     )
     parser.add_argument("--remove", action="store_true", help="remove damaged chunks that cannot be replaced")
-    add_options(parser, "--store", "--what", "--jobs", "--json", "--no-progress")
+    add_options(parser, "--store", *NETWORK, "--what", "--jobs", "--json", "--no-progress")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -41,7 +41,7 @@ def open_s3(where: str, settings: Settings) -> Files:
     :raises UsageError: the locator is malformed, obstore is not installed, or there is no such profile
     """
     parts = urlsplit(where)
-    options = settings.options(where)
+    options = settings.said_of(where)
     desync = parts.scheme != "s3"
     access = find_access(settings.environ, options, desync_first=desync)
     if desync:
@@ -92,7 +92,7 @@ def open_gcs(where: str, settings: Settings) -> Files:
         config = {"base_url": emulator.rstrip("/"), "skip_signature": True}
     else:
         config["application_credentials"] = settings.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-    options = settings.options(where)
+    options = settings.said_of(where)
     return _opened(
         lambda obstore: obstore.GCSStore,
         bucket,
@@ -117,7 +117,7 @@ def open_azure(where: str, settings: Settings) -> Files:
     config = _azure_config(settings.environ, where)
     if at:
         config["account_name"] = host.partition(".")[0]
-    options = settings.options(where)
+    options = settings.said_of(where)
     endpoint = config.get("endpoint")
     return _opened(
         lambda obstore: obstore.AzureStore,

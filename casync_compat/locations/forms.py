@@ -13,6 +13,7 @@ import re
 from casync_compat.errors import UsageError
 from casync_compat.locations.remote import PLACES
 from casync_compat.locations.settings import PathType, Settings
+from casync_compat.locations.shown import shown
 
 __all__ = [
     "Scheme",
@@ -27,7 +28,7 @@ __all__ = [
     "split_url",
 ]
 
-_URL = r"[a-z][a-z0-9+.-]*://[A-Za-z0-9._@:\[\]-]+(?:[/;?]|$)"
+_URL = r"[a-z][a-z0-9+.-]*://(?:[^/?#\s]*@)?[A-Za-z0-9._@:\[\]-]+(?:[/;?]|$)"
 _FILE_URL = r"file://(?:localhost)?(/[^?;]*)"
 _SSH = r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:(?s:.+)"
 
@@ -61,8 +62,8 @@ def local_path(where: PathType) -> bytes:
     scheme = classify(where)
     if scheme is not Scheme.LOCAL:
         raise UsageError(
-            f"{where}: this is read as {'an' if scheme is Scheme.SSH else 'a'} {scheme.value}, and remote locations "
-            f"are not supported yet; write ./{where} for a local file of that name"
+            f"{shown(where)}: this is read as {'an' if scheme is Scheme.SSH else 'a'} {scheme.value}, and remote "
+            f"locations are not supported yet; write ./{shown(where)} for a local file of that name"
         )
     match = where.startswith("file:") and re.match(_FILE_URL, where)
     if match:
@@ -129,7 +130,7 @@ def split_url(where: str) -> tuple[str, bytes]:
     parts = urlsplit(where)
     path, _, name = parts.path.rpartition("/")
     if not name:
-        raise UsageError(f"{where} names a directory, not a file")
+        raise UsageError(f"{shown(where)} names a directory, not a file")
     return parts._replace(path=path, fragment="").geturl(), unquote_to_bytes(name)
 
 

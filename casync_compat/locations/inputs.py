@@ -12,6 +12,7 @@ from casync_compat.index import MAX_INDEX_SIZE, Index
 from casync_compat.locations.forms import in_files, in_registry, is_remote, local_path, split_url
 from casync_compat.locations.remote import open_files
 from casync_compat.locations.settings import IndexPlace, Settings
+from casync_compat.locations.shown import shown
 from casync_compat.store.files import Files
 from casync_compat.store.local import LocalFiles
 from casync_compat.streams.trees import load_index
@@ -73,7 +74,7 @@ def _fetch(where: str, settings: Settings) -> bytes:
     files, name = index_location(where, settings)
     pieces = files.pieces(name)
     if pieces is None:
-        raise _not_found(os.fsencode(where))
+        raise _not_found(os.fsencode(shown(where)))
     path = settings.shared.keep(os.path.basename(name), b"")
     with open(path, "wb") as file:
         for piece in pieces:

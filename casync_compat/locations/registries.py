@@ -63,6 +63,6 @@ def _login(where: str, settings: Settings) -> tuple[str | None, str | None]:
     if password and not username:
         raise UsageError("DESYNC_OCI_PASSWORD is set, but DESYNC_OCI_USERNAME is not")
     if not username:
-        options = settings.options(where)
+        options = settings.said_of(where)
         username, password = options.username, options.password
     return (username, password or "") if username else (None, None)

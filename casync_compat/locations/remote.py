@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from casync_compat.errors import UsageError
 from casync_compat.locations.settings import Settings
+from casync_compat.locations.shown import shown
 from casync_compat.store.files import Files
+from casync_compat.store.options import StoreOptions
 
 if TYPE_CHECKING:
     from casync_compat.net.exchange import Exchange
@@ -19,9 +22,13 @@ __all__ = ["PLACES", "exchange_for", "open_files"]
 
 
 def _web(where: str, settings: Settings) -> Files:
+    from casync_compat.locations.credentials import reached
+    from casync_compat.net.authorizer import Known
     from casync_compat.store.http import HttpFiles
 
-    return HttpFiles(where, exchange_for(settings))
+    options = reached(where, settings)
+    authorizer = None if options.authorization is None else Known(options.authorization)
+    return HttpFiles(where, exchange_for(where, settings, options), authorizer)
 
 
 def _s3(where: str, settings: Settings) -> Files:
@@ -65,15 +72,26 @@ def open_files(where: str, settings: Settings) -> Files:
     return PLACES[where.partition("://")[0]](where, settings)
 
 
-def exchange_for(settings: Settings) -> Exchange:
-    """What makes HTTP requests, one for all that is opened with the same settings."""
-    shared = settings.shared
-    if shared.exchange is None:
-        from casync_compat.net.exchange import Clock, Exchange
-        from casync_compat.net.transport import CurlTransport
+def exchange_for(where: str, settings: Settings, options: StoreOptions) -> Exchange:
+    """What makes HTTP requests: one for all at an origin that is reached alike; all share a loop.
 
-        transport = CurlTransport(settings.environ, "pycasync")
-        shared.exchange = Exchange(
-            transport, Clock(), warn=lambda text: settings.warn(f"the server says: {text}")
+    :param where: an URL
+    :raises UsageError: it has no host, or pycurl is not installed
+    """
+    from casync_compat.net.exchange import Clock, Exchange
+    from casync_compat.net.http import origin
+    from casync_compat.net.transport import CurlTransport
+
+    try:
+        home = origin(where)
+    except ValueError as error:
+        raise UsageError(f"{shown(where)} cannot be reached: {error}") from error
+    shared = settings.shared
+    exchange = shared.exchanges.get((home, options))
+    if exchange is None:
+        transport = CurlTransport(settings.environ, "pycasync", options, home=home, loop=shared.loop)
+        shared.loop = transport.loop
+        exchange = shared.exchanges[home, options] = Exchange(
+            transport, Clock(), options=options, warn=lambda text: settings.warn(f"the server says: {text}")
         )
-    return shared.exchange
+    return exchange

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from casync_compat.compression import Compression
 from casync_compat.store.files import Files
-from casync_compat.store.options import StoreOptions
+from casync_compat.store.options import NOTHING_SAID, StoreOptions
 
 if TYPE_CHECKING:
     from casync_compat.net.exchange import Exchange
+    from casync_compat.net.loop import Loop
     from casync_compat.oci.registry.client import RegistryClient
 
 __all__ = ["IndexPlace", "PathType", "Settings", "Shared"]
@@ -26,8 +27,6 @@ PathType: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 IndexPlace: TypeAlias = PathType | tuple[Files, bytes]
 """What names an index: a path or locator, or a place of files and the name in it."""
 
-_NOTHING_SAID = StoreOptions()
-
 
 class Shared:
     """What all that is opened with the same settings has in common: one client for registries, fetched files.
@@ -37,7 +36,8 @@ class Shared:
 
     def __init__(self, client: RegistryClient | None = None) -> None:
         self.client = client
-        self.exchange: Exchange | None = None
+        self.exchanges: dict[object, Exchange] = {}
+        self.loop: Loop | None = None
         self.fetched: dict[str, bytes] = {}
         self._directory: bytes | None = None
         self._kept = 0
@@ -67,7 +67,7 @@ def _ignore(text: str) -> None:
 
 
 def _nothing_said(where: str) -> StoreOptions:
-    return _NOTHING_SAID
+    return NOTHING_SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ class Settings:
         HTTP engine and credential helpers look at; empty for none
     :ivar compression: how new chunks are written
     :ivar warn: called with each warning
-    :ivar options: what is said of the store at a locator or path
+    :ivar options: what is said of the store at a locator or path; asked without the login in an URL
+    :ivar network: what is said of every store, by the command line for one; it goes before `options`
     :ivar shared: what stays open between calls; the same when settings are copied by `dataclasses.replace`
     """
 
@@ -86,7 +87,12 @@ class Settings:
     compression: Compression = Compression.ZSTD
     warn: Callable[[str], None] = _ignore
     options: Callable[[str], StoreOptions] = field(default=_nothing_said, repr=False)
+    network: StoreOptions = NOTHING_SAID
     shared: Shared = field(default_factory=Shared, compare=False, repr=False)
+
+    def said_of(self, where: str) -> StoreOptions:
+        """All that is said of the store at a locator or path."""
+        return self.network.completed(self.options(where))
 
     @property
     def suffix(self) -> bytes:

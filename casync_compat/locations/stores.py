@@ -32,7 +32,7 @@ def open_local_store(where: PathType, settings: Settings) -> LocalStore:
 def _compression(where: str, settings: Settings) -> Compression:
     """How chunks are written to a store, of which may be said that they are plain where nobody wants a compression."""
     said = settings.compression
-    if said is Compression.ZSTD and settings.options(where).uncompressed:
+    if said is Compression.ZSTD and settings.said_of(where).uncompressed:
         return Compression.NONE
     return said
 

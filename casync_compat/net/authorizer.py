@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Authorizer", "Challenge", "parse_challenges"]
+__all__ = ["Authorizer", "Challenge", "Known", "parse_challenges"]
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SCHEME = re.compile(rf"\s*,*\s*({_TOKEN})(?:[ \t]+|$)")
@@ -62,3 +62,19 @@ class Authorizer(Protocol):
         :param used: the Authorization field that was refused
         :raises AccessDenied: credentials were refused
         """
+
+
+class Known:
+    """The same Authorization field for every request.
+
+    :param value: of the field
+    """
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def header(self, scopes: frozenset[str]) -> str:
+        return self._value
+
+    def learn(self, challenges: list[Challenge], scopes: frozenset[str], used: str | None) -> bool:
+        return False

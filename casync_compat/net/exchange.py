@@ -29,6 +29,7 @@ from casync_compat.net.http import (
     Fetched,
     Fetching,
     Headers,
+    Origin,
     Request,
     Transport,
     TransportError,
@@ -36,6 +37,7 @@ from casync_compat.net.http import (
     origin,
 )
 from casync_compat.net.traffic import Answer, CountedBody, Meter, Traffic
+from casync_compat.store.options import NOTHING_SAID, StoreOptions
 
 __all__ = ["ATTEMPTS", "Clock", "Exchange", "is_temporary"]
 
@@ -70,6 +72,8 @@ class Exchange:
     """Sends requests. May be used from several threads at once.
 
     :param insecure: whether certificates are not checked, and redirects may leave TLS
+    :param options: how often and after what pause requests are repeated, and fields that go with those to the origin
+        that is asked
     :param warn: told the registry's warnings
     :param on_bytes: told of bytes moved, from whichever thread moves them
     """
@@ -80,17 +84,24 @@ class Exchange:
         clock: Clock,
         *,
         insecure: bool = False,
+        options: StoreOptions = NOTHING_SAID,
         warn: Callable[[str], None] | None = None,
         on_bytes: Callable[[int], None] | None = None,
     ) -> None:
         self._transport = transport
         self._clock = clock
-        self.insecure = insecure
+        self.insecure = insecure or options.trust_insecure
+        self.attempts = ATTEMPTS if options.retries is None else 1 + max(0, options.retries)
+        first = _FIRST_PAUSE if options.retry_interval is None else max(0.0, options.retry_interval)
+        self._first_pause = first
+        self._at_home = dict(options.headers)
+        if options.cookie is not None:
+            self._at_home["Cookie"] = options.cookie
         self._warn = warn
         self._warned: set[str] = set()
         self._warn_lock = threading.Lock()
         self._meter = Meter(on_bytes)
-        self._reached: set[tuple[str, str, int]] = set()
+        self._reached: set[Origin] = set()
 
     @property
     def traffic(self) -> Traffic:
@@ -121,7 +132,7 @@ class Exchange:
             try:
                 answer = self.once(request, used)
             except TransportError as error:
-                if not repeat or attempt == ATTEMPTS - 1 or not self._may_pass(error, request):
+                if not repeat or attempt == self.attempts - 1 or not self._may_pass(error, request):
                     raise RemoteError(where, op, error.why) from error
                 self.pause(attempt)
                 attempt += 1
@@ -130,7 +141,7 @@ class Exchange:
                 answered = True
                 if _introduced(authorizer, answer, scopes, used):
                     continue
-            if not repeat or attempt == ATTEMPTS - 1 or not is_temporary(answer.status):
+            if not repeat or attempt == self.attempts - 1 or not is_temporary(answer.status):
                 return answer
             if not self.pause(attempt, answer.headers):
                 return answer
@@ -155,10 +166,12 @@ class Exchange:
             if request.secret and here != home:
                 raise TransportError("it redirects elsewhere what is not for everybody", final=True)
             headers = dict(request.headers)
-            if here != home:
+            if here == home:
+                headers |= self._at_home
+                if authorization is not None:
+                    headers["Authorization"] = authorization
+            else:
                 headers.pop("Authorization", None)
-            if authorization is not None and here == home:
-                headers["Authorization"] = authorization
             self._meter.add(requests=1)
             response = self._transport.send(
                 replace(request, url=url, headers=headers), verify=not self.insecure
@@ -191,7 +204,7 @@ class Exchange:
         if not isinstance(self._transport, Fetching):
             return [Fetched(0, b"")] * len(wanted)
         used = authorizer.header(scopes) if authorizer is not None else None
-        headers = {} if used is None else {"Authorization": used}
+        headers = self._at_home if used is None else {**self._at_home, "Authorization": used}
         try:
             found = self._transport.fetch(wanted, headers, verify=not self.insecure)
         except TransportError:
@@ -204,7 +217,7 @@ class Exchange:
         asked = self._asked(headers) if headers is not None else None
         if asked is not None and asked > _LONGEST_ASKED:
             return False
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+        longest = min(_LONGEST_PAUSE, self._first_pause * 2 ** min(attempt, 30))
         pause = longest * (0.5 + self._clock.jitter() / 2)
         # Jitter is added to what was asked for, so that clients turned away together do not come back together.
         self._clock.sleep(pause if asked is None else asked + pause / 4)
@@ -253,7 +266,7 @@ def _joined(url: str, location: str) -> str:
         ) from error
 
 
-def _origin(url: str) -> tuple[str, str, int]:
+def _origin(url: str) -> Origin:
     try:
         return origin(url)
     except ValueError as error:

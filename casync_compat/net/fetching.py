@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from casync_compat.net.handles import Handles
-from casync_compat.net.http import Fetched, TransportError, Wanted, origin
+from casync_compat.net.http import Fetched, Origin, TransportError, Wanted, origin
 
 if TYPE_CHECKING:
     import pycurl
@@ -62,8 +62,9 @@ class _Batch:
 class _Window:
     """How many requests to have under way, learnt from what they bring."""
 
-    def __init__(self) -> None:
-        self.size = _FIRST_WINDOW
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self.size = min(_FIRST_WINDOW, largest)
         self._best = 0.0
         self._ended = 0
         self._bytes = 0
@@ -82,7 +83,7 @@ class _Window:
         rate = self._bytes / (now - self._begin)
         if rate > self._best * _GAIN:
             self._best = rate
-            self.size = min(2 * self.size, _LARGEST_WINDOW)
+            self.size = min(2 * self.size, self._largest)
         self._restart(now)
 
     def _restart(self, now: float) -> None:
@@ -129,7 +130,7 @@ class _Lane:
         self._handles = handles
         self._waiting: deque[tuple[_Batch, int]] = deque()
         self._running = 0
-        self._window = _Window()
+        self._window = _Window(min(handles.options.jobs or _LARGEST_WINDOW, _LARGEST_WINDOW))
         # Whether connections are shared is known after the first answer; unencrypted ones never are.
         self._shared: bool | None = None if secure else False
         self._idle: list[tuple[bool, bool, pycurl.Curl]] = []
@@ -188,13 +189,14 @@ class Fetcher:
     def __init__(self, loop: Loop, handles: Handles) -> None:
         self._loop = loop
         self._handles = handles
-        self._lanes: dict[tuple[str, str, int], _Lane] = {}
+        self._lanes: dict[Origin, _Lane] = {}
 
     def fetch(self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool) -> list[Fetched]:
         """What a GET of each gives, in order.
 
         :param wanted: files of one origin
         :raises TransportError: the URL has no origin
+        :raises UsageError: certificates cannot be read
         """
         if not wanted:
             return []
@@ -202,11 +204,12 @@ class Fetcher:
             home = origin(wanted[0].url)
         except ValueError as error:
             raise TransportError(str(error), final=True) from error
+        self._handles.prepare(home[0] == "https", verify)
         batch = _Batch(wanted, headers, verify)
         self._loop.call(lambda: self._add(home, batch))
         return batch.wait()
 
-    def _add(self, home: tuple[str, str, int], batch: _Batch) -> None:
+    def _add(self, home: Origin, batch: _Batch) -> None:
         lane = self._lanes.get(home)
         if lane is None:
             lane = self._lanes[home] = _Lane(self._loop, self._handles, home[0] == "https")

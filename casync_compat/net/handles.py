@@ -8,14 +8,16 @@ what it likes unless told not to: everything that matters is said here for every
 from __future__ import annotations
 
 import errno
+import math
 import os
-import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from casync_compat.errors import UsageError
-from casync_compat.net.http import TransportError, UntrustedCertificate, is_loopback
+from casync_compat.net.certificates import identity, trusted
+from casync_compat.net.http import Origin, TransportError, UntrustedCertificate, is_loopback, origin
+from casync_compat.store.options import NOTHING_SAID, StoreOptions
 
 if TYPE_CHECKING:
     import pycurl
@@ -26,6 +28,9 @@ _CONNECT_SECONDS = 15
 _SILENT_SECONDS = 60
 _SLOW_SILENT_SECONDS = 600
 """The last request of an upload is answered when the registry has hashed and stored it: minutes for gigabytes."""
+
+_SLOWEST = 16
+"""Bytes a second below which an answer counts as silence; less than a modem gives each of 256 at once."""
 
 _SUPPRESS_CONNECT_HEADERS = 265
 """`CURLOPT_SUPPRESS_CONNECT_HEADERS` of curl.h, which pycurl has no name for: a proxy's answer is not the server's."""
@@ -46,10 +51,18 @@ class Handles:
     :param environ: `SSL_CERT_FILE`, `SSL_CERT_DIR` (further certificates to trust), `https_proxy`, `http_proxy`,
         `all_proxy` and `no_proxy`, the latter in either case
     :param agent: for the User-Agent field
+    :param options: how the store is reached: certificates, and how long it may be silent
+    :param home: the origin of the store, which alone is shown the client's certificate
     :raises UsageError: pycurl is not installed
     """
 
-    def __init__(self, environ: Mapping[str, str], agent: str) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        agent: str,
+        options: StoreOptions = NOTHING_SAID,
+        home: Origin | None = None,
+    ) -> None:
         try:
             import pycurl  # lazily: 24 ms, and an optional dependency
         except ImportError as error:
@@ -59,7 +72,22 @@ class Handles:
         self._curl = pycurl
         self._environ = environ
         self._agent = agent
+        self.options = options
+        self._home = home
         self._trust: tuple[bytes, str] | None = None
+        self._identity: tuple[str, str] | None = None
+
+    def prepare(self, secure: bool, verify: bool) -> None:
+        """Read the files that a connection needs, once.
+
+        :raises UsageError: one cannot be read
+        """
+        if not secure:
+            return
+        if verify and self._trust is None:
+            self._trust = trusted(self._environ, self.options.ca_cert)
+        if self._identity is None:
+            self._identity = identity(self.options)
 
     def make(self, url: str, *, verify: bool, slow: bool = False, shared: bool = False) -> pycurl.Curl:
         """A handle for an URL.
@@ -86,14 +114,20 @@ class Handles:
             (curl.PROXY, proxy_for(parts.scheme, parts.hostname or "", self._environ)),
             (curl.NOPROXY, ""),
             (_SUPPRESS_CONNECT_HEADERS, 1),
-            (curl.CONNECTTIMEOUT, _CONNECT_SECONDS),
-            (curl.LOW_SPEED_LIMIT, 1),
-            (curl.LOW_SPEED_TIME, _SLOW_SILENT_SECONDS if slow else _SILENT_SECONDS),
+            (curl.CONNECTTIMEOUT, min(_CONNECT_SECONDS, self._silence(False) or _CONNECT_SECONDS)),
+            (curl.LOW_SPEED_LIMIT, 1 if slow else _SLOWEST),
+            (curl.LOW_SPEED_TIME, self._silence(slow)),
         ):
             handle.setopt(option, value)
         if parts.scheme == "https":
-            self._secure(handle, verify)
+            self._secure(handle, verify, origin(url) == self._home)
         return handle
+
+    def _silence(self, slow: bool) -> int:
+        """How many seconds without a byte are too many; 0 for any number."""
+        said = self.options.timeout
+        seconds = _SILENT_SECONDS if said is None else math.ceil(min(max(said, 0), 1 << 20))
+        return max(seconds, _SLOW_SILENT_SECONDS) if slow and seconds else seconds
 
     def aim(self, handle: pycurl.Curl, url: str) -> None:
         """Point a handle at another URL of the same origin. :raises TransportError: the URL cannot be sent"""
@@ -102,13 +136,15 @@ class Handles:
         except (UnicodeError, self._curl.error) as error:
             raise TransportError(f"{url!r} cannot be sent: {error}", final=True) from error
 
-    def _secure(self, handle: pycurl.Curl, verify: bool) -> None:
+    def _secure(self, handle: pycurl.Curl, verify: bool, at_home: bool) -> None:
         curl = self._curl
+        self.prepare(True, verify)
         handle.setopt(curl.SSL_VERIFYPEER, int(verify))
         handle.setopt(curl.SSL_VERIFYHOST, 2 if verify else 0)
-        if verify:
-            if self._trust is None:
-                self._trust = _trusted(self._environ)
+        if at_home and self._identity and self._identity[0]:
+            handle.setopt(curl.SSLCERT, self._identity[0])
+            handle.setopt(curl.SSLKEY, self._identity[1])
+        if verify and self._trust is not None:
             certificates, directories = self._trust
             if certificates:
                 handle.setopt(curl.CAINFO_BLOB, certificates)
@@ -122,33 +158,6 @@ def _plain(url: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     text = parts._replace(netloc=host).geturl()
     return quote(text, safe="%/:=&?~#+!$,;'@()*[]")
-
-
-def _trusted(environ: Mapping[str, str]) -> tuple[bytes, str]:
-    """The system's certificates and those that the user trusts besides: as one file's content, and directories.
-
-    :raises UsageError: the user's cannot be read
-    """
-    system = ssl.get_default_verify_paths()
-    pieces, directories = [], []
-    if system.cafile:
-        with open(system.cafile, "rb") as file:
-            pieces.append(file.read())
-    if system.capath:
-        directories.append(system.capath)
-    extra, directory = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
-    if extra and extra != system.cafile:
-        try:
-            with open(extra, "rb") as file:
-                pieces.append(file.read())
-            ssl.create_default_context(cafile=extra)
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(f"SSL_CERT_FILE: cannot read certificates from {extra}: {error}") from error
-    if directory and directory != system.capath:
-        if not all(os.path.isdir(part) for part in directory.split(":") if part):
-            raise UsageError(f"SSL_CERT_DIR: {directory} is no directory of certificates")
-        directories.append(directory)
-    return b"\n".join(pieces), ":".join(directories)
 
 
 def proxy_for(scheme: str, host: str, environ: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Fetched",
     "Fetching",
     "Headers",
+    "Origin",
     "Request",
     "Response",
     "Transport",
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 _PIECE = 1 << 18
+
+Origin: TypeAlias = tuple[str, str, int]
+"""Scheme, host and port: what credentials are bound to (RFC 6454)."""
 
 
 class TransportError(Exception):
@@ -202,8 +206,8 @@ def read_all(response: Response, limit: int) -> bytes | None:
     return b"".join(pieces)
 
 
-def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port of an URL: what credentials are bound to (RFC 6454).
+def origin(url: str) -> Origin:
+    """Scheme, host and port of an URL.
 
     :raises ValueError: the URL has none
     """

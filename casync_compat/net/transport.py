@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from casync_compat.net.fetching import Fetcher
 from casync_compat.net.handles import Handles, transport_error
-from casync_compat.net.http import Body, Fetched, Headers, Request, Response, TransportError, Wanted
+from casync_compat.net.http import Body, Fetched, Headers, Origin, Request, Response, TransportError, Wanted
+from casync_compat.store.options import NOTHING_SAID, StoreOptions
 
 if TYPE_CHECKING:
     import pycurl
@@ -33,23 +34,34 @@ class CurlTransport:
 
     :param environ: see `Handles`
     :param agent: for the User-Agent field
+    :param options: how the store is reached
+    :param home: the origin of the store, see `Handles`
+    :param loop: what moves the transfers of several transports; None for one of its own
     :raises UsageError: pycurl is not installed
     """
 
-    def __init__(self, environ: Mapping[str, str], agent: str) -> None:
-        self._handles = Handles(environ, agent)
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        agent: str,
+        options: StoreOptions = NOTHING_SAID,
+        *,
+        home: Origin | None = None,
+        loop: Loop | None = None,
+    ) -> None:
+        self._handles = Handles(environ, agent, options, home)
         from casync_compat.net.loop import Loop  # lazily: it imports pycurl, an optional dependency
 
-        self._loop = Loop()
-        self._fetcher = Fetcher(self._loop, self._handles)
+        self.loop = Loop() if loop is None else loop
+        self._fetcher = Fetcher(self.loop, self._handles)
 
     def close(self) -> None:
-        self._loop.close()
+        self.loop.close()
 
     def send(self, request: Request, *, verify: bool) -> Response:
         handle = self._handles.make(request.url, verify=verify, slow=request.slow)
-        transfer = _Transfer(self._loop, handle, request)
-        self._loop.start(transfer)
+        transfer = _Transfer(self.loop, handle, request)
+        self.loop.start(transfer)
         try:
             transfer.feed()
             transfer.wait_for_headers()

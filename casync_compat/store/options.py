@@ -7,9 +7,9 @@ Where they are read from is not known here, and nothing is looked up. No IO.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
-__all__ = ["StoreOptions"]
+__all__ = ["NOTHING_SAID", "StoreOptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +64,13 @@ class StoreOptions:
     encryption: bool = False
     encryption_algorithm: str | None = None
     encryption_key: str | None = field(default=None, repr=False)
+
+    def completed(self, others: StoreOptions) -> StoreOptions:
+        """These, and from `others` what they do not say."""
+        nothing = asdict(NOTHING_SAID)
+        said = {name: value for name, value in asdict(self).items() if value != nothing[name]}
+        return replace(others, **said)
+
+
+NOTHING_SAID = StoreOptions()
+"""All is left to the transport."""

@@ -219,6 +219,7 @@ def test_parsers_know_what_they_need(data: st.DataObject) -> None:
 SHOWN = {
     "--store": "cat convert-index digest extract gc info list make mtree stat verify",
     "--extra-store": "cat convert-index digest extract list mtree stat",
+    **dict.fromkeys(_options.NETWORK, "cat convert-index digest extract gc info list make mtree stat verify"),
     "--chunk-size": "convert-index make",
     "--digest": "convert-index digest make",
     "--compression": "convert-index make",
