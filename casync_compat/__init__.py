@@ -9,9 +9,9 @@
     (True, 8)
 
 casync's verbs are functions - `make`, `extract`, `list`, `stat`, `digest`, `mtree`, `info`, `gc`, `convert_index`,
-`cat` - and `open_archive` and `open_blob` read at leisure; `help(casync_compat.api)` says what paths, stores and
-indexes may be. All errors are `CasyncError`. Names load when they are first used, so that importing this package costs
-nothing. The format itself is the package `catar`.
+`delta`, `apply`, `cat` - and `open_archive` and `open_blob` read at leisure; `help(casync_compat.api)` says what paths,
+stores and indexes may be. All errors are `CasyncError`. Names load when they are first used, so that importing this
+package costs nothing. The format itself is the package `catar`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from casync_compat.api import (
+        apply,
         cat,
         convert_index,
+        delta,
         digest,
         extract,
         gc,
@@ -68,6 +70,8 @@ if TYPE_CHECKING:
     from casync_compat.store.memory import MemoryStore
     from casync_compat.streams.archive import MakeResult
     from casync_compat.streams.extraction import ExtractOptions, ExtractResult
+    from casync_compat.verbs.apply import ApplyResult
+    from casync_compat.verbs.delta import DeltaResult
     from casync_compat.verbs.gc import GcResult
     from casync_compat.verbs.info import IndexInfo
     from casync_compat.verbs.make import MakeOptions
@@ -76,6 +80,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessDenied",
     "ApplyOptions",
+    "ApplyResult",
     "ArchiveTree",
     "BlobFile",
     "CasyncError",
@@ -88,6 +93,7 @@ __all__ = [
     "Chunker",
     "ClosedError",
     "Compression",
+    "DeltaResult",
     "Digest",
     "ExtractOptions",
     "ExtractResult",
@@ -113,8 +119,10 @@ __all__ = [
     "Store",
     "StoreError",
     "UsageError",
+    "apply",
     "cat",
     "convert_index",
+    "delta",
     "digest",
     "extract",
     "gc",
@@ -131,7 +139,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api": "cat convert_index digest extract gc info list make mtree open_archive open_blob open_store stat",
+    "api": "apply cat convert_index delta digest extract gc info list make mtree open_archive open_blob open_store "
+    "stat",
     "api.opened": "ArchiveTree BlobFile",
     "chunker": "Chunker ChunkSizes",
     "compression": "Compression",
@@ -149,6 +158,8 @@ _HOMES = {
     "store.memory": "MemoryStore",
     "streams.archive": "MakeResult",
     "streams.extraction": "ExtractOptions ExtractResult",
+    "verbs.apply": "ApplyResult",
+    "verbs.delta": "DeltaResult",
     "verbs.gc": "GcResult",
     "verbs.info": "IndexInfo",
     "verbs.make": "MakeOptions",

@@ -23,7 +23,7 @@ Errors are `CasyncError`. Nothing half-made stays behind, also when a callback r
 from __future__ import annotations
 
 from casync_compat.api.given import IndexLocation, SinkLocation, SourceLocation
-from casync_compat.api.indexes import convert_index, gc, info, open_store
+from casync_compat.api.indexes import apply, convert_index, delta, gc, info, open_store
 from casync_compat.api.opened import ArchiveTree, BlobFile, InsidePath
 from casync_compat.api.reading import cat, digest, list, mtree, open_archive, open_blob, stat
 from casync_compat.api.writing import extract, make
@@ -37,8 +37,10 @@ __all__ = [
     "PathType",
     "SinkLocation",
     "SourceLocation",
+    "apply",
     "cat",
     "convert_index",
+    "delta",
     "digest",
     "extract",
     "gc",

@@ -27,11 +27,13 @@ from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import Prunable, Store
 from casync_compat.streams.archive import MakeResult
 from casync_compat.streams.leasing import writing
+from casync_compat.verbs.apply import ApplyResult, apply_delta
 from casync_compat.verbs.convert_index import convert_index as _convert_index
+from casync_compat.verbs.delta import DeltaResult, make_delta
 from casync_compat.verbs.gc import GcResult, collect_garbage
 from casync_compat.verbs.info import IndexInfo, describe
 
-__all__ = ["convert_index", "gc", "info", "open_store"]
+__all__ = ["apply", "convert_index", "delta", "gc", "info", "open_store"]
 
 
 def open_store(
@@ -181,3 +183,68 @@ def convert_index(
             lease=lease,
             progress=progress,
         )
+
+
+def delta(
+    bases: PathType | Iterable[PathType],
+    target: PathType,
+    output: PathType,
+    *,
+    store: SourceLocation | None = None,
+    jobs: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> DeltaResult:
+    """Make an update file: the chunks that an index has and others have not, for a place that has those others.
+
+    :param bases: the indexes of what is there; none makes a file with all chunks
+    :param target: the index that the update leads to
+    :param output: the file to make
+    :param store: where the chunks of `target` are; None for `default.castr` beside it
+    :raises NotFound: an index is missing
+    :raises UsageError: the indexes have different digests
+    :raises CasyncError: nothing appears at `output` then
+
+    >>> casync.delta("etc.caidx", "etc.caidx", "nothing.patch").chunks
+    0
+    """
+    settings = settings_for()
+    named = (bases,) if isinstance(bases, (str, bytes, os.PathLike)) else tuple(bases)
+    with index_output(output, settings) as out:
+        assert out is not None
+        return make_delta(
+            (name_of(target), open_index(target, settings)),
+            [(name_of(base), open_index(base, settings)) for base in named],
+            out,
+            source_of(store, target, settings),
+            jobs=jobs,
+            progress=progress,
+        )
+
+
+def apply(
+    patch: PathType,
+    index: PathType,
+    *,
+    store: Store | PathType | None = None,
+    compression: Compression = Compression.ZSTD,
+    jobs: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> ApplyResult:
+    """Use an update file: put its chunks into a store that has all others, and write its index.
+
+    :param index: the index to make
+    :param store: None for `default.castr` beside `index`
+    :raises BaseMissing: (of `casync_compat.verbs.apply`) the store lacks chunks that the update builds upon; nothing is
+        written
+    :raises FormatError: `patch` is damaged; nothing is written
+    :raises CasyncError: nothing appears at `index` then
+
+    >>> made = casync.delta([], "etc.caidx", "etc.patch")
+    >>> casync.apply("etc.patch", "again.caidx").new
+    0
+    """
+    settings = settings_for(compression)
+    sink = _open_store(beside(index, settings) if store is None else store, settings)
+    with writing(sink, "apply") as lease, index_output(index, settings) as out:
+        assert out is not None
+        return apply_delta(input_path(patch, settings), out, sink, lease=lease, jobs=jobs, progress=progress)

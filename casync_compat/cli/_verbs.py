@@ -42,6 +42,8 @@ VERBS = {
     "cat": "write one file of an archive, or a whole blob, to standard output",
     "dump": "show an archive, index or chunk record by record",
     "convert-index": "make a standard index and chunks from one made with other sizes or blake3",
+    "delta": "make an update file: the chunks that an index has and others have not",
+    "apply": "use an update file: its chunks go into a store, and its index appears",
     "completion": "print a completion script for a shell",
 }
 GROUPS = {"oci": "container images made of casync indexes"}
@@ -116,18 +118,19 @@ def _check(group: str, verb: str) -> None:
 
 
 def _readings(words: Sequence[str]) -> Iterator[Command]:
-    """The ways to read words as a group's verb that find every option known and the verb in its place.
+    """The ways to read words as a verb with options of its own that find every option known and the verb in its place.
 
     Which word is the verb depends on which options take a value, and that on the verb.
     """
-    for group in GROUPS:
-        if group not in words:
+    for group in ("", *GROUPS):
+        if group and group not in words:
             continue
         verbs = _verbs_of(group)
         for verb in dict.fromkeys(word for word in words if word in verbs):
             found = split(words, parser_of(group, verb).takes_value)
-            if found.known and found.plain[:2] == [group, verb]:
-                yield Command(group, verb, found.options, found.plain[2:])
+            place = [group, verb] if group else [verb]
+            if found.known and found.plain[: len(place)] == place:
+                yield Command(group, verb, found.options, found.plain[len(place) :])
 
 
 def _from_words(words: Words) -> Command:

@@ -23,6 +23,7 @@ __all__ = [
     "ChunkSource",
     "Keeping",
     "Leased",
+    "Measured",
     "OnDisk",
     "Prunable",
     "Put",
@@ -136,6 +137,17 @@ class Prunable(Protocol):
 
         :param before: nanoseconds since 1970
         :returns: how many were removed
+        :raises FileError: the store could not be read
+        """
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A source that can tell what a chunk takes in it."""
+
+    def stored_size(self, id: ChunkId) -> int | None:
+        """Bytes of the chunk as stored (compressed); None when it is not there, or nobody knows.
+
         :raises FileError: the store could not be read
         """
 

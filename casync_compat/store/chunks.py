@@ -189,6 +189,11 @@ class ChunkStore(Closing):
     def has(self, id: ChunkId) -> bool:
         return self._look(id) is not None
 
+    def stored_size(self, id: ChunkId) -> int | None:
+        """Bytes of the chunk's file; None when there is none."""
+        status = self._look(id)
+        return None if status is None else status.size
+
     def keep(self, id: ChunkId, durable_before: int = 0) -> bool:
         """Whether the chunk is there and whole; if so, after `sync` it is as durable as one that was just put.
 

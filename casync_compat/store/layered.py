@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from casync_compat.errors import ChunkCorrupt, ChunkMissing
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.store.base import ChunkSource, OnDisk
+from casync_compat.store.base import ChunkSource, Measured, OnDisk
 
 __all__ = ["Layered"]
 
@@ -48,3 +48,11 @@ class Layered:
 
     def has(self, id: ChunkId) -> bool:
         return any(layer.has(id) for layer in self.layers)
+
+    def stored_size(self, id: ChunkId) -> int | None:
+        """What the chunk takes in the first layer that can tell."""
+        for layer in self.layers:
+            size = layer.stored_size(id) if isinstance(layer, Measured) else None
+            if size is not None:
+                return size
+        return None

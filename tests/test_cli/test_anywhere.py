@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casync_compat.cli import _options, _verbs, oci
+from casync_compat.cli import _verbs, oci
 from casync_compat.cli._verbs import Command
 
 from .conftest import Run
@@ -23,7 +23,7 @@ VALUES = ("x", "", "list", "oci", "ls", "cat", "gc", "--", "-v")
 @cache
 def options_of(group: str, verb: str) -> dict[str, bool]:
     """All options that a verb takes, and whether they take a value."""
-    return _verbs.parser_of(group, verb).takes_value if group else _options.TAKES_VALUE
+    return _verbs.parser_of(group, verb).takes_value
 
 
 for _group, _verb in ALL:
