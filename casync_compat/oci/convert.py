@@ -84,7 +84,7 @@ def convert(
 def _look(sink: WritablePlace, before: Descriptor | None) -> Found | None:
     """What the tag leads to now; None when that is nothing, or too broken to be built upon."""
     try:
-        return look_into(sink, before) if before is not None else None
+        return look_into(sink, before, tolerant=True) if before is not None else None
     except (ImageError, BlobError):
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import pytest
 from test_oci.images import Built, build, layer, layout_at
 
 from casync_compat.chunker.params import ChunkSizes
+from casync_compat.errors import CasyncError
 from casync_compat.oci.convert import ConvertOptions, convert
+from casync_compat.oci.gc import collect
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.repack import repack
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import Descriptor, Platform
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageIndex, ImageManifest
 
 OPTIONS = ConvertOptions(sizes=ChunkSizes(1024, 4096, 16384), jobs=2)
@@ -145,3 +149,141 @@ def test_repacked_entries_keep_their_notes(source: Layout) -> None:
     after = raw_index(source, "x")
     assert after["manifests"][:2] == document["manifests"][:2]
     assert after["org.example.top"] == ["kept"]
+
+
+# Indexes that others wrote
+
+
+def name_index(place: Layout, tag: str, document: dict[str, Any]) -> bytes:
+    """Store an index as it is written, and let a tag name it."""
+    raw = json.dumps(document, indent=3).encode()
+    described = Descriptor.of(document["mediaType"], raw)
+    place.put_manifest(described, raw)
+    place.tag(tag, described)
+    return raw
+
+
+def foreign(place: Layout, **members: Any) -> dict[str, Any]:
+    """An index of docker's kind, with members that nobody here knows, over two images."""
+    images, _ = rich_index(place, "made")
+    entries = [
+        {
+            **image.descriptor.to_json(),
+            "platform": {"os": "linux", "architecture": name, "features": ["sse4"], "os.features": []},
+            "urls": ["https://example.org/x"],
+            "org.example": {"deep": [None, True, {"a": "ä\u2028"}]},
+        }
+        for image, name in zip(images, ("amd64", "arm64"), strict=True)
+    ]
+    return {
+        "schemaVersion": 2,
+        "mediaType": media.DOCKER_INDEX,
+        "manifests": entries,
+        "subject": images[0].descriptor.to_json(),
+        "artifactType": "application/x.y",
+        "annotations": {"ä": ""},
+        "org.example.top": {"n": 1},
+        **members,
+    }
+
+
+@pytest.mark.parametrize("thin", [False, True])
+def test_in_place_docker_lists(source: Layout, thin: bool) -> None:
+    """What docker wrote, and members that nobody here knows, are there afterwards."""
+    document = foreign(source)
+    name_index(source, "x", document)
+    convert(source, "x", source, "x", replace(OPTIONS, thin=thin, platform=Platform("linux", "arm64")))
+    after = raw_index(source, "x")
+    assert after["manifests"][0] == document["manifests"][0]
+    for member in ("subject", "artifactType", "annotations", "org.example.top"):
+        assert after[member] == document[member]
+    assert len(after["manifests"]) == (2 if thin else 3)
+
+
+def test_in_place_one_image_twice(source: Layout) -> None:
+    """An image that an index names twice, with other notes, is named twice afterwards, and converted once."""
+    document = foreign(source)
+    first = document["manifests"][0]
+    document["manifests"].append({**first, "annotations": {"why": "again"}})
+    name_index(source, "x", document)
+    convert(source, "x", source, "x", replace(OPTIONS, platform=Platform("linux", "amd64")))
+    after = raw_index(source, "x")["manifests"]
+    assert after[:3] == document["manifests"]
+    assert len(after) == 4
+
+
+@pytest.mark.parametrize("thin", [False, True])
+def test_in_place_sparse_indexes(source: Layout, thin: bool) -> None:
+    """Of an index some of whose platforms were never copied here, the one that is here is converted, all named."""
+    document = foreign(source)
+    gone = document["manifests"][1]
+    (Path(os.fsdecode(source.path)) / "blobs/sha256" / gone["digest"].split(":")[1]).unlink()
+    name_index(source, "x", document)
+    convert(source, "x", source, "x", replace(OPTIONS, thin=thin, platform=Platform("linux", "amd64")))
+    assert gone in raw_index(source, "x")["manifests"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("what", ["missing", "damaged", "no index", "too deep"])
+def test_in_place_what_cannot_be_looked_into(
+    source: Layout, tmp_path: Path, what: str, elsewhere: bool
+) -> None:
+    """A nested index that cannot be read is named as before: it is converted beside it, or nothing is done."""
+    _, entries = rich_index(source, "made")
+    inner = source.resolve("made")
+    if what == "too deep":
+        for _ in range(6):
+            outer = ImageIndex.build([inner])
+            source.put_manifest(outer.descriptor, outer.raw)
+            inner = outer.descriptor
+    if what == "no index":
+        inner = Descriptor.of(media.OCI_INDEX, b"[]")
+        source.put_manifest(inner, b"[]")
+    index = ImageIndex.build([replace(inner, annotations={"k": "v"}), entries[0]])
+    source.put_manifest(index.descriptor, index.raw)
+    source.tag("x", index.descriptor)
+    blob = Path(os.fsdecode(source.blob_path(inner.digest)))
+    if what == "missing":
+        blob.unlink()
+    if what == "damaged":
+        blob.chmod(0o644)
+        blob.write_bytes(blob.read_bytes().replace(b"linux", b"xunil"))
+    place: Layout = source
+    if elsewhere:
+        place = layout_at(tmp_path / "elsewhere")
+        build(place, "y", [layer({"arch": b"amd64"})], architecture="amd64")
+    before = raw_index(source, "x")
+    with suppress(CasyncError):
+        convert(
+            place, "y" if elsewhere else "x", source, "x", replace(THIN, platform=Platform("linux", "amd64"))
+        )
+    assert before["manifests"][0] in raw_index(source, "x")["manifests"]
+    place.close()
+
+
+@pytest.mark.parametrize("member", [None, []])
+def test_in_place_nothing_but_a_note(source: Layout, member: Any) -> None:
+    """An empty index, as some write it, is no image; converting it says so and leaves it."""
+    raw = name_index(source, "x", {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": member})
+    with pytest.raises(ImageError, match="there is no image in it"):
+        convert(source, "x", source, "x", THIN)
+    assert source.read_manifest(source.resolve("x")) == raw
+
+
+def test_collecting_after_converting_in_place(source: Layout) -> None:
+    """What nested indexes lead to, and what an index names of other kinds, is not garbage."""
+    images, _ = rich_index(source, "nested")
+    inner = source.resolve("nested")
+    blob = Descriptor.of("application/x.data", b"data")
+    source.put(blob, [b"data"])
+    outer = ImageIndex.build([inner, blob])
+    source.put_manifest(outer.descriptor, outer.raw)
+    source.tag("x", outer.descriptor)
+    source.retag({"nested": None})
+    convert(source, "x", source, "x", replace(THIN, platform=Platform("linux", "amd64")))
+    source.close()
+    collect(source)
+    assert source.read(blob) == b"data"
+    for image in images:
+        for one in (image.descriptor, *image.manifest.blobs):
+            assert source.sound(one)

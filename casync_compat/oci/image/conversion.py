@@ -19,6 +19,7 @@ from casync_compat.chunker.params import ChunkSizes
 from casync_compat.compression import Compression
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
+from casync_compat.oci.image.basepacks import BaseChunks, packs_key
 from casync_compat.oci.image.chunkspool import ChunkSpool
 from casync_compat.oci.image.converted import ConvertedLayers, layer_key, source_key
 from casync_compat.oci.image.convertlayer import LayerOptions, LayerResult, convert_layer
@@ -30,7 +31,7 @@ from casync_compat.oci.places.selection import Choice
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
-from casync_compat.oci.spec.errors import ImageError
+from casync_compat.oci.spec.errors import BlobError, ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.spec.platforms import normalized
 from casync_compat.oci.spec.wrapper import LayerBlobs, LayerConfig, Wrapper, WrapperConfig
@@ -145,6 +146,7 @@ class Conversion:
             image for platform, image in bases if normalized(platform) == normalized(self._config.platform)
         ]
         self._base = same[0] if same else None
+        self._chunks = BaseChunks(same[0], options.memory) if same else None
         self.raw = b""
         self._layer_options = LayerOptions(options.sizes, options.digest, options.mtime, options.epoch)
 
@@ -174,7 +176,7 @@ class Conversion:
         return result
 
     def _known(self, id: ChunkId) -> bool:
-        return self._base is not None and self._base.packs.has(id)
+        return self._chunks is not None and self._chunks.has(id)
 
     # ---- layers
 
@@ -297,20 +299,27 @@ class Conversion:
         for at, key in enumerate(self._keys_of_base()):
             layer = base.config.layers[at]
             if layer.diff_id == diff_id and memory.has(key):
+                borrowed = self._borrow_layer(base, at)
+                if borrowed is None:
+                    continue
                 checked = source_key(blob.digest, diff_id)
                 if not memory.has(checked):
                     self._open(number, blob, diff_id).close()
                     memory.add(checked)
                 result.reused_layers += 1
                 result.tar_bytes += layer.tar_size
-                return layer, *self._borrow_layer(base, at)
+                return layer, *borrowed
         return None
 
-    def _borrow_layer(self, base: WrappedImage, number: int) -> tuple[LayerBlobs, Index]:
+    def _borrow_layer(self, base: WrappedImage, number: int) -> tuple[LayerBlobs, Index] | None:
+        """:returns: None when not all of its chunks are there"""
         blobs = base.wrapper.layers[number]
-        index = base.index(number)
-        if not all(map(base.packs.has, set(index.ids()))):
-            raise ImageError(base.label(number), "its pack index lacks chunks of it")
+        try:
+            index = base.index(number)
+        except (ImageError, BlobError):
+            return None
+        if not all(map(self._known, set(index.ids()))):
+            return None
         for blob in (blobs.index, blobs.recipe):
             if blob is not None:
                 self._sink.borrow(blob, base.source)
@@ -333,7 +342,7 @@ class Conversion:
         spool: ChunkSpool,
         result: Converted,
     ) -> None:
-        base = self._base
+        base = self._base if self._chunks is not None and self._chunks.can_be_read else None
         packed = write_packs(
             chain.from_iterable(index.ids() for _, _, index in layers),
             spool,
@@ -346,6 +355,7 @@ class Conversion:
             for pack in packed.kept:
                 self._sink.borrow(pack, base.source)
         pack_index = self._stage(packed.index.raw, media.PACK_INDEX)
+        self._options.memory.add(packs_key(pack_index.digest, self._options.digest.value))
         source_config = _bare(self._manifest.config)
         self._sink.borrow(source_config, self._source)
         source_manifest = self._stage(self._manifest.raw, media.SOURCE_MANIFEST)

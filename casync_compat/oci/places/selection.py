@@ -38,6 +38,10 @@ def host_platform() -> Platform:
     return normalized(found)
 
 
+class _TooMany(ImageError):
+    """Nobody goes through all that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A manifest that a tag leads to.
@@ -141,8 +145,13 @@ def named_before(sink: WritablePlace, tag: str) -> Descriptor | None:
         return None
 
 
-def look_into(place: Place, root: Descriptor, reference: str | None = None) -> Found:
-    """What a manifest or index leads to."""
+def look_into(
+    place: Place, root: Descriptor, reference: str | None = None, *, tolerant: bool = False
+) -> Found:
+    """What a manifest or index leads to.
+
+    :param tolerant: take nested indexes that cannot be looked into for something else
+    """
     where = place.name if reference is None else f"{place.name}:{reference}"
     document = parse_document(place.read_manifest(root), where, root.media_type)
     # What a layout notes beside a tag is about the tag.
@@ -157,7 +166,7 @@ def look_into(place: Place, root: Descriptor, reference: str | None = None) -> F
     plain: list[Choice] = []
     wrappers: list[Choice] = []
     others: list[Descriptor] = []
-    _sort(place, document, where, (plain, wrappers, others), 0)
+    _sort(place, document, where, (plain, wrappers, others), 0, tolerant)
     return Found(place, where, root, document, tuple(plain), tuple(wrappers), tuple(others))
 
 
@@ -167,12 +176,13 @@ def _sort(
     where: str,
     into: tuple[list[Choice], list[Choice], list[Descriptor]],
     depth: int,
+    tolerant: bool,
 ) -> None:
     plain, wrappers, others = into
     deeper: list[Choice] = []  # a converted image that was spliced in above counts more
     for entry in index.manifests:
         if len(plain) + len(wrappers) + len(deeper) + len(others) >= _MOST:
-            raise ImageError(where, f"the image index names more than {_MOST} manifests")
+            raise _TooMany(where, f"the image index names more than {_MOST} manifests")
         platform = entry.platform
         if entry.annotations.get(media.NOTE_TYPE) == media.TYPE_IMAGE:
             noted = entry.annotations.get(media.NOTE_PLATFORM)
@@ -182,11 +192,20 @@ def _sort(
                 )
             )
         elif entry.media_type in media.INDEX_TYPES:
-            if depth >= _DEPTH:
-                raise ImageError(where, "image indexes are nested too deeply")
-            nested = parse_document(place.read_manifest(entry), where, entry.media_type)
-            if isinstance(nested, ImageIndex):
-                _sort(place, nested, where, (plain, deeper, others), depth + 1)
+            before = [len(found) for found in (plain, deeper, others)]
+            try:
+                if depth >= _DEPTH:
+                    raise ImageError(where, "image indexes are nested too deeply")
+                nested = parse_document(place.read_manifest(entry), where, entry.media_type)
+                if isinstance(nested, ImageIndex):
+                    _sort(place, nested, where, (plain, deeper, others), depth + 1, tolerant)
+            except _TooMany:
+                raise
+            except (BlobError, ImageError):
+                if not tolerant:
+                    raise
+                del plain[before[0] :], deeper[before[1] :], others[before[2] :]
+                others.append(entry)
         elif entry.media_type in media.MANIFEST_TYPES and platform is None:
             _sort_unnamed(place, entry, where, (plain, wrappers, others))
         elif entry.media_type in media.MANIFEST_TYPES and platform is not None and platform.os != "unknown":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-__all__ = ["BlobDigest", "Descriptor", "Platform", "canonical_json", "parse_json"]
+__all__ = ["BlobDigest", "Descriptor", "Platform", "canonical_json", "parse_annotations", "parse_json"]
 
 _HEX_LENGTH = {"sha256": 64, "sha512": 128}
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
@@ -94,7 +94,8 @@ class Platform:
         """:raises ImageError: it is not a platform object"""
         if not isinstance(value, dict):
             raise ImageError(where, "a platform must be an object")
-        texts = [value.get(key, "") for key in ("os", "architecture", "variant")]
+        # Go reads null as a member that is not there.
+        texts = ["" if value.get(key) is None else value[key] for key in ("os", "architecture", "variant")]
         if not all(isinstance(text, str) for text in texts):
             raise ImageError(where, "the members of a platform must be strings")
         known = {"os", "architecture", "variant"}
@@ -146,9 +147,7 @@ class Descriptor:
         size = value.get("size")
         if type(size) is not int or not 0 <= size <= _MAX_SIZE:
             raise ImageError(where, f"a descriptor has the bad size {str(size)[:100]}")
-        annotations = value.get("annotations") or {}
-        if not isinstance(annotations, dict) or not all(isinstance(v, str) for v in annotations.values()):
-            raise ImageError(where, "annotations must be an object of strings")
+        annotations = parse_annotations(value, where)
         platform = value.get("platform")
         known = {"mediaType", "digest", "size", "annotations", "platform"}
         return cls(
@@ -169,6 +168,17 @@ class Descriptor:
         if self.platform is not None:
             out["platform"] = self.platform.to_json()
         return out
+
+
+def parse_annotations(document: Mapping[str, Any], where: str) -> dict[str, str]:
+    """The annotations of a document or descriptor; null is nothing, as Go reads it.
+
+    :raises ImageError: they are no object of strings
+    """
+    found = document.get("annotations") or {}
+    if not isinstance(found, dict) or not all(isinstance(text, str | None) for text in found.values()):
+        raise ImageError(where, "annotations must be an object of strings")
+    return {key: text or "" for key, text in found.items()}
 
 
 def canonical_json(value: object) -> bytes:

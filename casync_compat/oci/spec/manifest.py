@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from casync_compat.oci.spec import media
-from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform, canonical_json, parse_json
+from casync_compat.oci.spec.descriptor import (
+    BlobDigest,
+    Descriptor,
+    Platform,
+    canonical_json,
+    parse_annotations,
+    parse_json,
+)
 from casync_compat.oci.spec.errors import ImageError
 
 __all__ = ["ImageConfig", "ImageIndex", "ImageManifest", "parse_document"]
@@ -29,13 +36,6 @@ def _descriptors(value: object, where: str, member: str) -> tuple[Descriptor, ..
     if not isinstance(value, list):
         raise ImageError(where, f"{member} must be a list of descriptors")
     return tuple(Descriptor.from_json(one, f"{where}, {member}[{n}]") for n, one in enumerate(value))
-
-
-def _annotations(document: Mapping[str, Any], where: str) -> dict[str, str]:
-    found = document.get("annotations") or {}
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        raise ImageError(where, "annotations must be an object of strings")
-    return found
 
 
 def _text(document: Mapping[str, Any], member: str, where: str) -> str:
@@ -201,7 +201,7 @@ def parse_document(data: bytes, where: str, media_type: str = "") -> ImageManife
         kind = media.OCI_INDEX if "manifests" in document and not has_layers else media.OCI_MANIFEST
     if kind in media.INDEX_TYPES:
         found = _descriptors(document.get("manifests"), where, "manifests")
-        return ImageIndex(data, kind, found, _annotations(document, where))
+        return ImageIndex(data, kind, found, parse_annotations(document, where))
     if kind not in media.MANIFEST_TYPES:
         raise ImageError(where, f"{kind} is no image manifest or index")
     return ImageManifest(
@@ -210,7 +210,7 @@ def parse_document(data: bytes, where: str, media_type: str = "") -> ImageManife
         Descriptor.from_json(document.get("config"), f"{where}, config"),
         _descriptors(document.get("layers"), where, "layers"),
         _text(document, "artifactType", where),
-        _annotations(document, where),
+        parse_annotations(document, where),
     )
 
 
