@@ -10,6 +10,11 @@ CHUNK_ID_SIZE = 32
 MAX_PACKS = 1000
 MAX_PACK_CHUNKS = 8388608
 MAX_STORED_SIZE = 151060480
+MAX_STORE_PACK = 268435456
+MAX_SEGMENT_CHUNKS = 1048576
+MAX_STORE_CHUNKS = 33554432
+MAX_SEGMENTS = 4096
+MAX_REMOVED_PACKS = 65536
 RECIPE_TAR_MAX = 0x100000000000
 RECIPE_CATAR_MAX = 0x4000000000000000
 RECIPE_LITERALS_MAX = 0x100000000
@@ -98,6 +103,36 @@ PACK_TABLE_FOOTER: tuple[str, dict[str, int | bytes]] = (
     {
         "version": 1,
         "magic": b'\x89PCPAK\r\n',
+    },
+)
+SEGMENT_HEADER: tuple[str, dict[str, int | bytes]] = (
+    "magic:8s version:I packs:I chunks:I zero:I generation:Q",
+    {
+        "magic": b'\x89PCSEG\r\n',
+        "version": 1,
+        "zero": 0,
+    },
+)
+STORE_HEAD: tuple[str, dict[str, int | bytes]] = (
+    "magic:8s version:I segments:I removed:I collections:I generation:Q",
+    {
+        "magic": b'\x89PCHED\r\n',
+        "version": 1,
+    },
+)
+STORE_HEAD_SEGMENT: tuple[str, dict[str, int | bytes]] = (
+    "sha256:32s size:Q packs:I chunks:I",
+    {
+    },
+)
+STORE_HEAD_REMOVED: tuple[str, dict[str, int | bytes]] = (
+    "sha256:32s size:Q moment:Q",
+    {
+    },
+)
+STORE_HEAD_TAIL: tuple[str, dict[str, int | bytes]] = (
+    "checksum:32s",
+    {
     },
 )
 RECIPE_HEAD: tuple[str, dict[str, int | bytes]] = (

@@ -1,9 +1,9 @@
-"""The binary formats of casync_compat, declared: indexes, caches, what images consist of, messages between processes.
+"""The binary formats of casync_compat, declared: indexes, caches, packed stores, images' parts, messages of processes.
 
 As with archives, which `catar.schema` declares, programs do not interpret these declarations: `python -m catar.derive
 casync_compat.schema` reads layouts off them, into `_layouts.py` for Python and `_layouts.h` for C; only `dump` does.
-Fields and limits of indexes (.caidx, .caibx) and of messages are those of casync 2. The formats of images are ours,
-and `casync_compat/oci/README.md` explains them.
+Fields and limits of indexes (.caidx, .caibx) and of messages are those of casync 2. The formats of images are ours, and
+`casync_compat/oci/README.md` explains them; so are those of packed stores, in `casync_compat/store/packs/README.md`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ __all__ = [
     "RECIPE_HEAD",
     "RECIPE_OFFSET",
     "RECIPE_SPLICE",
+    "SEGMENT_HEADER",
+    "STORE_HEAD",
+    "STORE_HEAD_REMOVED",
+    "STORE_HEAD_SEGMENT",
+    "STORE_HEAD_TAIL",
 ]
 
 MAX_CHUNK_SIZE = 128 * 1024 * 1024
@@ -106,6 +111,44 @@ PACK_TABLE_ROW = Struct("id" / Bytes(CHUNK_ID_SIZE), "stored_size" / Int32ul, "r
 PACK_TABLE_FOOTER = Struct(
     "chunks" / Int32ul, "version" / Const(1, Int32ul), "magic" / Const(b"\x89PCPAK\r\n")
 )
+
+# Packed stores: segments of their index (a header, then rows as those of pack indexes), and the head that names them.
+
+MAX_STORE_PACK = 256 << 20
+"""Bytes of a pack in a store: it is full at 16 MiB, and its last chunk may be of the largest."""
+MAX_SEGMENT_CHUNKS = 1 << 20
+"""Chunks in a segment, which has at most `MAX_PACKS` packs besides: 48 MiB at most."""
+MAX_STORE_CHUNKS = 1 << 25
+"""Chunks in all segments of a store: two terabytes of them at the default size, in 1.5 GiB of index."""
+MAX_SEGMENTS = 4096
+MAX_REMOVED_PACKS = 1 << 16
+"""Packs that are remembered until they may go."""
+
+SEGMENT_HEADER = Struct(
+    "magic" / Const(b"\x89PCSEG\r\n"),
+    "version" / Const(1, Int32ul),
+    "packs" / Int32ul,
+    "chunks" / Int32ul,
+    "zero" / Const(0, Int32ul),
+    "generation" / Int64ul,
+)
+"""`generation` is that of the head it was written for, so that no segment is ever written twice: one that has gone
+does not come back under its name."""
+STORE_HEAD = Struct(
+    "magic" / Const(b"\x89PCHED\r\n"),
+    "version" / Const(1, Int32ul),
+    "segments" / Int32ul,
+    "removed" / Int32ul,
+    "collections" / Int32ul,
+    "generation" / Int64ul,
+)
+"""`collections` is how often chunks were taken out of the index, so that a writer sees whether what it relied on may
+have gone."""
+STORE_HEAD_SEGMENT = Struct("sha256" / Bytes(32), "size" / Int64ul, "packs" / Int32ul, "chunks" / Int32ul)
+STORE_HEAD_REMOVED = Struct("sha256" / Bytes(32), "size" / Int64ul, "moment" / Int64ul)
+"""`moment` at which the pack was taken out of the index, in seconds since 1970."""
+STORE_HEAD_TAIL = Struct("checksum" / Bytes(32))
+"""SHA-256 of all that is before it."""
 
 # Recipes: a head, a zstd frame with the lists of frame sizes, splices and offsets, and frames of literals.
 
@@ -247,6 +290,11 @@ DECLARED = Declared(
         "MAX_PACKS": MAX_PACKS,
         "MAX_PACK_CHUNKS": MAX_PACK_CHUNKS,
         "MAX_STORED_SIZE": MAX_STORED_SIZE,
+        "MAX_STORE_PACK": MAX_STORE_PACK,
+        "MAX_SEGMENT_CHUNKS": MAX_SEGMENT_CHUNKS,
+        "MAX_STORE_CHUNKS": MAX_STORE_CHUNKS,
+        "MAX_SEGMENTS": MAX_SEGMENTS,
+        "MAX_REMOVED_PACKS": MAX_REMOVED_PACKS,
         "RECIPE_TAR_MAX": RECIPE_TAR_MAX,
         "RECIPE_CATAR_MAX": RECIPE_CATAR_MAX,
         "RECIPE_LITERALS_MAX": RECIPE_LITERALS_MAX,
@@ -267,6 +315,11 @@ DECLARED = Declared(
         "PACK_TABLE_FRAME": PACK_TABLE_FRAME,
         "PACK_TABLE_ROW": PACK_TABLE_ROW,
         "PACK_TABLE_FOOTER": PACK_TABLE_FOOTER,
+        "SEGMENT_HEADER": SEGMENT_HEADER,
+        "STORE_HEAD": STORE_HEAD,
+        "STORE_HEAD_SEGMENT": STORE_HEAD_SEGMENT,
+        "STORE_HEAD_REMOVED": STORE_HEAD_REMOVED,
+        "STORE_HEAD_TAIL": STORE_HEAD_TAIL,
         "RECIPE_HEAD": RECIPE_HEAD,
         "RECIPE_FRAME": RECIPE_FRAME,
         "CACHE_HEADER": CACHE_HEADER,

@@ -7,7 +7,7 @@ module does no IO, and it knows no store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from casync_compat.errors import ChunkCorrupt
@@ -21,12 +21,15 @@ __all__ = [
     "BatchSource",
     "ChunkSink",
     "ChunkSource",
+    "Deferring",
     "Keeping",
     "Leased",
     "Measured",
     "OnDisk",
     "Prunable",
     "Put",
+    "Repacking",
+    "Rereading",
     "Store",
     "checked",
 ]
@@ -100,6 +103,27 @@ class ChunkSink(Protocol):
 
 
 @runtime_checkable
+class Deferring(Protocol):
+    """A sink that had better not be synced again and again on the way."""
+
+    def flush(self) -> None:
+        """Let what was put become durable, as far as that costs little; `sync` is for the rest.
+
+        :raises FileError: the store could not be written
+        """
+
+
+@runtime_checkable
+class Rereading(Protocol):
+    """A store that need not believe that what it has is right.
+
+    :ivar verify_reused: whether `put` and `keep` read a chunk that is there, to see that it is the right one
+    """
+
+    verify_reused: bool
+
+
+@runtime_checkable
 class Keeping(ChunkSource, ChunkSink, Protocol):
     """A store that can tell what it has, so that a cache may rely on it."""
 
@@ -149,6 +173,19 @@ class Measured(Protocol):
         """Bytes of the chunk as stored (compressed); None when it is not there, or nobody knows.
 
         :raises FileError: the store could not be read
+        """
+
+
+@runtime_checkable
+class Repacking(Protocol):
+    """A store in which chunks that are removed leave room that is won back for many of them together."""
+
+    def repack(self, check: Callable[[], None] = ...) -> int:
+        """Win it back, once all that is to go was removed.
+
+        :param check: called before anything is changed for good; may raise
+        :returns: bytes freed beyond what `remove` said; less than 0 if it was less
+        :raises FileError: the store could not be changed
         """
 
 

@@ -1,0 +1,1 @@
+"""Packed stores: chunks by the thousand in one file, an index of segments, and a head that is swapped."""
