@@ -353,8 +353,11 @@ class Leases:
         return found
 
     def _ours(self) -> list[bytes]:
+        """All that is word left for others; beside it may be what the store itself keeps there."""
         return [
-            file.name for file in self._files.list(b".pycasync/", under=re.compile(_UNDER), details=False)
+            file.name
+            for file in self._files.list(b".pycasync/", under=re.compile(_UNDER), details=False)
+            if file.name == _LOCK or file.name.startswith(_LEASES) or file.name.endswith(_TEMPORARY)
         ]
 
     def alive(self) -> list[str]:
