@@ -6,8 +6,8 @@ Rules, and where they are from:
 
 * Authorization goes to the registry's own origin and nowhere else; a redirect to another one is followed without it
   (distribution-spec, "Redirects"). No redirect leads from https to http.
-* 408, 429, 500, 502, 503, 504 and broken connections are tried again when the request can be repeated, after a pause
-  that doubles, or that the server asks for in Retry-After. Other statuses are the caller's to judge.
+* 408, 425, 429, 500, 502, 503, 504 and broken connections are tried again when the request can be repeated, after a
+  pause that doubles, or that the server asks for in Retry-After. Other statuses are the caller's to judge.
 * 401 is answered once for each request; 403 is final.
 * `Warning: 299` is shown to the user, each text once (distribution-spec, "Warnings").
 """
@@ -49,7 +49,7 @@ _LONGEST_ASKED = 300.0
 """A server that asks for a longer pause than this many seconds gets an error instead."""
 
 _WARNINGS = 20
-_TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
+_TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 
 
@@ -196,25 +196,54 @@ class Exchange:
     def fetch(
         self, wanted: Sequence[Wanted], authorizer: Authorizer | None, scopes: frozenset[str]
     ) -> list[Fetched]:
-        """Small files of one origin, many at once; what a single look does not give, `send` may still get.
+        """Small files of one origin, many at once. What failed for a while is asked for again, all of it together.
+
+        Redirects and questions for credentials are left to `send`.
 
         :param authorizer: of the server that they are on
         :raises AccessDenied: no token could be had
+        :raises TransportError: the URL has no origin
         """
+        found = [Fetched(0, b"")] * len(wanted)
         if not isinstance(self._transport, Fetching):
-            return [Fetched(0, b"")] * len(wanted)
-        used = authorizer.header(scopes) if authorizer is not None else None
-        headers = self._at_home if used is None else {**self._at_home, "Authorization": used}
-        try:
-            found = self._transport.fetch(wanted, headers, verify=not self.insecure)
-        except TransportError:
-            return [Fetched(0, b"")] * len(wanted)
-        self._meter.add(requests=len(wanted), down=sum(len(one.content) for one in found))
+            return found
+        left = list(range(len(wanted)))
+        futile = 0
+        # A server that gives others what they want is alive: then what failed is tried more often, but not for ever.
+        for attempt in range(2 * self.attempts):
+            before = self._meter.traffic.bytes_down
+            used = authorizer.header(scopes) if authorizer is not None else None
+            headers = self._at_home if used is None else {**self._at_home, "Authorization": used}
+            got = self._transport.fetch(
+                [wanted[number] for number in left], headers, verify=not self.insecure
+            )
+            self._meter.add(requests=len(got), down=sum(len(one.content) for one in got))
+            for number, one in zip(left, got, strict=True):
+                found[number] = one
+                if one.status:
+                    self._reached.add(_origin(wanted[number].url))
+            left = [number for number in left if self._is_passing(found[number], wanted[number].url)]
+            futile = futile + 1 if self._meter.traffic.bytes_down == before else 1
+            if not left or futile >= self.attempts:
+                break
+            if not self.pause(attempt, asked=max(found[number].wait for number in left) or None):
+                break
         return found
 
-    def pause(self, attempt: int, headers: Headers | None = None) -> bool:
-        """Wait before attempt `attempt + 2`. False, at once, if the server asks for more patience than there is."""
-        asked = self._asked(headers) if headers is not None else None
+    def _is_passing(self, one: Fetched, url: str) -> bool:
+        """Whether another attempt may succeed."""
+        if one.error is not None:
+            return not (one.error.final or (one.error.absent and _origin(url) not in self._reached))
+        return is_temporary(one.status)
+
+    def pause(self, attempt: int, headers: Headers | None = None, asked: float | None = None) -> bool:
+        """Wait before attempt `attempt + 2`. False, at once, if the server asks for more patience than there is.
+
+        :param headers: of the answer that failed
+        :param asked: the seconds that it asks for, instead of `headers`
+        """
+        if headers is not None:
+            asked = self._asked(headers)
         if asked is not None and asked > _LONGEST_ASKED:
             return False
         longest = min(_LONGEST_PAUSE, self._first_pause * 2 ** min(attempt, 30))

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from casync_compat.net.handles import Handles
+from casync_compat.net.handles import Handles, transport_error
 from casync_compat.net.http import Fetched, Origin, TransportError, Wanted, origin
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ _GAIN = 1.1
 _TOO_MUCH = (429, 503)
 _HTTP_2 = 3
 """What `CURLINFO_HTTP_VERSION` gives for it (`CURL_HTTP_VERSION_2_0`)."""
+
+_RETRY_AFTER = 0x600000 + 57
+"""`CURLINFO_RETRY_AFTER` of curl.h, which pycurl's stubs have no name for."""
 
 _KEPT_HANDLES = 256
 
@@ -111,12 +114,18 @@ class _Fetch:
         return len(data)
 
     def finished(self, code: int, text: str) -> None:
-        status = 0 if code else self._lane.status(self.handle)
-        content = b"".join(self.pieces)
-        self._lane.ended(self, code, status, len(content))
-        if status != 200:
-            content = b""
-        self.batch.done(self._number, Fetched(status, content))
+        if code or (status := self._lane.status(self.handle)) != 200:
+            found = self._failed(code, text)
+        else:
+            found = Fetched(status, b"".join(self.pieces))
+        self._lane.ended(self, code, found.status, len(found.content))
+        self.batch.done(self._number, found)
+
+    def _failed(self, code: int, text: str) -> Fetched:
+        if not code:
+            return Fetched(self._lane.status(self.handle), b"", None, self._lane.wait(self.handle))
+        error = None if self._left < 0 else transport_error(code, text, self._lane.errno(self.handle))
+        return Fetched(0, b"", error)
 
 
 class _Lane:
@@ -144,8 +153,9 @@ class _Lane:
             batch, number = self._waiting.popleft()
             try:
                 self._start(batch, number)
-            except (TransportError, self._curl.error):
-                batch.done(number, Fetched(0, b""))
+            except (TransportError, self._curl.error) as error:
+                why = error if isinstance(error, TransportError) else TransportError(str(error), final=True)
+                batch.done(number, Fetched(0, b"", why))
 
     def _start(self, batch: _Batch, number: int) -> None:
         shared = self._shared is not False
@@ -168,6 +178,16 @@ class _Lane:
     def status(self, handle: pycurl.Curl) -> int:
         """The status of an answer that has ended."""
         number: int = handle.getinfo(self._curl.RESPONSE_CODE)
+        return number
+
+    def wait(self, handle: pycurl.Curl) -> int:
+        """Seconds that the server asks to wait (Retry-After in either form); 0 when it does not."""
+        seconds: int = handle.getinfo(_RETRY_AFTER)
+        return seconds
+
+    def errno(self, handle: pycurl.Curl) -> int:
+        """The system's error of a connection, 0 for none."""
+        number: int = handle.getinfo(self._curl.OS_ERRNO)
         return number
 
     def ended(self, fetch: _Fetch, code: int, status: int, size: int) -> None:

@@ -10,12 +10,14 @@ that is `exchange`. `transport` has the one that opens connections; tests bring 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 __all__ = [
+    "CONTENT_RANGE",
     "Body",
     "BytesBody",
     "Fetched",
@@ -34,6 +36,9 @@ __all__ = [
 ]
 
 _PIECE = 1 << 18
+
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+"""The field's value: first byte, last byte, size of the whole."""
 
 Origin: TypeAlias = tuple[str, str, int]
 """Scheme, host and port: what credentials are bound to (RFC 6454)."""
@@ -172,10 +177,14 @@ class Fetched(NamedTuple):
 
     :ivar status: HTTP's; 0 when there was no whole answer, or it was too large
     :ivar content: of a file; empty for any other status than 200
+    :ivar error: why there was no whole answer; None when there was, or it was too large
+    :ivar wait: seconds that the server asks to wait before the next attempt; 0 when it does not
     """
 
     status: int
     content: bytes
+    error: TransportError | None = None
+    wait: float = 0
 
 
 @runtime_checkable

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from casync_compat.errors import AccessDenied, RemoteError, UsageError
-from casync_compat.net.http import BytesBody, Request, TransportError, Wanted, read_all
+from casync_compat.net.exchange import is_temporary
+from casync_compat.net.http import BytesBody, Fetched, Request, Wanted, read_all
+from casync_compat.net.resuming import ChangedMeanwhile, Download
 from casync_compat.store.files import Can, FileDamaged, Files, FileStatus, Listed, Version
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ __all__ = ["HttpFiles"]
 
 _ABSENT = (404, 410)
 _PIECE = 1 << 18
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
 class HttpFiles(Files):
@@ -62,45 +63,73 @@ class HttpFiles(Files):
         answer = self._exchange.send(request, self._authorizer, frozenset(), op=op, where=self.name)
         if answer.status in (401, 403):
             answer.close()
-            raise AccessDenied(self.name, op, "access was denied", answer.status)
+            raise self._refused(answer.status, op)
         return answer
 
     def _failed(self, answer: Answer, op: str) -> RemoteError:
         answer.close()
-        return RemoteError(self.name, op, "the server did not give it", answer.status)
+        return self._refused(answer.status, op)
+
+    def _open(self, name: bytes, start: int = 0, end: int | None = None) -> Download | None:
+        """A file, or a part of it, to be read; None if there is none. After its end there is nothing, status 416."""
+        op = f"read {_shown(name)}"
+        download = Download(
+            self._exchange,
+            self.url_of(name),
+            self._authorizer,
+            where=self.name,
+            op=op,
+            start=start,
+            end=end,
+        )
+        if download.status == 200 or (download.status == 416 and end is not None):
+            return download
+        download.close()
+        if download.status in _ABSENT:
+            return None
+        raise self._refused(download.status, op)
+
+    def _refused(self, status: int, op: str) -> RemoteError:
+        if status in (401, 403):
+            return AccessDenied(self.name, op, "access was denied", status)
+        return RemoteError(self.name, op, "the server did not give it", status)
 
     def read(self, name: bytes, limit: int) -> bytes | None:
-        op = f"read {_shown(name)}"
-        for last in (False, True):
-            answer = self._send("GET", name, op)
-            if answer.status in _ABSENT:
-                answer.drain()
-                return None
-            if answer.status != 200:
-                raise self._failed(answer, op)
+        for _ in range(self._exchange.attempts):
             try:
-                content = read_all(answer, limit)
-            except TransportError as error:
-                if last:
-                    raise RemoteError(self.name, op, error.why) from error
-                continue
-            if content is None:
-                raise FileDamaged(
-                    name, self.name, f"the server sends more than the {limit} bytes it may have"
-                )
-            return content
-        raise AssertionError
+                return self._read(name, limit)
+            except ChangedMeanwhile as error:
+                changed = error
+        raise changed
+
+    def _read(self, name: bytes, limit: int) -> bytes | None:
+        download = self._open(name)
+        if download is None:
+            return None
+        content = read_all(download, limit)
+        if content is None:
+            raise FileDamaged(name, self.name, f"the server sends more than the {limit} bytes it may have")
+        return content
 
     def read_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
         asked = [Wanted(self.url_of(name), limit) for name, limit in wanted]
         found = self._exchange.fetch(asked, self._authorizer, frozenset())
-        return [
-            one.content if one.status == 200 else None if one.status in _ABSENT else self._again(name, limit)
-            for one, (name, limit) in zip(found, wanted, strict=True)
-        ]
+        return [self._checked(one, name, limit) for one, (name, limit) in zip(found, wanted, strict=True)]
 
-    def _again(self, name: bytes, limit: int) -> bytes | None:
-        """The same with redirects, credentials and patience; what is damaged is for `read` to say."""
+    def _checked(self, one: Fetched, name: bytes, limit: int) -> bytes | None:
+        """What a file among many is. Redirects and the like are followed here; what is damaged is for `read` to say.
+
+        :raises RemoteError: it was not given, although it was asked for again and again
+        """
+        op = f"read {_shown(name)}"
+        if one.status == 200:
+            return one.content
+        if one.status in _ABSENT:
+            return None
+        if one.error is not None:
+            raise RemoteError(self.name, op, one.error.why) from one.error
+        if is_temporary(one.status):
+            raise self._refused(one.status, op)
         try:
             return self.read(name, limit)
         except FileDamaged:
@@ -109,51 +138,25 @@ class HttpFiles(Files):
     def pieces(self, name: bytes) -> Iterator[bytes] | None:
         """The content of a file, piece by piece; None if there is none.
 
-        :raises RemoteError: also between pieces, where it breaks off
+        :raises RemoteError: also between pieces, where the rest cannot be had
         """
-        op = f"read {_shown(name)}"
-        answer = self._send("GET", name, op)
-        if answer.status in _ABSENT:
-            answer.drain()
-            return None
-        if answer.status != 200:
-            raise self._failed(answer, op)
-        return self._pieces(answer, op)
-
-    def _pieces(self, answer: Answer, op: str) -> Iterator[bytes]:
-        try:
-            while piece := answer.read(_PIECE):
-                yield piece
-        except TransportError as error:
-            raise RemoteError(self.name, op, error.why) from error
-        finally:
-            answer.close()
+        download = self._open(name)
+        return None if download is None else _pieces(download)
 
     def read_range(self, name: bytes, offset: int, size: int) -> bytes | None:
         if size <= 0:
             return b""
-        op = f"read {_shown(name)}"
-        answer = self._send("GET", name, op, Range=f"bytes={offset}-{offset + size - 1}")
-        if answer.status in _ABSENT:
-            answer.drain()
-            return None
-        if answer.status == 416:
-            answer.drain()
-            return b""
-        skip = offset
-        if answer.status == 206:
-            match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range") or "")
-            if match is None or int(match[1]) != offset:
-                raise self._failed(answer, op)
-            skip = 0
-        elif answer.status != 200:
-            raise self._failed(answer, op)
-        try:
-            return _part(answer, skip, size)
-        except TransportError as error:
-            raise RemoteError(self.name, op, error.why) from error
-        finally:
-            answer.close()
+        for _ in range(self._exchange.attempts):
+            download = self._open(name, offset, offset + size)
+            if download is None:
+                return None
+            try:
+                return b"" if download.status == 416 else b"".join(_pieces(download))
+            except ChangedMeanwhile as error:
+                changed = error
+            finally:
+                download.close()
+        raise changed
 
     def stat(self, name: bytes) -> FileStatus | None:
         op = f"look for {_shown(name)}"
@@ -214,15 +217,12 @@ def _shown(name: bytes) -> str:
     return name.decode(errors="replace")
 
 
-def _part(answer: Answer, skip: int, size: int) -> bytes:
-    """So many bytes of a body, after those that are passed over."""
-    pieces = []
-    while size and (data := answer.read(_PIECE)):
-        part = data[skip : skip + size]
-        skip = max(0, skip - len(data))
-        size -= len(part)
-        pieces.append(part)
-    return b"".join(pieces)
+def _pieces(download: Download) -> Iterator[bytes]:
+    try:
+        while piece := download.read(_PIECE):
+            yield piece
+    finally:
+        download.close()
 
 
 def _nanoseconds(date: str | None) -> int | None:

@@ -6,14 +6,13 @@ further ranges of it come from there: never the whole blob once for every chunk.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import OrderedDict
 
 from casync_compat.closing import Closing
 from casync_compat.errors import RemoteError
 from casync_compat.net.exchange import ATTEMPTS
-from casync_compat.net.http import TransportError
+from casync_compat.net.http import CONTENT_RANGE, TransportError
 from casync_compat.net.traffic import Answer
 from casync_compat.oci.registry.endpoint import Access
 from casync_compat.oci.spec.blobs import Check
@@ -29,7 +28,6 @@ _WHOLE_BYTES = 4 << 30
 """Most blobs and most bytes kept in temporary files for a server without ranges."""
 
 _NO_RANGE = (400, 405, 416, 501)
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
 class Downloads:
@@ -70,7 +68,7 @@ class Downloads:
             answer.drain()
             return self.get(descriptor, 0, descriptor.size)
         if answer.status == 206 and partial:
-            match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range") or "")
+            match = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range") or "")
             if match is not None and match[3] not in ("*", str(descriptor.size)):
                 answer.close()
                 raise BlobCorrupt(
