@@ -1,0 +1,265 @@
+"""Measures pycasync beside desync and casync over a network: nginx on loopback, with TLS, and behind latency.
+
+    python bench/network.py --report bench/reports/network      # 1.4 GB in 18,000 chunks: 20 minutes, 4 GiB
+    python bench/network.py --only loopback --rounds 5
+
+The blob is extracted from a store that nginx serves, and compared before any time counts. desync is run with its default
+of ten requests at a time and with more. The network with latency is two namespaces joined by `wan.c`; it wants root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import inputs
+from measure import Job, file_digest, measure, remove, run
+from run import table
+from wan import wan
+
+PORT, TLS_PORT = 18080, 18443
+PEAK_MIB = 200
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the table.
+
+    :ivar job: name of a job
+    :ivar peers: tools that pycasync is compared with: the fastest of them counts
+    :ivar ratio: their time over pycasync's, at least
+    """
+
+    job: str
+    peers: tuple[str, ...]
+    ratio: float
+
+
+def desync_with(jobs: int) -> str:
+    """What a run of desync with so many requests at a time is called."""
+    return f"desync -n {jobs}"
+
+
+LOOPBACK = tuple(map(desync_with, (10, 32)))
+FAR = tuple(map(desync_with, (10, 32, 100, 256)))
+
+TARGETS = [
+    Target("loopback, HTTP", LOOPBACK, 1.7),
+    Target("loopback, HTTPS", LOOPBACK, 2.5),
+    Target("50 ms", FAR[:1], 5.0),
+    Target("50 ms", FAR, 1.0),
+    Target("200 ms", FAR[:1], 5.0),
+    Target("200 ms", FAR, 1.0),
+    Target("SSH", ("casync",), 1.0),
+]
+
+
+@contextmanager
+def nginx(home: Path, root: Path, address: str, prefix: tuple[str, ...] = ()) -> Iterator[None]:
+    """An nginx over a directory, plain on one port and with TLS and HTTP/2 on another."""
+    remove(home)
+    home.mkdir()
+    request = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    request += ["-days", "2", "-subj", "/CN=bench", "-addext", f"subjectAltName=IP:{address}"]
+    request += ["-keyout", str(home / "key.pem"), "-out", str(home / "cert.pem")]
+    subprocess.run(request, check=True, capture_output=True)
+    (home / "conf").write_text(
+        f"""daemon off; pid {home}/pid; error_log {home}/log; worker_processes 1; user root;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fcgi;
+  uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi; root {root}; keepalive_requests 100000; sendfile on;
+  server {{ listen {address}:{PORT}; }}
+  server {{ listen {address}:{TLS_PORT} ssl http2; ssl_certificate {home}/cert.pem; ssl_certificate_key {home}/key.pem; }}
+}}
+"""
+    )
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    if program is None:
+        raise SystemExit("nginx is not installed")
+    server = subprocess.Popen([*prefix, program, "-c", str(home / "conf")])
+    try:
+        time.sleep(1)
+        if server.poll() is not None:
+            raise SystemExit(f"nginx does not start: {(home / 'log').read_text()}")
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class Bench:
+    """The jobs over one blob."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.work: Path = options.work
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.root = self.work / "root"
+        self.root.mkdir(exist_ok=True)
+        tree = inputs.tree(self.work / "tree", options.files)
+        self.blob = inputs.blob(self.work / "blob", tree, options.blob << 20)
+        self.index = self.root / "blob.caibx"
+        self.store = self.root / "blobs.castr"
+        if not self.index.exists():
+            command = [*self.ours, "make", f"--store={self.store}", str(self.index), str(self.blob)]
+            run(command, self.work / "time")
+
+    @property
+    def ours(self) -> list[str]:
+        return list(self.options.pycasync.split())
+
+    def outputs(self, tool: str) -> Path:
+        return self.work / f"out-{tool.replace(' ', '')}"
+
+    def fetching(
+        self,
+        url: str,
+        jobs: tuple[str, ...],
+        *,
+        prefix: tuple[str, ...] = (),
+        certificate: Path | None = None,
+    ) -> dict[str, list[str]]:
+        """Commands that extract the blob from a store at an URL."""
+        index, store = f"{url}/blob.caibx", f"{url}/blobs.castr"
+        ours = ["env"] + ([f"SSL_CERT_FILE={certificate}"] if certificate else []) + self.ours
+        out = str(self.outputs("pycasync"))
+        commands = {
+            "pycasync": [*prefix, *ours, "extract", "--seed-output=no", f"--store={store}", index, out]
+        }
+        for name in jobs if self.options.desync else ():
+            words = [self.options.desync, "extract", "-n", name.rpartition(" ")[2]]
+            words += ["--ca-cert", str(certificate)] if certificate else []
+            commands[name] = [*prefix, *words, "-s", store, index, str(self.outputs(name))]
+        return commands
+
+    def job(self, name: str, commands: dict[str, list[str]]) -> Job:
+        def check() -> str:
+            wanted = file_digest(self.blob)
+            wrong = [tool for tool in commands if file_digest(self.outputs(tool)) != wanted]
+            return f"{', '.join(wrong)} made something else" if wrong else ""
+
+        def clear(tool: str) -> None:
+            for each in commands:
+                if each == tool:
+                    remove(self.outputs(each))
+
+        return Job(name, commands, clear, check)
+
+    def run(self, job: Job) -> Job:
+        measure(job, self.options.rounds, self.work / "time")
+        for tool in job.commands:
+            remove(self.outputs(tool))
+        return job
+
+    def jobs(self) -> Iterator[Job]:
+        """The jobs that were wanted, each after it was run."""
+        wanted = self.options.only
+        home = self.work / "nginx"
+        if any(wanted in name for name in ("loopback, HTTP", "loopback, HTTPS")):
+            with nginx(home, self.root, "127.0.0.1"):
+                plain = self.fetching(f"http://127.0.0.1:{PORT}", LOOPBACK)
+                secure = self.fetching(
+                    f"https://127.0.0.1:{TLS_PORT}", LOOPBACK, certificate=home / "cert.pem"
+                )
+                for name, commands in (("loopback, HTTP", plain), ("loopback, HTTPS", secure)):
+                    if wanted in name:
+                        yield self.run(self.job(name, commands))
+        for latency in (50, 200):
+            if wanted in f"{latency} ms":
+                with ExitStack() as stack:
+                    line = stack.enter_context(wan(latency, 1000, self.work))
+                    stack.enter_context(nginx(home, self.root, line.address, line.far))
+                    commands = self.fetching(f"http://{line.address}:{PORT}", FAR, prefix=line.near)
+                    yield self.run(self.job(f"{latency} ms", commands))
+
+
+def target_lines(jobs: list[Job]) -> list[str]:
+    """The table of targets, for those jobs that were run."""
+    by_name = {job.name: job for job in jobs}
+    lines = ["| job | against | target | measured | |", "|---|---|---|---|---|"]
+    for target in TARGETS:
+        job = by_name.get(target.job)
+        peers = [peer for peer in target.peers if job and peer in job.samples]
+        if job is None or not peers:
+            continue
+        best = min(peers, key=job.median)
+        ratio = job.median(best) / job.median("pycasync")
+        met = "met" if ratio >= target.ratio else "**not met**"
+        against = best if len(target.peers) == 1 else f"the best of {len(peers)}: {best}"
+        lines.append(f"| {target.job} | {against} | ≥ {target.ratio} | {ratio:.2f} | {met} |")
+    if jobs:
+        peak = max(sample.peak_kib for job in jobs for sample in job.samples["pycasync"]) / 1024
+        met = "met" if peak < PEAK_MIB else "**not met**"
+        lines.append(f"| peak memory | | < {PEAK_MIB} MiB | {peak:.0f} MiB | {met} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, default=Path("/dev/shm/pycasync-network"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--files", type=int, default=60_000)
+    parser.add_argument("--blob", type=int, default=1335, help="MiB")
+    parser.add_argument("--report", type=Path, default=Path("bench/reports/latest"))
+    parser.add_argument("--desync", default=".peers/bin/desync")
+    parser.add_argument("--pycasync", default=f"{sys.executable} -m casync_compat")
+    parser.add_argument("--only", default="", help="only jobs whose name has this in it")
+    options = parser.parse_args()
+    options.desync = os.path.abspath(options.desync) if os.path.exists(options.desync) else None
+    bench = Bench(options)
+    jobs = list(bench.jobs())
+    cores = len(os.sched_getaffinity(0))
+    system = f"{platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
+    chunks = sum(len(names) for _, _, names in os.walk(bench.store))
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit.strip(),
+        "machine": f"{cores} processors, {system}",
+        "work directory": f"{bench.work}",
+        "inputs": f"blob of {options.blob} MiB, {chunks} chunks",
+        "rounds": str(options.rounds),
+    }
+    text = "\n".join(
+        [
+            *("# Over a network", "", *(f"* {key}: {value}" for key, value in facts.items()), ""),
+            *("## Targets", "", "Measured: the peer's wall time over pycasync's, medians.", ""),
+            *(*target_lines(jobs), "", "## All", ""),
+            *("Medians; ratio: that tool's wall time over pycasync's.", "", *table(jobs), ""),
+        ]
+    )
+    options.report.parent.mkdir(parents=True, exist_ok=True)
+    options.report.with_suffix(".md").write_text(text)
+    data = {
+        "facts": facts,
+        "jobs": {j.name: {t: [asdict(s) for s in v] for t, v in j.samples.items()} for j in jobs},
+    }
+    options.report.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
