@@ -3,8 +3,9 @@
     python bench/network.py --report bench/reports/network      # 1.4 GB in 18,000 chunks: 20 minutes, 4 GiB
     python bench/network.py --only loopback --rounds 5
 
-The blob is extracted from a store that nginx serves, and compared before any time counts. desync is run with its default
-of ten requests at a time and with more. The network with latency is two namespaces joined by `wan.c`; it wants root.
+The blob is extracted from a store that nginx serves, and compared before any time counts. desync is run with its
+default of ten requests at a time and with more. The network with latency is two namespaces joined by `wan.c`; it wants
+root.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ http {{
   access_log off; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fcgi;
   uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi; root {root}; keepalive_requests 100000; sendfile on;
   server {{ listen {address}:{PORT}; }}
-  server {{ listen {address}:{TLS_PORT} ssl http2; ssl_certificate {home}/cert.pem; ssl_certificate_key {home}/key.pem; }}
+  ssl_certificate {home}/cert.pem; ssl_certificate_key {home}/key.pem;
+  server {{ listen {address}:{TLS_PORT} ssl http2; }}
 }}
 """
     )
