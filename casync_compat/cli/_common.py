@@ -190,7 +190,7 @@ def source_for(options: argparse.Namespace, index: str | None) -> ChunkSource:
 
 
 def jobs_for(options: argparse.Namespace, index: str | None) -> int | None:
-    """How many threads to use: `--jobs`, or more than there are processors when chunks are in a registry."""
+    """How many threads to write chunks with: `--jobs`, or more than there are processors when the store is far away."""
     store = options.store or default_store(None if is_stream(index) else index)
     if options.jobs is None and any(map(is_remote, [store, *getattr(options, "extra_store", [])])):
         return _REMOTE_JOBS
@@ -218,7 +218,7 @@ def open_tree(
         source_for(options, argument) if kind.is_index else None,
         feature_flags=feature_flags(options),
         shift=replace(id_shift(options), for_listing=True),
-        jobs=jobs_for(options, argument),
+        jobs=options.jobs,
         contents=contents,
         losses=losses,
     )

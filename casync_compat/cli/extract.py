@@ -15,7 +15,6 @@ from casync_compat.cli._common import (
     id_shift,
     input_kind,
     is_stream,
-    jobs_for,
     left_out_json,
     replay_mask,
     source_for,
@@ -79,7 +78,7 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
         seed_output=options.seed_output,
         reflink=options.reflink,
         hardlink=options.hardlink,
-        jobs=jobs_for(options, source),
+        jobs=options.jobs,
     )
 
 

@@ -193,30 +193,44 @@ class Exchange:
             url = target
         raise TransportError(f"it redirects more than {_REDIRECTS} times", final=True)
 
-    def fetch(
+    def begin(
         self, wanted: Sequence[Wanted], authorizer: Authorizer | None, scopes: frozenset[str]
-    ) -> list[Fetched]:
+    ) -> Callable[[], list[Fetched]]:
         """Small files of one origin, many at once. What failed for a while is asked for again, all of it together.
 
         Redirects and questions for credentials are left to `send`.
 
         :param authorizer: of the server that they are on
+        :returns: at once; what it returns waits for the answers, and tries again
         :raises AccessDenied: no token could be had
         :raises TransportError: the URL has no origin
         """
+        transport = self._transport
+        if not isinstance(transport, Fetching):
+            return lambda: [Fetched(0, b"")] * len(wanted)
+
+        def ask(some: Sequence[Wanted]) -> Callable[[], list[Fetched]]:
+            used = authorizer.header(scopes) if authorizer is not None else None
+            headers = self._at_home if used is None else {**self._at_home, "Authorization": used}
+            return transport.begin(some, headers, verify=not self.insecure)
+
+        first = ask(wanted)
+        return lambda: self._insist(wanted, first, ask)
+
+    def _insist(
+        self,
+        wanted: Sequence[Wanted],
+        answers: Callable[[], list[Fetched]],
+        ask: Callable[[Sequence[Wanted]], Callable[[], list[Fetched]]],
+    ) -> list[Fetched]:
+        """What was asked for, and asked for again where that may help."""
         found = [Fetched(0, b"")] * len(wanted)
-        if not isinstance(self._transport, Fetching):
-            return found
         left = list(range(len(wanted)))
         futile = 0
         # A server that gives others what they want is alive: then what failed is tried more often, but not for ever.
         for attempt in range(2 * self.attempts):
             before = self._meter.traffic.bytes_down
-            used = authorizer.header(scopes) if authorizer is not None else None
-            headers = self._at_home if used is None else {**self._at_home, "Authorization": used}
-            got = self._transport.fetch(
-                [wanted[number] for number in left], headers, verify=not self.insecure
-            )
+            got = answers()
             self._meter.add(requests=len(got), down=sum(len(one.content) for one in got))
             for number, one in zip(left, got, strict=True):
                 found[number] = one
@@ -228,6 +242,7 @@ class Exchange:
                 break
             if not self.pause(attempt, asked=max(found[number].wait for number in left) or None):
                 break
+            answers = ask([wanted[number] for number in left])
         return found
 
     def _is_passing(self, one: Fetched, url: str) -> bool:

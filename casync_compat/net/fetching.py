@@ -1,6 +1,7 @@
 """Many small files at once: the light path beside `transport`, for chunks.
 
-    >>> fetcher.fetch([Wanted("https://example.org/store/0000/00….cacnk", 200_000), …], headers, verify=True)
+    >>> answers = fetcher.begin([Wanted("https://example.org/store/0000/00….cacnk", 200_000), …], {}, verify=True)
+    >>> answers()  # when they are needed
 
 Each answer is collected whole, on the loop's thread, and given back when all of a batch are there; nothing is tried
 again and no redirect is followed, that is left to `exchange` for the few that need it. How many are under way to one
@@ -13,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from casync_compat.net.handles import Handles, transport_error
@@ -37,6 +38,8 @@ _RETRY_AFTER = 0x600000 + 57
 """`CURLINFO_RETRY_AFTER` of curl.h, which pycurl's stubs have no name for."""
 
 _KEPT_HANDLES = 256
+_BUFFER = 256 << 10
+"""Bytes to read from a connection at once; libcurl has one such buffer for all."""
 
 
 class _Batch:
@@ -173,7 +176,9 @@ class _Lane:
                 self._handles.aim(handle, url)
                 return handle
             handle.close()
-        return self._handles.make(url, verify=verify, shared=shared)
+        handle = self._handles.make(url, verify=verify, shared=shared)
+        handle.setopt(self._curl.BUFFERSIZE, _BUFFER)
+        return handle
 
     def status(self, handle: pycurl.Curl) -> int:
         """The status of an answer that has ended."""
@@ -211,15 +216,17 @@ class Fetcher:
         self._handles = handles
         self._lanes: dict[Origin, _Lane] = {}
 
-    def fetch(self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool) -> list[Fetched]:
-        """What a GET of each gives, in order.
+    def begin(
+        self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool
+    ) -> Callable[[], list[Fetched]]:
+        """Ask for files; the call that is returned waits for what a GET of each gives, in order.
 
         :param wanted: files of one origin
         :raises TransportError: the URL has no origin
         :raises UsageError: certificates cannot be read
         """
         if not wanted:
-            return []
+            return list
         try:
             home = origin(wanted[0].url)
         except ValueError as error:
@@ -227,7 +234,7 @@ class Fetcher:
         self._handles.prepare(home[0] == "https", verify)
         batch = _Batch(wanted, headers, verify)
         self._loop.call(lambda: self._add(home, batch))
-        return batch.wait()
+        return batch.wait
 
     def _add(self, home: Origin, batch: _Batch) -> None:
         lane = self._lanes.get(home)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -152,8 +153,14 @@ class Handles:
                 handle.setopt(curl.CAPATH, directories)
 
 
+_IS_PLAIN = re.compile(r"[A-Za-z0-9%/:=&?~#+!$,;'()*\[\]._-]+")
+"""What needs no second look: most URLs, and those of all chunks."""
+
+
 def _plain(url: str) -> str:
     """The URL as it may stand in a request: ASCII, without spaces or a login, which libcurl would send."""
+    if _IS_PLAIN.fullmatch(url):
+        return url
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     text = parts._replace(netloc=host).geturl()

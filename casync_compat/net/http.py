@@ -11,7 +11,7 @@ that is `exchange`. `transport` has the one that opens connections; tests bring 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
@@ -191,8 +191,12 @@ class Fetched(NamedTuple):
 class Fetching(Protocol):
     """A transport that has a faster way for many small files. May be used from several threads at once."""
 
-    def fetch(self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool) -> list[Fetched]:
+    def begin(
+        self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool
+    ) -> Callable[[], list[Fetched]]:
         """One attempt at a GET of each; they have one origin, and redirects are not followed.
+
+        :returns: at once; what it returns waits for the answers, in order
 
         :raises TransportError: the URL has no origin
         """

@@ -67,15 +67,13 @@ class _Multi:
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
 
     def _watch(self, event: int, fd: int, multi: object, data: object) -> None:
-        if event == pycurl.POLL_REMOVE:
-            if self._owner.pop(fd, None) is not None:
-                with contextlib.suppress(OSError):  # closed already
-                    self._poll.unregister(fd)
+        if event == pycurl.POLL_REMOVE:  # most are back for the next file at once: see `_Thread._turn`
+            self._owner.pop(fd, None)
             return
         mask = _EVENTS.get(event, 0)
-        if fd in self._owner:
+        try:
             self._poll.modify(fd, mask)
-        else:
+        except FileNotFoundError:  # new, or closed since
             self._poll.register(fd, mask)
         self._owner[fd] = self
 
@@ -183,6 +181,9 @@ class _Thread:
             owner = self._owner.get(fd)
             if owner is not None:
                 owner.act(fd, _selected(mask))
+            else:  # of nobody now: a server that closes what lies idle, say
+                with contextlib.suppress(OSError):
+                    self._poll.unregister(fd)
         while self._calls:
             self._calls.popleft()()
         now = time.monotonic()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from casync_compat.net.fetching import Fetcher
@@ -70,9 +70,11 @@ class CurlTransport:
             raise
         return transfer
 
-    def fetch(self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool) -> list[Fetched]:
-        """What a GET of each gives, whole; see `Fetcher`."""
-        return self._fetcher.fetch(wanted, {"Accept-Encoding": "identity", **headers}, verify=verify)
+    def begin(
+        self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool
+    ) -> Callable[[], list[Fetched]]:
+        """Ask for what a GET of each gives, whole; see `Fetcher`."""
+        return self._fetcher.begin(wanted, {"Accept-Encoding": "identity", **headers}, verify=verify)
 
 
 class _Transfer:

@@ -22,6 +22,7 @@ __all__ = [
     "ChunkSink",
     "ChunkSource",
     "Deferring",
+    "FarSource",
     "Keeping",
     "Leased",
     "Measured",
@@ -79,6 +80,26 @@ class BatchSource(ChunkSource, Protocol):
 
         :param wanted: for each its id, and the most bytes that it may have
         :raises ChunkMissing: as `get`, which also says what else may be raised
+        """
+
+
+@runtime_checkable
+class FarSource(BatchSource, Protocol):
+    """A source that may be so far away that chunks are asked for long before they are needed.
+
+    :ivar far: whether it is, so that each thread that asks waits for long
+    :ivar eager: whether `begin` asks at once, so that few threads are enough
+    """
+
+    @property
+    def far(self) -> bool: ...
+    @property
+    def eager(self) -> bool: ...
+
+    def begin(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> Callable[[], list[bytes]]:
+        """Ask for several chunks and return at once; what is returned waits for them, and gives what `get_many` does.
+
+        It is called once, on any thread, and does there what takes time: decompression, and the check of every chunk.
         """
 
 

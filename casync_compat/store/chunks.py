@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,6 +66,8 @@ class ChunkStore(Closing):
 
     :ivar files: the place
     :ivar name: the same for messages
+    :ivar far: whether each look is a request
+    :ivar eager: whether `begin` asks at once
     :ivar compression: how new chunks are written; whatever is there is read
     :ivar verify_reused: whether `put` and `keep` read a chunk that is there, to see that it is the right one
     """
@@ -90,6 +92,7 @@ class ChunkStore(Closing):
         if not suffix or b"/" in suffix or b"\0" in suffix or suffix.endswith(b".tmp"):
             raise UsageError(f"{show_path(suffix) or 'nothing'} cannot be the suffix of compressed chunks")
         self.files = files
+        self.far, self.eager = not files.near, files.eager
         self.name = name if name is not None else files.name
         self.compression = compression
         self._suffix = suffix
@@ -138,11 +141,20 @@ class ChunkStore(Closing):
         raise ChunkMissing(id, self.name)
 
     def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
-        found = (
-            [self._unchecked(id, limit) for id, limit in wanted]
-            if self.files.near
-            else self._far_away(wanted)
-        )
+        return self.begin(wanted, digest)()
+
+    def begin(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> Callable[[], list[bytes]]:
+        if self.files.near:
+            return lambda: self._verified(
+                [self._unchecked(id, limit) for id, limit in wanted], wanted, digest
+            )
+        likely = self._mostly_packed
+        stored = self.files.begin(self._asked(wanted, likely))
+        return lambda: self._verified(self._far_away(wanted, likely, stored), wanted, digest)
+
+    def _verified(
+        self, found: list[bytes | None], wanted: Sequence[tuple[ChunkId, int]], digest: Digest
+    ) -> list[bytes]:
         ids = iter(digest.of_many([raw for raw in found if raw is not None]))
         # Anything strange is left to `get`, which looks at every form of the chunk before it complains.
         return [
@@ -163,23 +175,38 @@ class ChunkStore(Closing):
             pass
         return None
 
-    def _far_away(self, wanted: Sequence[tuple[ChunkId, int]]) -> list[bytes | None]:
-        """As `_unchecked`, for several chunks with as few waits."""
-        found: list[bytes | None] = [None] * len(wanted)
-        for packed in (self._mostly_packed, not self._mostly_packed):
-            left = [number for number, raw in enumerate(found) if raw is None]
-            asked = [
-                (self._names(id)[packed], file_limit(limit) if packed else limit)
-                for id, limit in (wanted[number] for number in left)
-            ]
-            for number, stored in zip(left, self.files.read_many(asked) if asked else (), strict=True):
-                if stored:
-                    try:
-                        found[number] = decompress(stored, wanted[number][1]) if packed else stored
-                        self._mostly_packed = packed
-                    except CompressionError:
-                        pass
+    def _asked(self, wanted: Sequence[tuple[ChunkId, int]], packed: bool) -> list[tuple[bytes, int]]:
+        return [(self._names(id)[packed], file_limit(limit) if packed else limit) for id, limit in wanted]
+
+    def _far_away(
+        self,
+        wanted: Sequence[tuple[ChunkId, int]],
+        packed: bool,
+        likely: Callable[[], list[bytes | None]],
+    ) -> list[bytes | None]:
+        """As `_unchecked`, for several chunks with as few waits.
+
+        :param packed: whether the likely form, which was asked for, is the compressed one
+        """
+        found = [
+            self._unpacked(stored, packed, limit) for stored, (_, limit) in zip(likely(), wanted, strict=True)
+        ]
+        left = [number for number, raw in enumerate(found) if raw is None]
+        others = [wanted[number] for number in left]
+        content = self.files.read_many(self._asked(others, not packed)) if left else ()
+        for number, stored in zip(left, content, strict=True):
+            found[number] = self._unpacked(stored, not packed, wanted[number][1])
         return found
+
+    def _unpacked(self, stored: bytes | None, packed: bool, limit: int) -> bytes | None:
+        if not stored:
+            return None
+        try:
+            raw = decompress(stored, limit) if packed else stored
+        except CompressionError:
+            return None
+        self._mostly_packed = packed
+        return raw
 
     def _read(self, name: bytes, packed: bool, limit: int) -> bytes | None:
         """What a file of a chunk holds, unchecked; empty or None when it counts as missing."""

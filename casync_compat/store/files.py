@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from casync_compat.errors import CasyncError
@@ -109,10 +109,12 @@ class Files(Protocol):
 
     :cvar can: what it can do; methods for the rest raise `UsageError`
     :cvar near: whether asking costs next to nothing, so that nobody need think before he asks
+    :cvar eager: whether `begin` asks at once, and as often as it is called, without a thread for each that waits
     """
 
     can: Can = Can.NOTHING
     near: bool = False
+    eager: bool = False
 
     @property
     def name(self) -> str:
@@ -142,6 +144,10 @@ class Files(Protocol):
             except FileDamaged:
                 found.append(None)
         return found
+
+    def begin(self, wanted: Sequence[tuple[bytes, int]]) -> Callable[[], list[bytes | None]]:
+        """`read_many`, begun at once where the place is far; what is returned waits for the contents."""
+        return lambda: self.read_many(wanted)
 
     def read_range(self, name: bytes, offset: int, size: int) -> bytes | None:
         """A part of a file, less at its end; None if there is no such file."""

@@ -7,7 +7,7 @@ base URL, in front of its query if it has one. Nothing can be listed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -40,6 +40,7 @@ class HttpFiles(Files):
     """
 
     can = Can.RANGE | Can.WRITE | Can.DATES
+    eager = True
 
     def __init__(self, url: str, exchange: Exchange, authorizer: Authorizer | None = None) -> None:
         parts = urlsplit(url)
@@ -111,10 +112,15 @@ class HttpFiles(Files):
             raise FileDamaged(name, self.name, f"the server sends more than the {limit} bytes it may have")
         return content
 
-    def read_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
+    def begin(self, wanted: Sequence[tuple[bytes, int]]) -> Callable[[], list[bytes | None]]:
         asked = [Wanted(self.url_of(name), limit) for name, limit in wanted]
-        found = self._exchange.fetch(asked, self._authorizer, frozenset())
-        return [self._checked(one, name, limit) for one, (name, limit) in zip(found, wanted, strict=True)]
+        answers = self._exchange.begin(asked, self._authorizer, frozenset())
+        return lambda: [
+            self._checked(one, name, limit) for one, (name, limit) in zip(answers(), wanted, strict=True)
+        ]
+
+    def read_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
+        return self.begin(wanted)()
 
     def _checked(self, one: Fetched, name: bytes, limit: int) -> bytes | None:
         """What a file among many is. Redirects and the like are followed here; what is damaged is for `read` to say.

@@ -15,7 +15,7 @@ from casync_compat.closing import Closing
 from casync_compat.errors import FormatError
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index, IndexChunk
-from casync_compat.store.base import BatchSource, ChunkSource
+from casync_compat.store.base import BatchSource, ChunkSource, FarSource
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 
 __all__ = ["ChunkFetcher", "ChunkStream", "IndexReader", "place_chunks"]
@@ -31,8 +31,16 @@ _MOST_AHEAD = 16 << 20
 """What all batches may have together: with many threads, batches are smaller."""
 _CACHE = 8 << 20
 
+_FAR_AHEAD = 32 << 20
+"""Bytes of the stream to have asked a source for that is far away; how many requests that makes is its own affair."""
+_WAITING = 16
+"""Threads for a source that is far away and keeps one waiting for each request."""
+
 _Piece: TypeAlias = tuple[list[IndexChunk], bytes]
 """Chunks, and their bytes."""
+
+Fetch: TypeAlias = Callable[[], list[bytes]]
+"""Gets what was asked for."""
 
 
 class ChunkFetcher:
@@ -48,6 +56,10 @@ class ChunkFetcher:
         self._path = path
         self._source = source
         self._batches = source if isinstance(source, BatchSource) else None
+        far = source if isinstance(source, FarSource) and source.far else None
+        self._eager = far if far is not None and far.eager else None
+        self.threads = default_jobs() if far is None or far.eager else max(_WAITING, default_jobs())
+        """How many threads to use when nobody says."""
         self._digest = index.digest
         # Runs of one chunk, zeros mostly, are fetched and checked once. One tuple, so that threads see it whole.
         self._last: tuple[ChunkId, bytes] | None = None
@@ -83,12 +95,26 @@ class ChunkFetcher:
             self._zeros = self._last
         return data
 
+    @property
+    def eager(self) -> bool:
+        """Whether chunks are worth asking for long before they are needed."""
+        return self._eager is not None
+
+    def begin(self, chunks: list[IndexChunk]) -> Fetch:
+        """Ask for the bytes of several chunks, at once if the source is eager; what is returned gets them."""
+        if self._eager is None or self._repeats(chunks):
+            return lambda: self.fetch_all(chunks)
+        found = self._eager.begin([(chunk.id, chunk.size) for chunk in chunks], self._digest)
+        return lambda: self._all_checked(chunks, found())
+
     def fetch_all(self, chunks: list[IndexChunk]) -> list[bytes]:
         """The bytes of several chunks."""
         if self._batches is None or len(chunks) == 1 or self._repeats(chunks):
             return [self.fetch(chunk) for chunk in chunks]
         wanted = [(chunk.id, chunk.size) for chunk in chunks]
-        found = self._batches.get_many(wanted, self._digest)
+        return self._all_checked(chunks, self._batches.get_many(wanted, self._digest))
+
+    def _all_checked(self, chunks: list[IndexChunk], found: list[bytes]) -> list[bytes]:
         return [self._checked(chunk, data) for chunk, data in zip(chunks, found, strict=True)]
 
     def _repeats(self, chunks: list[IndexChunk]) -> bool:
@@ -99,14 +125,16 @@ class ChunkFetcher:
             zeros is not None and any(zeros[0] == chunk.id for chunk in chunks)
         )
 
-    def pieces(self, chunks: list[IndexChunk]) -> list[_Piece]:
-        """Several chunks, as a piece each."""
-        return [([chunk], data) for chunk, data in zip(chunks, self.fetch_all(chunks), strict=True)]
 
-    def joined(self, chunks: list[IndexChunk]) -> list[_Piece]:
-        """Several chunks that follow one another, as one piece."""
-        data = self.fetch_all(chunks)
-        return [(chunks, data[0] if len(data) == 1 else b"".join(data))]
+def _pieces(chunks: list[IndexChunk], fetch: Fetch) -> list[_Piece]:
+    """Several chunks, as a piece each."""
+    return [([chunk], data) for chunk, data in zip(chunks, fetch(), strict=True)]
+
+
+def _joined(chunks: list[IndexChunk], fetch: Fetch) -> list[_Piece]:
+    """Several chunks that follow one another, as one piece."""
+    data = fetch()
+    return [(chunks, data[0] if len(data) == 1 else b"".join(data))]
 
 
 def _large_batch(jobs: int) -> int:
@@ -134,15 +162,15 @@ class ChunkStream(Closing):
         joined: bool = False,
     ) -> None:
         self._fetcher = fetcher
-        self._fetch = fetcher.joined if joined else fetcher.pieces
+        self._collect = _joined if joined else _pieces
         self._index = fetcher.index
         self._at = start
         self._end = self._index.size if end is None else min(end, self._index.size)
-        self._jobs = jobs or default_jobs()
+        self._jobs = jobs or fetcher.threads
         self._on_chunk = on_chunk
         self._pool: OrderedPool[list[_Piece]] | None = None
         self._ready: deque[_Piece] = deque()
-        self._large = _large_batch(self._jobs)
+        self._large = _LARGE if fetcher.eager else _large_batch(self._jobs)
         self._seek()
 
     def close(self) -> None:
@@ -178,17 +206,18 @@ class ChunkStream(Closing):
             first = self._batch()
             if self._scheduled >= self._end:  # nothing to overlap with: no threads for small archives
                 if first:
-                    self._ready.extend(self._fetch(first))
+                    self._ready.extend(self._collect(first, self._fetcher.begin(first)))
                 return
             self._pool = OrderedPool(self._jobs, depth=1)
-            self._pool.start(self._fetch, first)
+            self._pool.start(self._collect, first, self._fetcher.begin(first))
         pool = self._pool
-        most = max(2 * self._jobs, _WINDOW // max(self._size, self._index.sizes.max))
+        window = _FAR_AHEAD if self._fetcher.eager else _WINDOW
+        most = max(2 * self._jobs, window // max(self._size, self._index.sizes.max))
         while len(pool) < min(self._ahead, most):
             batch = self._batch()
             if not batch:
                 break
-            pool.start(self._fetch, batch)
+            pool.start(self._collect, batch, self._fetcher.begin(batch))
         if self._ahead < most:
             self._ahead *= 2
         else:
@@ -239,21 +268,22 @@ def place_chunks(
     :raises Exception: what `put` raises
     """
 
-    def run(batch: list[IndexChunk]) -> list[IndexChunk]:
-        put(batch[0].start, fetcher.fetch_all(batch))
+    def run(batch: list[IndexChunk], fetch: Fetch) -> list[IndexChunk]:
+        put(batch[0].start, fetch())
         return batch
 
     chunks = iter(fetcher.index)
     batch = _next_batch(chunks, _SMALL)
     if batch and batch[-1].end == fetcher.index.size:  # no threads for small blobs
-        yield from run(batch)
+        yield from run(batch, fetcher.begin(batch))
         return
-    jobs = jobs or default_jobs()
-    large = _large_batch(jobs)
+    jobs = jobs or fetcher.threads
+    large = _LARGE if fetcher.eager else _large_batch(jobs)
+    depth = max(2 * jobs, _FAR_AHEAD // large) if fetcher.eager else 2 * jobs
     started = 0
-    with OrderedPool[list[IndexChunk]](jobs, depth=2 * jobs) as pool:
+    with OrderedPool[list[IndexChunk]](jobs, depth=depth) as pool:
         while batch:
-            for done in pool.submit(run, batch):
+            for done in pool.submit(run, batch, fetcher.begin(batch)):
                 yield from done
             started += 1
             batch = _next_batch(chunks, min(_SMALL << started // (2 * jobs), large))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -31,10 +31,12 @@ class Server:
         self.exchange = Exchange(self, clock, options=options or StoreOptions(retries=3))
         self.files = HttpFiles("http://h.test", self.exchange)
 
-    def fetch(self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool) -> list[Fetched]:
+    def begin(
+        self, wanted: Sequence[Wanted], headers: Mapping[str, str], *, verify: bool
+    ) -> Callable[[], list[Fetched]]:
         names = [one.url.rpartition("/")[2] for one in wanted]
         self.rounds.append(names)
-        return [self._next(self._script[name]) for name in names]
+        return lambda: [self._next(self._script[name]) for name in names]
 
     def _next(self, answers: list[Fetched]) -> Fetched:
         return answers.pop(0) if len(answers) > 1 else answers[0]

@@ -212,15 +212,12 @@ def test_fetch(server: WebServer, transport: CurlTransport) -> None:
     """Every file in its place, whatever came first; what is missing, larger than wanted or strange has its status."""
     server.files = {f"/{n}": b"%d;" % n * (n % 50) for n in range(700)}
     wanted = [Wanted(f"{server.url}/{n}", 1000) for n in range(700)]
-    found = transport.fetch(wanted, {"X-Mine": "1"}, verify=True)
+    found = transport.begin(wanted, {"X-Mine": "1"}, verify=True)()
     assert [one.content for one in found] == [server.files[f"/{n}"] for n in range(700)]
     assert {one.status for one in found} == {200}
     assert all(fields["x-mine"] == "1" for _, _, fields in server.asked)
-    odd = transport.fetch(
-        [Wanted(server.url + path, limit) for path, limit in [("/none", 9), ("/49", 9), ("/49", 1000)]],
-        {},
-        verify=True,
-    )
+    wanted = [Wanted(server.url + path, limit) for path, limit in [("/none", 9), ("/49", 9), ("/49", 1000)]]
+    odd = transport.begin(wanted, {}, verify=True)()
     assert [one.status for one in odd] == [404, 0, 200]
     assert odd[1].content == b""
 
@@ -236,7 +233,7 @@ def test_fetch_with_faults(server: WebServer, transport: CurlTransport) -> None:
         return Reply(503) if number % 7 == 5 else None
 
     server.special = some
-    found = transport.fetch([Wanted(f"{server.url}/{n}", 1000) for n in range(100)], {}, verify=True)
+    found = transport.begin([Wanted(f"{server.url}/{n}", 1000) for n in range(100)], {}, verify=True)()
     expected = [0 if n % 7 == 3 else 503 if n % 7 == 5 else 200 for n in range(100)]
     assert [one.status for one in found] == expected
     assert all(one.content == b"x" * n for n, one in enumerate(found) if one.status == 200)
@@ -247,4 +244,4 @@ def test_fetch_from_nobody(transport: CurlTransport) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/"
-        assert [one.status for one in transport.fetch([Wanted(url, 10)] * 5, {}, verify=True)] == [0] * 5
+        assert [one.status for one in transport.begin([Wanted(url, 10)] * 5, {}, verify=True)()] == [0] * 5
