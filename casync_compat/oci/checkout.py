@@ -203,7 +203,8 @@ class _Checkout:
                 return None
             found = self._files.add(self._files.pieces(other), inode.size, identity)
         # What the store remembers is a hint, which may be wrong.
-        return found if found is None or found.stamp.size == inode.size else None
+        right = found is not None and found.stamp.size == inode.size and found.content == content
+        return found if right else None
 
     def place(self, directory: int, name: bytes, inode: Inode, path: bytes) -> bool:
         """Link a file from the store."""

@@ -96,6 +96,8 @@ def copy_image(
             sink.put_tagged(tag, root, top[1])
         else:
             sink.tag(tag, root)  # a manifest that was there as a child of another
+    elif sink.near and top is not None:
+        sink.put_manifest(root, top[1])  # a tag may name a damaged one
     return Copied(root, len(graph.blobs), len(moved), sum(blob.size for blob in moved), *chunks)
 
 

@@ -331,3 +331,54 @@ def test_origins_are_hints(tmp_path: Path, link: Link, verify: bool, how: str) -
     forget_right(tmp_path, how)
     check_out(tmp_path, "two", tars, link, verify=verify, tag="a")
     assert_same(tmp_path / "one", tmp_path / "two")
+
+
+def spoil_rows(tmp_path: Path, how: str) -> None:
+    """Let the store's memory of its own files be wrong."""
+    database = sqlite3.connect(tmp_path / "files" / "cache.sqlite")
+    rows = database.execute("SELECT name, content FROM files ORDER BY name").fetchall()
+    assert len(rows) > 3
+    for number, (name, _) in enumerate(rows):
+        other = rows[number - 1][1]
+        if how == "contents swapped":
+            database.execute("UPDATE files SET content = ? WHERE name = ?", (other, name))
+        elif how == "stamps of others":
+            database.execute(
+                "UPDATE files SET (inode, size, mtime, ctime) = (SELECT inode, size, mtime, ctime FROM files "
+                "WHERE name = ?) WHERE name = ?",
+                (rows[number - 1][0], name),
+            )
+        elif how == "words for numbers":
+            database.execute(
+                "UPDATE files SET size = 'large', ctime = 1.5, seal = 'x' WHERE name = ?", (name,)
+            )
+        elif how == "words for names":
+            database.execute("UPDATE files SET name = ? WHERE name = ?", (f"inodes/{number}", name))
+        elif how == "names outside":
+            database.execute("UPDATE files SET name = ? WHERE name = ?", (b"../%d" % number, name))
+    if how == "another schema":
+        database.executescript("DROP TABLE files; CREATE TABLE files (name TEXT, x INT)")
+    database.commit()
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("contents swapped", "stamps of others", "words for numbers", "words for names", "names outside"),
+        "another schema",
+    ],
+)
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("mtime", [1, 2])
+@LINKS
+def test_rows_are_hints(tmp_path: Path, link: Link, verify: bool, mtime: int, how: str) -> None:
+    """Wrong memories of stored files give no wrong trees, and nothing that is right is thrown away."""
+    tars = [[tar(*(rawtar.file(b"f%d" % n, noise(5000, n), mtime=m) for n in range(5)))] for m in (1, mtime)]
+    check_out(tmp_path, "one", tars[0], link, tag="a")
+    spoil_rows(tmp_path, how)
+    result = check_out(tmp_path, "two", tars[1], link, verify=verify, tag="b")
+    for n in range(5):
+        assert (tmp_path / f"two/f{n}").read_bytes() == noise(5000, n)
+        assert (tmp_path / f"two/f{n}").stat().st_mtime == mtime
+    assert result.replaced == 0

@@ -118,6 +118,8 @@ class FileCache(Closing):
         if not rows:
             return None
         content, *numbers, seal = rows[0]
+        if not all(isinstance(number, int) for number in numbers):  # SQLite takes any type anywhere
+            return None
         return Row(content, Stamp(*(int(number) for number in numbers)), seal)
 
     def names_of(self, content: bytes) -> Iterator[bytes]:
@@ -126,7 +128,7 @@ class FileCache(Closing):
         names += [
             name for (name,) in self._query("SELECT name FROM files WHERE content = ? LIMIT 8", content)
         ]
-        yield from dict.fromkeys(names)
+        yield from dict.fromkeys(name for name in names if isinstance(name, bytes))
 
     # Writing
 

@@ -185,6 +185,11 @@ class FileStore(Closing):
             if right:
                 trusted = row.seal if row is not None and row.content == content and not self._verify else b""
                 right = (bool(trusted) and measure(fd) == trusted) or _hash(fd) == content
+            if not right and inode is None and name.startswith(INODES):
+                self._cache.forget(
+                    name
+                )  # it may be right as what its name says, and was only remembered wrongly
+                return None
             if not right:
                 self._remove(name)
                 return None
