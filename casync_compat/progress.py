@@ -24,10 +24,13 @@ class Progress:
     :ivar entries: files, directories and other nodes so far
     :ivar chunks: chunks so far
     :ivar new_chunks: those that were written (make) or fetched from a store (extract)
+    :ivar seed_chunks: those that came from seeds
+    :ivar kept_chunks: those that were in their place already
+    :ivar total_chunks: chunks in all, where each is counted as one of the three kinds; None for no such count
     :ivar path: the file being worked on
 
-    >>> Progress(done=512, total=2048)
-    Progress(done=512, total=2048, entries=0, chunks=0, new_chunks=0, path=b'')
+    >>> Progress(done=512, total=2048).total
+    2048
     """
 
     done: int = 0
@@ -36,6 +39,9 @@ class Progress:
     chunks: int = 0
     new_chunks: int = 0
     path: bytes = b""
+    seed_chunks: int = 0
+    kept_chunks: int = 0
+    total_chunks: int | None = None
 
 
 @dataclass(slots=True)
@@ -48,10 +54,23 @@ class _State:
     chunks: int = 0
     new_chunks: int = 0
     path: bytes = b""
+    seed_chunks: int = 0
+    kept_chunks: int = 0
+    total_chunks: int | None = None
 
     def now(self) -> Progress:
         """What is known at this moment."""
-        return Progress(self.done, self.total, self.entries, self.chunks, self.new_chunks, self.path)
+        return Progress(
+            self.done,
+            self.total,
+            self.entries,
+            self.chunks,
+            self.new_chunks,
+            self.path,
+            self.seed_chunks,
+            self.kept_chunks,
+            self.total_chunks,
+        )
 
 
 ProgressCallback: TypeAlias = Callable[[Progress], None]

@@ -33,6 +33,7 @@ __all__ = [
     "id_range",
     "id_shift",
     "input_kind",
+    "is_far",
     "is_stream",
     "jobs_for",
     "left_out_json",
@@ -189,13 +190,16 @@ def source_for(options: argparse.Namespace, index: str | None) -> ChunkSource:
     return open_source(store, options.extra_store)
 
 
+def is_far(options: argparse.Namespace, index: str | None) -> bool:
+    """Whether any of the stores of an index is not on this machine."""
+    store = options.store or default_store(None if is_stream(index) else index)
+    return any(map(is_remote, [store, *getattr(options, "extra_store", [])]))
+
+
 def jobs_for(options: argparse.Namespace, index: str | None) -> int | None:
     """How many threads to write chunks with: `--jobs`, or more than there are processors when the store is far away."""
-    store = options.store or default_store(None if is_stream(index) else index)
-    if options.jobs is None and any(map(is_remote, [store, *getattr(options, "extra_store", [])])):
-        return _REMOTE_JOBS
     jobs: int | None = options.jobs
-    return jobs
+    return _REMOTE_JOBS if jobs is None and is_far(options, index) else jobs
 
 
 def open_tree(

@@ -225,6 +225,11 @@ OPTIONS: tuple[Option, ...] = (
     _id_option("--uid-range", "restrict user and group ids", "yes|RANGE"),
     _many("--seed", "file or directory to take unchanged data from; repeatable", "PATH"),
     _bool("--seed-output", "take unchanged data from the output as it was", True),
+    _flag(
+        "-k",
+        "--in-place",
+        help="update the file of a blob where it is, writing only what differs; devices always are",
+    ),
     _bool("--reflink", "share blocks with seeds where the file system can", True),
     _bool("--hardlink", "hard-link files that are the same in a seed", False),
     _bool("--punch-holes", "write zeros as holes", True),

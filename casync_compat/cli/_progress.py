@@ -99,7 +99,13 @@ class ProgressLine:
             parts.append(f"{_clock((progress.total - progress.done) / speed)} left")
         if progress.entries:
             parts.append(f"{progress.entries} files")
-        if progress.chunks:
+        if progress.total_chunks is not None:
+            left = progress.total_chunks - progress.chunks
+            parts.append(
+                f"chunks: {progress.new_chunks} {self._fetched}, {progress.seed_chunks} from seeds, "
+                f"{progress.kept_chunks} in place, {left} left"
+            )
+        elif progress.chunks:
             reused = progress.chunks - progress.new_chunks
             parts.append(f"chunks: {progress.new_chunks} {self._fetched}, {reused} reused")
         if progress.path:

@@ -16,7 +16,7 @@ from casync_compat.cli._location import (
     open_chunk_store,
     warn,
 )
-from casync_compat.cli._options import add_options, add_positional
+from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import dry_output
 from casync_compat.cli._progress import ProgressLine, human_size
@@ -41,7 +41,15 @@ def add_arguments(parser: Parser) -> None:
     add_positional(parser, "patch", "an update file")
     add_positional(parser, "index", "the index to make")
     add_options(
-        parser, "--store", "--compression", "--json", "--jobs", "--dry-run", "--wait", "--no-progress"
+        parser,
+        "--store",
+        *NETWORK,
+        "--compression",
+        "--json",
+        "--jobs",
+        "--dry-run",
+        "--wait",
+        "--no-progress",
     )
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import asdict
 
-from casync_compat.cli._common import archive_errors, is_stream, jobs_for, source_for
+from casync_compat.cli._common import archive_errors, is_stream, source_for
 from casync_compat.cli._location import default_store, index_output, input_path, is_remote
 from casync_compat.cli._options import READING, STORE_HELP, add_options, add_positional
 from casync_compat.cli._parser import Parser
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             bases,
             path,
             source_for(options, target),
-            jobs=jobs_for(options, target),
+            jobs=options.jobs,
             progress=line.callback,
         )
     _tell(result, options.json)

@@ -14,6 +14,7 @@ from casync_compat.cli._common import (
     asked_flags,
     id_shift,
     input_kind,
+    is_far,
     is_stream,
     left_out_json,
     replay_mask,
@@ -79,6 +80,8 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
         reflink=options.reflink,
         hardlink=options.hardlink,
         jobs=options.jobs,
+        in_place=options.in_place,
+        resume=is_far(options, source),
     )
 
 
@@ -102,6 +105,7 @@ def add_arguments(parser: Parser) -> None:
         "--uid-range",
         "--seed",
         "--seed-output",
+        "--in-place",
         "--reflink",
         "--hardlink",
         "--punch-holes",
@@ -209,6 +213,10 @@ def _summary(result: ExtractResult) -> dict[str, object]:
         "entries": result.entries,
         "size": result.size,
         "chunks": result.chunks,
+        "fetched": result.fetched,
+        "fetched_bytes": result.fetched_bytes,
+        "in_place": result.in_place,
+        "in_place_bytes": result.in_place_bytes,
         "from_seeds": result.from_seeds,
         "seed_bytes": result.seed_bytes,
         "shared": result.shared,
@@ -223,10 +231,11 @@ def _summary(result: ExtractResult) -> dict[str, object]:
 
 def _report(result: ExtractResult) -> None:
     if result.chunks:
-        fetched = result.chunks - result.from_seeds
-        print(f"Chunk requests fulfilled from local store: {fetched}", file=sys.stderr)
+        print(f"Chunk requests fulfilled from local store: {result.fetched}", file=sys.stderr)
         print(f"Chunk requests fulfilled from local seed: {result.from_seeds}", file=sys.stderr)
         print(f"Bytes used from local seed: {result.seed_bytes}B", file=sys.stderr)
+        if result.in_place:
+            print(f"Chunks in place: {result.in_place}, {result.in_place_bytes}B", file=sys.stderr)
     if result.entries:
         counts = f"created: {result.created}, updated: {result.updated}, unchanged: {result.unchanged}"
         print(f"Entries {counts}", file=sys.stderr)

@@ -31,7 +31,7 @@ except ImportError:  # built without a C compiler
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["AtomicFile", "temporary_name"]
+__all__ = ["AtomicFile", "open_named", "remove_unlocked", "temporary_name", "try_lock"]
 
 _NAME_MAX = 255
 _AHEAD = 8 << 20
@@ -52,6 +52,16 @@ def _lock(fd: int, *, wait: bool) -> bool:
     except OSError:
         return False
     return True
+
+
+def try_lock(fd: int) -> bool:
+    """Whether nobody else has a file locked, which now this process has."""
+    return _lock(fd, wait=False)
+
+
+def open_named(path: bytes, mode: int) -> int:
+    """A file of that name, to read and write, made where there is none; no symlink is followed, no FIFO waited for."""
+    return os.open(path, _FLAGS | os.O_CREAT, mode)
 
 
 def _create(path: bytes, mode: int) -> int:
@@ -78,10 +88,11 @@ def _tidy(directory: bytes) -> None:
             left = [e.path for e in entries if _OURS.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
         for path in left:
             with suppress(OSError):
-                _remove_unlocked(path)
+                remove_unlocked(path)
 
 
-def _remove_unlocked(path: bytes) -> None:
+def remove_unlocked(path: bytes) -> None:
+    """Remove a regular file that nobody has locked. :raises OSError: it cannot be opened or removed"""
     fd = os.open(path, _FLAGS)
     try:
         if stat.S_ISREG(os.fstat(fd).st_mode) and _lock(fd, wait=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeAlias
 
 from casync_compat.closing import Closing
@@ -259,21 +259,31 @@ class ChunkStream(Closing):
 
 
 def place_chunks(
-    fetcher: ChunkFetcher, put: Callable[[int, list[bytes]], None], *, jobs: int | None = None
+    fetcher: ChunkFetcher,
+    put: Callable[[int, list[bytes]], None],
+    *,
+    chunks: Iterable[IndexChunk] | None = None,
+    jobs: int | None = None,
 ) -> Generator[IndexChunk, None, None]:
     """Fetch all chunks of an index and put each into its place, on several threads and in any order.
 
     :param put: called on those threads, with an offset and chunks that follow one another from there
+    :param chunks: only these, in order; None for all
     :returns: the chunks in order, each when it and all before it are in their places; close it, to have the threads end
     :raises Exception: what `put` raises
     """
 
     def run(batch: list[IndexChunk], fetch: Fetch) -> list[IndexChunk]:
-        put(batch[0].start, fetch())
+        found = fetch()
+        begin = 0
+        for at in range(1, len(batch) + 1):
+            if at == len(batch) or batch[at].start != batch[at - 1].end:
+                put(batch[begin].start, found[begin:at])
+                begin = at
         return batch
 
-    chunks = iter(fetcher.index)
-    batch = _next_batch(chunks, _SMALL)
+    rest = iter(fetcher.index if chunks is None else chunks)
+    batch = _next_batch(rest, _SMALL)
     if batch and batch[-1].end == fetcher.index.size:  # no threads for small blobs
         yield from run(batch, fetcher.begin(batch))
         return
@@ -286,7 +296,7 @@ def place_chunks(
             for done in pool.submit(run, batch, fetcher.begin(batch)):
                 yield from done
             started += 1
-            batch = _next_batch(chunks, min(_SMALL << started // (2 * jobs), large))
+            batch = _next_batch(rest, min(_SMALL << started // (2 * jobs), large))
         for done in pool.drain():
             yield from done
 

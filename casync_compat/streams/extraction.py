@@ -43,6 +43,9 @@ class ExtractOptions:
     :ivar reflink: share blocks with seeds where the file system can
     :ivar hardlink: hard-link files that are the same in a seed, metadata included
     :ivar jobs: threads that fetch and decompress, None for one a processor
+    :ivar in_place: update a blob's file where it is, instead of replacing it when the new one is complete; devices are
+        always written so
+    :ivar resume: of a blob's file that is not complete, keep what was written, hidden, for the next run
     :ivar on_change: is told what would change, and nothing is written; the result counts what would have been done
     """
 
@@ -52,6 +55,8 @@ class ExtractOptions:
     reflink: bool = True
     hardlink: bool = False
     jobs: int | None = None
+    in_place: bool = False
+    resume: bool = False
     on_change: OnChange | None = None
 
 
@@ -61,7 +66,7 @@ class ExtractResult:
 
     :ivar entries: nodes written; 0 for a blob
     :ivar size: bytes of the archive or blob that were read
-    :ivar chunks: chunks used; those `from_seeds` are among them
+    :ivar chunks: chunks used; those `from_seeds` and those `in_place` are among them
     :ivar shared: bytes that share blocks with a seed
     :ivar created: entries that were not there
     :ivar updated: entries that were there in another form, and were mended or replaced
@@ -69,6 +74,9 @@ class ExtractResult:
     :ivar deleted: entries that the archive does not have and that were deleted, each with all below it
     :ivar deleted_first: the first three of them, from the target
     :ivar left_out: what the archive has and the target cannot hold, by kind; empty when the restore is complete
+    :ivar in_place: chunks that were in their place already, in the file of a blob
+    :ivar in_place_bytes: their size
+    :ivar fetched_bytes: size of the chunks that came from stores
     """
 
     entries: int
@@ -83,6 +91,14 @@ class ExtractResult:
     deleted: int = 0
     deleted_first: tuple[bytes, ...] = ()
     left_out: tuple[LeftOutKind, ...] = ()
+    in_place: int = 0
+    in_place_bytes: int = 0
+    fetched_bytes: int = 0
+
+    @property
+    def fetched(self) -> int:
+        """Chunks that came from stores."""
+        return self.chunks - self.from_seeds - self.in_place
 
 
 class UnusedSeeds:
@@ -116,25 +132,54 @@ class ExtractCounter:
     """Counts chunks, and keeps the progress of a run.
 
     :param total: bytes that will be read, None when that is not known
+    :param chunks: how many there are; None where nothing comes in chunks, or not all of them will be used
     """
 
-    def __init__(self, progress: ProgressCallback | None, total: int | None, seeds: SeedSource) -> None:
+    def __init__(
+        self,
+        progress: ProgressCallback | None,
+        total: int | None,
+        seeds: SeedSource,
+        chunks: int | None = None,
+    ) -> None:
         self.reporter = Reporter(progress)
         self.reporter.state.total = total
+        self.reporter.state.total_chunks = chunks
         self._seeds = seeds
-        self._chunks = 0
+        self._chunks = self._bytes = 0
+        self._kept = self._kept_bytes = 0
+
+    def keep(self, chunks: int, size: int) -> None:
+        """Chunks of this size together were in their place."""
+        self._kept += chunks
+        self._kept_bytes += size
+        self._chunks += chunks
+        self._bytes += size
 
     def on_chunk(self, chunk: IndexChunk) -> None:
         """A chunk was used."""
         self._chunks += 1
+        self._bytes += chunk.size
         state = self.reporter.state
-        state.done = chunk.end
+        state.done = self._bytes if self._kept else chunk.end
         if self.reporter.due:
             state.chunks = self._chunks
             # Seeds are asked ahead of what was handed out, so the difference is a lower bound, and may shrink.
-            state.new_chunks = max(self._chunks - self._seeds.used, state.new_chunks)
+            state.new_chunks = max(self._chunks - self._kept - self._seeds.used, state.new_chunks)
+            state.seed_chunks = self._chunks - self._kept - state.new_chunks
+            state.kept_chunks = self._kept
             self.reporter.report()
 
     def result(self, size: int, *, entries: int = 0, shared: int = 0) -> ExtractResult:
         """What the run did; see `ExtractResult` for what is still to be said."""
-        return ExtractResult(entries, size, self._chunks, self._seeds.used, self._seeds.used_bytes, shared)
+        return ExtractResult(
+            entries,
+            size,
+            self._chunks,
+            self._seeds.used,
+            self._seeds.used_bytes,
+            shared,
+            in_place=self._kept,
+            in_place_bytes=self._kept_bytes,
+            fetched_bytes=max(self._bytes - self._kept_bytes - self._seeds.used_bytes, 0),
+        )

@@ -19,10 +19,10 @@ from casync_compat.index import Index, IndexChunk
 from casync_compat.kinds import Kind
 from casync_compat.packtable import PackRow
 from casync_compat.progress import ProgressCallback, Reporter
-from casync_compat.store.base import ChunkSource, Measured
+from casync_compat.store.base import ChunkSource, Fetch, Measured
 from casync_compat.streams.assemble import ChunkFetcher
 from casync_compat.streams.patch import PatchHead, PatchWriter, name_index
-from casync_compat.streams.transfer import OrderedPool, default_jobs
+from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["DeltaResult", "estimate_delta", "make_delta"]
 
@@ -129,11 +129,11 @@ def make_delta(
     reporter.state.total = counted.chunk_bytes
     fetcher = ChunkFetcher(index, store, name)
     stored = 0
-    jobs = jobs or default_jobs()
+    jobs = jobs or fetcher.threads
 
-    def frames(batch: list[IndexChunk]) -> list[tuple[IndexChunk, bytes]]:
+    def frames(batch: list[IndexChunk], fetch: Fetch) -> list[tuple[IndexChunk, bytes]]:
         """Runs on a worker."""
-        found = fetcher.fetch_all(batch)
+        found = fetch()
         return [(each, compress(Compression.ZSTD, raw)) for each, raw in zip(batch, found, strict=True)]
 
     with AtomicFile(output) as out, OrderedPool[list[tuple[IndexChunk, bytes]]](jobs, 2 * jobs) as pool:
@@ -150,7 +150,7 @@ def make_delta(
             return sum(len(frame) for _, frame in ready)
 
         for batch in _batches(new):
-            for ready in pool.submit(frames, batch):
+            for ready in pool.submit(frames, batch, fetcher.begin(batch)):
                 stored += write(ready)
         for ready in pool.drain():
             stored += write(ready)

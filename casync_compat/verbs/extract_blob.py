@@ -9,16 +9,18 @@ Trees are the business of `casync_compat.verbs.extract`.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
-from casync_compat.errors import CasyncError, FileError, show_path
+from casync_compat.errors import CasyncError, FileError, RemoteError, StoreError, show_path
 from casync_compat.fs.apply.payload import PayloadWriter
 from casync_compat.fs.apply.preview import Change, OnChange
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.fs.blob import device_size
+from casync_compat.fs.inplace import InPlaceFile, check_room
+from casync_compat.fs.partial import PartialFile
 from casync_compat.fs.reflink import BlockSharer
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.index import Index, digest_of_flags
@@ -34,6 +36,7 @@ from casync_compat.streams.extraction import (
     Warn,
     no_warning,
 )
+from casync_compat.streams.inplace import HOLE, IN_PLACE, chunks_in_place
 from casync_compat.streams.seeds import BlobSeed, SeedSource
 from casync_compat.streams.trees import load_index
 
@@ -65,24 +68,41 @@ def extract_blob(
         return _preview(index, output, options.on_change)
     with unused.told(), ExitStack() as stack:
         seeds = stack.enter_context(SeedSource())
-        _blob_seeds(index, output, options, seeds, unused, warn)
+        counter = ExtractCounter(progress, index.size, seeds, len(index))
+        out = _open_output(stack, output, index, options)
+        there = _look(out, index, options)
+        if there is not None:
+            counter.keep(there.count(IN_PLACE), _size_of(index, there))
+        if there is None or there.count(IN_PLACE) < len(index):
+            _blob_seeds(index, output, options, seeds, unused, warn)
         fetcher = ChunkFetcher(index, Layered(seeds, store) if seeds.seeds else store, source)
-        counter = ExtractCounter(progress, index.size, seeds)
-        sharer = BlockSharer() if options.reflink and seeds.seeds else None
-        out = _open_output(stack, output)
-        regular = stat.S_ISREG(os.fstat(out.fd).st_mode) and output is not None
-        if output is not None and not regular:
-            _check_room(out.fd, output, index.size)
-        if regular:
-            _write_file(out, fetcher, options, counter, seeds, sharer)
-        else:
+        mode = os.fstat(out.fd).st_mode
+        if output is None or not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             stream = stack.enter_context(ChunkStream(fetcher, jobs=options.jobs, on_chunk=counter.on_chunk))
             while data := stream.read():
                 out.write(data)
-            if output is not None and stat.S_ISBLK(os.fstat(out.fd).st_mode):
-                os.fsync(out.fd)
+            return counter.result(index.size)
+        shares = options.reflink and seeds.seeds and isinstance(out, AtomicFile)
+        sharer = BlockSharer() if shares else None
+        _write_file(out, fetcher, options, counter, seeds, sharer, there)
         shared = sharer.shared if sharer is not None else 0
         return counter.result(index.size, shared=shared)
+
+
+def _size_of(index: Index, there: bytearray) -> int:
+    return sum(chunk.size for chunk, what in zip(index, there, strict=True) if what == IN_PLACE)
+
+
+def _look(
+    out: AtomicFile | InPlaceFile | StandardOutput, index: Index, options: ExtractOptions
+) -> bytearray | None:
+    """What of the blob is in its place; None where nobody needs to look."""
+    if isinstance(out, InPlaceFile):
+        if not options.seed_output:
+            return bytearray(len(index))
+    elif not isinstance(out, PartialFile) or not out.taken_up:
+        return None
+    return chunks_in_place(out.fd, out.size, index, jobs=options.jobs)
 
 
 def _preview(index: Index, output: bytes | None, on_change: OnChange) -> ExtractResult:
@@ -102,7 +122,7 @@ def _preview(index: Index, output: bytes | None, on_change: OnChange) -> Extract
     except OSError as error:
         raise FileError(output, "open", error) from error
     try:
-        _check_room(fd, output, index.size)
+        check_room(fd, output, index.size)
         same = _has_chunks(fd, index)
     except OSError as error:
         raise FileError(output, "read", error) from error
@@ -132,10 +152,26 @@ def _has_chunks(fd: int, index: Index) -> bool:
     return True
 
 
-def _open_output(stack: ExitStack, output: bytes | None) -> AtomicFile | StandardOutput:
+def _open_output(
+    stack: ExitStack, output: bytes | None, index: Index, options: ExtractOptions
+) -> AtomicFile | InPlaceFile | StandardOutput:
     if output is None:
         return stack.enter_context(StandardOutput())
+    try:
+        mode = os.stat(output).st_mode
+    except OSError:
+        mode = stat.S_IFREG
+    if stat.S_ISBLK(mode) or (options.in_place and stat.S_ISREG(mode)):
+        return stack.enter_context(InPlaceFile(output, index.size))
+    if options.resume and stat.S_ISREG(mode):
+        identity = hashlib.sha256(index.to_bytes()).hexdigest()[:16]
+        return stack.enter_context(PartialFile(output, identity, _can_go_on))
     return stack.enter_context(AtomicFile(output))
+
+
+def _can_go_on(error: Exception) -> bool:
+    """Whether what stopped a run may be gone when it is run again."""
+    return isinstance(error, (StoreError, RemoteError))
 
 
 def _check_output(source: bytes | None, output: bytes) -> None:
@@ -178,35 +214,41 @@ def _holds_data(path: bytes) -> bool:
     return (stat.S_ISREG(st.st_mode) and st.st_size > 0) or stat.S_ISBLK(st.st_mode)
 
 
-def _check_room(fd: int, output: bytes, size: int) -> None:
-    if stat.S_ISBLK(os.fstat(fd).st_mode):
-        there = device_size(fd)
-        if there < size:
-            raise FileError(output, "write", f"the device has {there} bytes, the blob {size}")
-
-
 def _write_file(
-    out: AtomicFile | StandardOutput,
+    out: AtomicFile | InPlaceFile | StandardOutput,
     fetcher: ChunkFetcher,
     options: ExtractOptions,
     counter: ExtractCounter,
     seeds: SeedSource,
     sharer: BlockSharer | None,
+    there: bytearray | None,
 ) -> None:
-    """Write an empty regular file, from whatever thread has the next chunks."""
-    size = fetcher.index.size
+    """Write a file or a device, from whatever thread has the next chunks.
+
+    :param there: what is in place; None for an empty file
+    """
+    index = fetcher.index
+    size = index.size
+
+    def in_holes(offset: int, count: int) -> bool:
+        """Whether what is not written will read as zeros."""
+        first = 0 if there is None else index.at(offset)
+        return there is None or there[first : first + count] == bytes((HOLE,)) * count
 
     def put(offset: int, pieces: list[bytes]) -> None:
-        payload = PayloadWriter(out.fd, size, options.apply.punch_holes, offset)
+        holes = options.apply.punch_holes and in_holes(offset, len(pieces))
+        payload = PayloadWriter(out.fd, size, holes, offset)
         for piece in pieces:
             if fetcher.is_zeros(piece):
                 payload.skip_zeros(len(piece))
             else:
                 payload.write(memoryview(piece))
 
+    rest = None if there is None else (c for c, what in zip(index, there, strict=True) if what != IN_PLACE)
     try:
-        os.ftruncate(out.fd, size)
-        with closing(place_chunks(fetcher, put, jobs=options.jobs)) as placed:
+        if not isinstance(out, InPlaceFile):
+            os.ftruncate(out.fd, size)
+        with closing(place_chunks(fetcher, put, chunks=rest, jobs=options.jobs)) as placed:
             for chunk in placed:
                 counter.on_chunk(chunk)
                 if isinstance(out, AtomicFile):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -228,3 +229,34 @@ def test_block_device(pair: Pair, device: Path, kind: str) -> None:
     device.write_bytes(bytes(2 << 20))
     pair.pycasync("extract", pair.theirs / "x.caibx", device)
     assert device.read_bytes()[:size] == before[:size]
+
+
+@pytest.mark.root
+@better_than_casync
+def test_only_what_differs_is_written_to_a_device(pair: Pair, device: Path) -> None:
+    """What is in its place on a device is neither fetched nor written, whether a run was cut off or data is old."""
+    data = content(2 << 20, seed=5)
+    device.write_bytes(data)
+    pair.pycasync("make", pair.base / "x.caibx", "--store=s.castr", device, cwd=pair.base)
+    with device.open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(bytes(4096))
+    os.rename(pair.base / "s.castr", pair.base / "away")
+    before = _written(device)
+    said = pair.pycasync.run("extract", "--store=nowhere", pair.base / "x.caibx", device)
+    assert said.status == 1, "one chunk has to be had"
+    done = pair.pycasync("extract", "--json", f"--store={pair.base / 'away'}", pair.base / "x.caibx", device)
+    assert device.read_bytes() == data
+    found = json.loads(done)
+    assert 1 <= found["fetched"] <= 2
+    assert found["in_place"] == found["chunks"] - found["fetched"]
+    assert _written(device) - before <= 600 << 10
+    before = _written(device)
+    pair.pycasync("extract", "--store=nowhere", pair.base / "x.caibx", device)
+    assert _written(device) == before
+
+
+def _written(device: Path) -> int:
+    """Bytes that were written to a device since it is there."""
+    os.sync()
+    return 512 * int(Path("/sys/block", device.name, "stat").read_text().split()[6])

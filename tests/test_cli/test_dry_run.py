@@ -62,6 +62,7 @@ def surroundings(tree: Path, tmp_path: Path, ok: Run, monkeypatch: pytest.Monkey
     ok("make", "a.catar", tree)
     (tmp_path / "blob").write_bytes(os.urandom(300_000))
     ok("make", "b.caibx", "blob")
+    ok("delta", "a.caidx", "-o", "all.patch")
     ok("make", "gone.caibx", "--chunk-size=1024", "blob")
     (tmp_path / "gone.caibx").unlink()
     shutil.copytree(tree, tmp_path / "out", symlinks=True, copy_function=shutil.copy2, ignore=_fifos)
@@ -114,6 +115,8 @@ COMMANDS = [
     "dump a.caidx",
     "convert-index a.caidx new.caidx",
     "convert-index --digest=blake3 b.caibx new.caibx --store=new.castr --extra-store=default.castr",
+    "delta a.caidx b.caibx -o new.patch",
+    "apply all.patch new.caidx",
     "completion bash",
     "oci convert oci:images:app oci:images:new",
     "oci export oci:images:ours oci:images:back",
