@@ -18,7 +18,7 @@ from casync_compat.index import Index, IndexChunk
 from casync_compat.store.base import BatchSource, ChunkSource, FarSource
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 
-__all__ = ["ChunkFetcher", "ChunkStream", "IndexReader", "place_chunks"]
+__all__ = ["ChunkFetcher", "ChunkStream", "Fetch", "IndexReader", "place_chunks"]
 
 _BATCH = 256 << 10
 """Bytes to fetch together at first."""

@@ -19,8 +19,8 @@ from casync_compat.index import Index, IndexChunk
 from casync_compat.kinds import Kind
 from casync_compat.packtable import PackRow
 from casync_compat.progress import ProgressCallback, Reporter
-from casync_compat.store.base import ChunkSource, Fetch, Measured
-from casync_compat.streams.assemble import ChunkFetcher
+from casync_compat.store.base import ChunkSource, Measured
+from casync_compat.streams.assemble import ChunkFetcher, Fetch
 from casync_compat.streams.patch import PatchHead, PatchWriter, name_index
 from casync_compat.streams.transfer import OrderedPool
 
