@@ -106,7 +106,7 @@ def test_local_paths(locator: str, path: bytes) -> None:
     ],
 )
 def test_remote_locations(locator: str, says: str) -> None:
-    """What is not supported yet says so, and how a local file of that name is written."""
+    """Where only a local path will do, that is said, and how a local file of that name is written."""
     with pytest.raises(UsageError) as caught:
         local_path(locator)
     assert says in str(caught.value)
@@ -130,6 +130,10 @@ def test_empty_path() -> None:
         (b"x.caidx", b"default.castr"),
         (b"host:a/x.caidx", b"host:a/default.castr"),
         (Path("/a/x.caidx"), b"/a/default.castr"),
+        ("host:x.caidx", "host:default.castr"),
+        ("me@host:a/x.caidx", "me@host:a/default.castr"),
+        ("ssh://me@host:22/a/x.caidx", "ssh://me@host:22/a/default.castr"),
+        ("foo://host/a/x.caidx?y", "foo://host/a/default.castr"),
     ],
 )
 def test_default_store(index: PathType | None, store: PathType) -> None:
@@ -175,8 +179,8 @@ def test_stores_by_any_name(tmp_path: Path) -> None:
     store = MemoryStore()
     assert open_store(store, Settings()) is store
     assert open_source(store, [], Settings()) is store
-    with pytest.raises(UsageError, match="ssh location"):
-        open_store("a:b", Settings())
+    with pytest.raises(UsageError, match="no helper program"):
+        open_store("foo://h/b", Settings())
 
 
 def test_paths_are_not_locators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,14 @@ from casync_compat.api.opened import InsidePath
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError, naming, show_path
 from casync_compat.kinds import Kind
-from casync_compat.locations import PathType, in_registry, index_output, input_path, local_path, name_of
+from casync_compat.locations import (
+    PathType,
+    index_output,
+    input_path,
+    is_remote,
+    local_path,
+    name_of,
+)
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import OnDisk
 from casync_compat.store.dry import DryStore
@@ -74,8 +81,11 @@ def make(
     settings = settings_for(compression, warn)
     src = os.fsencode(source)
     if what is Kind.ARCHIVE:
-        out = os.fsencode(output)
-        with naming(out):
+        here = options.dry_run or not is_remote(output)
+        with (
+            nullcontext(os.fsencode(output)) if here else index_output(output, settings) as out,
+            naming(out),
+        ):
             return make_archive(out, src, options, warn=warn, progress=progress)
     if not what.is_index:
         raise UsageError(f"{show_path(name_of(output))}: a {what.value} cannot be made")
@@ -96,7 +106,7 @@ def make(
 
 def _local(output: PathType) -> bytes | None:
     """The path of an output; None where it is no local file."""
-    return None if in_registry(output) else local_path(output)
+    return None if is_remote(output) else local_path(output)
 
 
 def _with_bytes(options: MakeOptions) -> MakeOptions:

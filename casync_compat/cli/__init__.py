@@ -104,6 +104,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         return
     _ignore_signals()  # one is enough, and a second must not disturb what cleans up after it
     _let_go_of_output()
+    if (programs := sys.modules.get("casync_compat.store.program")) is not None:
+        programs.end_all()
     raise _Interrupted(number)
 
 

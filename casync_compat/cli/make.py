@@ -40,6 +40,7 @@ from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
 from casync_compat.fs.losses import listed
 from casync_compat.kinds import Kind
+from casync_compat.locations import in_registry
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.dry import DryStore
@@ -170,12 +171,13 @@ def _make(
     )
     if kind is Kind.ARCHIVE:
         tree = local_path(source or ".")
-        if named is not None and is_remote(named):
+        if in_registry(named):
             raise UsageError(f"{named}: a registry takes indexes, not archives; make a .caidx")
-        out = None if named is None else local_path(named)
         if dry:
-            check_output(out)
-        return make_archive(out, tree, how, warn=tell, progress=progress)
+            check_output(None if named is None or is_remote(named) else local_path(named))
+            return make_archive(None, tree, how, warn=tell, progress=progress)
+        with index_output(named) as out:
+            return make_archive(out, tree, how, warn=tell, progress=progress)
     store = open_chunk_store(options.store or default_store(named), Compression.parse(options.compression))
     if isinstance(store, ChunkStore):
         store.verify_reused = options.verify_reused

@@ -20,6 +20,7 @@ __all__ = [
     "classify",
     "default_store",
     "in_files",
+    "in_peer",
     "in_registry",
     "is_remote",
     "local_path",
@@ -53,7 +54,7 @@ def classify(locator: str) -> Scheme:
 def local_path(where: PathType) -> bytes:
     """The path of a local location.
 
-    :raises UsageError: for an empty one, and for remote ones, which this version cannot open
+    :raises UsageError: for an empty one, and for remote ones
     """
     if not isinstance(where, str):
         return os.fsencode(where)
@@ -62,8 +63,8 @@ def local_path(where: PathType) -> bytes:
     scheme = classify(where)
     if scheme is not Scheme.LOCAL:
         raise UsageError(
-            f"{shown(where)}: this is read as {'an' if scheme is Scheme.SSH else 'a'} {scheme.value}, and remote "
-            f"locations are not supported yet; write ./{shown(where)} for a local file of that name"
+            f"{shown(where)}: this is read as {'an' if scheme is Scheme.SSH else 'a'} {scheme.value}, and only what is "
+            f"on this machine will do here; write ./{shown(where)} for a local file of that name"
         )
     match = where.startswith("file:") and re.match(_FILE_URL, where)
     if match:
@@ -88,15 +89,24 @@ def in_files(where: object) -> bool:
     return isinstance(where, str) and where.partition("://")[0] in PLACES and "://" in where
 
 
+def in_peer(where: object) -> bool:
+    """Whether a location is a locator of something that another casync gives, or a helper that speaks as one."""
+    if not isinstance(where, str) or not where or in_registry(where) or in_files(where):
+        return False
+    return classify(where) is not Scheme.LOCAL
+
+
 def is_remote(where: object) -> bool:
-    """Whether a location is a locator of something that is not on this machine, and can be opened."""
-    return in_registry(where) or in_files(where)
+    """Whether a location is a locator of something that is not on this machine."""
+    return in_registry(where) or in_files(where) or in_peer(where)
 
 
 def name_of(where: PathType) -> bytes:
     """What a location ends in tells what it is; for local paths and remote ones alike."""
     if isinstance(where, str) and in_files(where):
         return os.fsencode(_without_query(where))
+    if isinstance(where, str) and in_peer(where):
+        return os.fsencode(_without_query(where) if classify(where) is Scheme.URL else where)
     return os.fsencode(where) if in_registry(where) else local_path(where)
 
 
@@ -111,7 +121,13 @@ def default_store(index: PathType | None, settings: Settings) -> PathType:
         return os.path.join(os.path.dirname(os.fsencode(index)), b"default.castr")
     if in_registry(index):
         return index.rpartition("/")[0]  # chunks and indexes share a repository
-    if on_web(index):  # casync's rule (`src/caremote.c`): the last part and what follows it give way
+    if in_peer(index) and classify(index) is Scheme.SSH:
+        host, colon, path = index.partition(":")
+        directory, slash, _ = path.rpartition("/")
+        return f"{host}{colon}{directory}{slash}default.castr"
+    if on_web(index) or in_peer(
+        index
+    ):  # casync's rule (`src/caremote.c`): the last part and what follows it give way
         return f"{_without_query(index).rpartition('/')[0]}/default.castr"
     if in_files(index):  # a query is part of how a place is reached, as desync's `?lookup=` is
         directory, mark, query = index.partition("?")

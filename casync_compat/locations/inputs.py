@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from casync_compat.errors import NotFound
 from casync_compat.index import MAX_INDEX_SIZE, Index
-from casync_compat.locations.forms import in_files, in_registry, is_remote, local_path, split_url
+from casync_compat.locations.forms import (
+    default_store,
+    in_files,
+    in_peer,
+    in_registry,
+    is_remote,
+    local_path,
+    split_url,
+)
 from casync_compat.locations.remote import open_files
 from casync_compat.locations.settings import IndexPlace, Settings
 from casync_compat.locations.shown import shown
@@ -30,6 +39,13 @@ def index_location(where: IndexPlace, settings: Settings) -> tuple[Files, bytes]
     if isinstance(where, str) and in_files(where):
         directory, file = split_url(where)
         return open_files(directory, settings), file
+    if isinstance(where, str) and in_peer(where):
+        from casync_compat.locations import peers  # lazily, as all that starts programs
+
+        store = default_store(where, settings)
+        return peers.index_files(
+            where, store if isinstance(store, str) and in_peer(store) else None, settings
+        )
     if not isinstance(where, str) or not in_registry(where):
         parent, name = os.path.split(local_path(where))
         return LocalFiles(parent or b".", what="index"), name
@@ -60,7 +76,7 @@ def input_path(where: IndexPlace, settings: Settings) -> bytes:
     if not isinstance(where, str) or not is_remote(where):
         return local_path(where)
     fetched = settings.shared.fetched
-    if where not in fetched and in_files(where):
+    if where not in fetched and (in_files(where) or in_peer(where)):
         fetched[where] = _fetch(where, settings)
     elif where not in fetched:
         from casync_compat.locations import registries
@@ -95,7 +111,7 @@ def _not_found(where: bytes) -> NotFound:
 
 @contextmanager
 def index_output(where: IndexPlace | None, settings: Settings) -> Iterator[bytes | None]:
-    """The path to write an index to. One that is no local file is sent when the block has ended without an error.
+    """The path to write an index or archive to. One elsewhere is sent when the block has ended without an error.
 
     :param where: None for standard output, which has no path
     :raises UsageError: the location is malformed
@@ -104,8 +120,10 @@ def index_output(where: IndexPlace | None, settings: Settings) -> Iterator[bytes
         yield None if where is None else local_path(where)
         return
     files, name = index_location(where, settings)
+    files.expect(name)
     path = settings.shared.keep(os.path.basename(name), b"")
     yield path
     with open(path, "rb") as file:
-        files.write(name, file.read())
+        size = os.fstat(file.fileno()).st_size
+        files.write(name, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b"")
     files.sync()

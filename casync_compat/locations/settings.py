@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from casync_compat.net.exchange import Exchange
     from casync_compat.net.loop import Loop
     from casync_compat.oci.registry.client import RegistryClient
+    from casync_compat.store.peer import Peer
 
 __all__ = ["IndexPlace", "PathType", "Settings", "Shared"]
 
@@ -38,6 +39,7 @@ class Shared:
         self.client = client
         self.exchanges: dict[object, Exchange] = {}
         self.loop: Loop | None = None
+        self.peers: dict[str, Peer] = {}
         self.fetched: dict[str, bytes] = {}
         self._directory: bytes | None = None
         self._kept = 0

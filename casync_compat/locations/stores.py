@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TypeVar, overload
 
 from casync_compat.compression import Compression
-from casync_compat.locations.forms import in_files, in_registry, local_path
+from casync_compat.locations.forms import in_files, in_peer, in_registry, local_path
 from casync_compat.locations.remote import open_files
 from casync_compat.locations.settings import PathType, Settings
 from casync_compat.store.base import ChunkSource, Store
@@ -52,6 +52,10 @@ def open_store(where: PathType | ChunkSource, settings: Settings) -> ChunkSource
         return ChunkStore(
             open_files(where, settings), compression=_compression(where, settings), suffix=settings.suffix
         )
+    if isinstance(where, str) and in_peer(where):
+        from casync_compat.locations import peers  # lazily, as all that starts programs
+
+        return peers.open_store(where, settings)
     if not isinstance(where, str) or not in_registry(where):
         return open_local_store(where, settings)
     from casync_compat.locations import registries  # lazily, as is all that knows registries

@@ -187,6 +187,10 @@ class Files(Protocol):
         :raises FileChanged: the condition does not hold
         """
 
+    def expect(self, name: bytes) -> None:
+        """Be told that a file, an index say, is going to be written when all that belongs to it is there."""
+        return
+
     def touch(self, name: bytes) -> bool:
         """Give a file the date of now by the place's own clock, its content as it is; False if there is none."""
         status = self.stat(name)

@@ -184,7 +184,7 @@ def test_kinds_of_trees(tmp_path: Path, argument: str | None, words: str, kind: 
         ("missing.catar", "", FileError, "missing.catar: cannot open: No such file"),
         ("-", "", UsageError, "--what=archive or --what=archive-index"),
         ("", "", UsageError, "an empty path"),
-        ("host:x.catar", "", UsageError, "remote locations are not supported"),
+        ("foo://h/x.catar", "", UsageError, "nothing here can read foo://"),
         ("file", "--what=tarball", UsageError, "unknown kind 'tarball'"),
     ],
 )
