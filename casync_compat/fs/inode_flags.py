@@ -37,6 +37,7 @@ __all__ = [
     "get_raw_flags",
     "has_fat",
     "is_subvolume_read_only",
+    "on_private_fs",
     "set_fat",
     "set_flags",
     "set_projid",
@@ -51,6 +52,20 @@ BTRFS_MAGIC = 0x9123683E
 TMPFS_MAGIC = 0x01021994
 MSDOS_MAGIC = 0x4D44
 FUSE_MAGIC = 0x65735546
+_PRIVATE = frozenset(
+    {
+        EXT4_MAGIC,
+        XFS_MAGIC,
+        BTRFS_MAGIC,
+        TMPFS_MAGIC,
+        MSDOS_MAGIC,
+        0xF2F52010,
+        0xCA451A4E,
+        0x2FC12FC1,
+        0x794C7630,
+    }
+)
+"""File systems that one kernel has to itself; the last ones are f2fs, bcachefs, ZFS and overlayfs."""
 VIRTUAL_MAGICS = frozenset(
     {
         0x42494E4D,  # binfmt_misc
@@ -279,3 +294,17 @@ def fs_magic(fd: int) -> int:
         raise OSError(number, os.strerror(number))
     (magic,) = struct.unpack_from("l", buffer)
     return int(magic) & 0xFFFFFFFF
+
+
+def on_private_fs(path: bytes) -> bool:
+    """Whether a directory is on a file system that no other kernel can have mounted. False where nobody can say."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return fs_magic(fd) in _PRIVATE
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

@@ -125,6 +125,11 @@ class Files(Protocol):
         """Directories of this machine that the files lie in, so that a scan can leave them out."""
         return ()
 
+    @property
+    def one_kernel(self) -> bool:
+        """Whether no other machine can have the files open, so that whoever wrote one did so on this machine."""
+        return False
+
     def read(self, name: bytes, limit: int) -> bytes | None:
         """The content of a file; None if there is none.
 

@@ -7,8 +7,9 @@ a run that meets the lock withdraws and waits in turn. Whoever comes second sees
 then.
 
 What was not renewed for ten minutes is dead, by the store's own clock, since the clocks of machines differ: the date of
-a file just written there. A dead lease or lock is taken away before anybody goes on, so that its owner, who may only
-have slept, finds out. FORMAT.md has names and rules. Not here: threads that renew (`streams.leasing`).
+a file just written there. So is at once what a process left that has ended, where that can be known
+(`store.processes`). A dead lease or lock is taken away before anybody goes on, so that its owner, who may only have
+slept, finds out. FORMAT.md has names and rules. Not here: threads that renew (`streams.leasing`).
 
     >>> mark = Leases(store.leases()).lease("make")
 """
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from casync_compat.errors import CasyncError, FileError, show_path
 from casync_compat.ids import ChunkId
 from casync_compat.store.files import FileChanged, FileDamaged, Files, Version
+from casync_compat.store.processes import has_ended, this_process
 
 __all__ = ["PACE", "WAIT", "LeaseLost", "Leases", "Mark", "Pace", "StoreBusy", "boot_time"]
 
@@ -124,7 +126,8 @@ class Mark:
         self._pace = pace
         self._renewed = 0.0
         said = f"{what} on {os.uname().nodename}, process {os.getpid()}\n"
-        self._content = said.encode(errors="replace") + os.urandom(8).hex().encode() + b"\n"
+        lines = (said.encode(errors="replace").strip(), os.urandom(8).hex().encode(), this_process())
+        self._content = b"".join(line + b"\n" for line in lines if line)
 
     def place(self, *, over: Version | None = None) -> None:
         """Write the file.
@@ -246,7 +249,7 @@ class Leases:
         """Whether a collection is at work. One that is dead is taken away."""
         self._look_anew()
         status = self._files.stat(_LOCK)
-        if status is None or not self._is_dead(status.modified):
+        if status is None or not self._is_over(_LOCK, status.modified):
             return status is not None
         taken = Mark(self._files, _LOCK, "make", self.pace)
         try:
@@ -285,7 +288,7 @@ class Leases:
         """Take away what runs left that were killed. No collection is at work, to which it could matter."""
         for name in self._ours():
             status = self._files.stat(name)
-            if name != _LOCK and status is not None and self._is_dead(status.modified):
+            if name != _LOCK and status is not None and self._is_over(name, status.modified):
                 self._files.remove(name)
 
     # ---- for collections
@@ -325,7 +328,7 @@ class Leases:
             mark.place()
         except FileChanged:
             status = self._files.stat(_LOCK)
-            if status is None or not self._is_dead(status.modified):
+            if status is None or not self._is_over(_LOCK, status.modified):
                 return False
             try:
                 mark.place(over=status.version)
@@ -345,7 +348,7 @@ class Leases:
             status = self._files.stat(file)
             if status is None:
                 continue
-            if self._is_dead(status.modified):
+            if self._is_over(file, status.modified):
                 with suppress(*() if locked else (FileError,)):
                     self._files.remove(file)
             elif not file.endswith(_TEMPORARY):
@@ -366,7 +369,7 @@ class Leases:
         found = []
         for name in self._ours():
             status = None if name.endswith((_NAMED, _TEMPORARY)) else self._files.stat(name)
-            if status is not None and not self._is_dead(status.modified):
+            if status is not None and not self._is_over(name, status.modified):
                 found.append(self._who(name))
         return found
 
@@ -410,6 +413,20 @@ class Leases:
 
     def _is_dead(self, modified: int | None) -> bool:
         return modified is not None and self.now() - modified > self.pace.dead * 1e9
+
+    def _is_over(self, name: bytes, modified: int | None) -> bool:
+        """Whether the owner of a file is dead. Where other kernels reach the store, too, a copy of this machine may be
+        at work on one of them, whose processes have the same names: then two renewals must be missing besides."""
+        if self._is_dead(modified):
+            return True
+        if name.endswith((_NAMED, _TEMPORARY)):
+            return False
+        with suppress(CasyncError):
+            lines = (self._files.read(name, _WHO) or b"").split(b"\n")
+            if any(map(has_ended, lines[2:3])):
+                missed = modified is not None and self.now() - modified > 2 * self.pace.renew * 1e9
+                return missed or self._files.one_kernel
+        return False
 
     def _who(self, name: bytes) -> str:
         with suppress(CasyncError):

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from casync_compat.compression import Compression
 from casync_compat.errors import FileError, UsageError, show_path
 from casync_compat.fs.exclusive import alone_in, place, renew
+from casync_compat.fs.inode_flags import on_private_fs
 from casync_compat.fs.syncfs import sync_file_system
 from casync_compat.fs.unnamed import NAMELESS, give_name, open_unnamed
 from casync_compat.store.chunks import ChunkStore
@@ -47,9 +48,7 @@ _READ_FLAGS = (
     os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 )  # NONBLOCK: a FIFO must not hang
 _WRITE_FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_CREAT | os.O_EXCL
-_ABSENT = frozenset(
-    {errno.ENOENT, errno.ELOOP, errno.ENXIO}
-)  # nothing, a symbolic link, a socket: never a file of ours
+_ABSENT = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})  # nothing, a symlink, a socket: no file of ours
 _OPEN_ATTEMPTS = 16
 
 
@@ -83,6 +82,10 @@ class LocalFiles(Files):
     @property
     def own_paths(self) -> tuple[bytes, ...]:
         return (self.path,)
+
+    @property
+    def one_kernel(self) -> bool:
+        return on_private_fs(self.path)
 
     def close(self) -> None:
         """Let go of the directory, which keeps its file system busy. It is opened again when needed."""
@@ -434,12 +437,8 @@ def _status(status: os.stat_result) -> FileStatus:
 
 def _read_all(fd: int, size: int) -> bytes:
     data = os.read(fd, size)
-    while (
-        len(data) < size
-    ):  # network file systems may return less; a file that shrinks is found out by its digest
-        more = os.read(fd, size - len(data))
-        if not more:
-            break
+    # Network file systems may return less; a file that shrinks is found out by its digest.
+    while len(data) < size and (more := os.read(fd, size - len(data))):
         data += more
     return data
 

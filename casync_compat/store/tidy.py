@@ -43,6 +43,10 @@ class TidyFiles(Files):
     def own_paths(self) -> tuple[bytes, ...]:
         return self._files.own_paths
 
+    @property
+    def one_kernel(self) -> bool:
+        return self._files.one_kernel
+
     def write(
         self, name: bytes, data: ReadableBuffer, *, if_absent: bool = False, if_version: Version | None = None
     ) -> Version | None:
