@@ -35,6 +35,7 @@ __all__ = [
     "input_kind",
     "is_far",
     "is_stream",
+    "jobs_at",
     "jobs_for",
     "left_out_json",
     "named_kind",
@@ -200,6 +201,12 @@ def jobs_for(options: argparse.Namespace, index: str | None) -> int | None:
     """How many threads to write chunks with: `--jobs`, or more than there are processors when the store is far away."""
     jobs: int | None = options.jobs
     return _REMOTE_JOBS if jobs is None and is_far(options, index) else jobs
+
+
+def jobs_at(options: argparse.Namespace, store: str) -> int | None:
+    """The same for one store that is known."""
+    jobs: int | None = options.jobs
+    return _REMOTE_JOBS if jobs is None and is_remote(store) else jobs
 
 
 def open_tree(

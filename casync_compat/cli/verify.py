@@ -8,13 +8,23 @@ import json
 import os
 from collections.abc import Callable
 
-from casync_compat.cli._location import default_store, input_path, local_path, open_source, open_store
+from casync_compat.cli._common import jobs_at
+from casync_compat.cli._location import (
+    default_store,
+    input_path,
+    is_remote,
+    local_path,
+    name_of,
+    open_chunk_store,
+    open_source,
+)
 from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine, human_size
 from casync_compat.errors import FileError, UsageError
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
+from casync_compat.store.chunks import ChunkStore
 from casync_compat.streams.trees import kind_of, load_index
 from casync_compat.verbs.verify import (
     Defect,
@@ -89,18 +99,16 @@ def _check(
     if _is_store(options.what, name):
         if options.target is not None:
             raise UsageError("a store is not compared with anything; name an index")
-        path = local_path(name)
-        if not os.path.isdir(path):
-            raise FileError(path, "verify", OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
-        return verify_store(
-            open_store(name), repair=repair, on_defect=tell, jobs=options.jobs, progress=progress
-        )
+        store = _open(name)
+        if not _is_there(name, store):
+            raise FileError(os.fsencode(name), "verify", OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        jobs = jobs_at(options, name)
+        return verify_store(store, repair=repair, on_defect=tell, jobs=jobs, progress=progress)
     index = load_index(None if name == "-" else input_path(name))
     if options.target is None:
-        store = open_store(options.store or default_store(None if name == "-" else name))
-        return verify_chunks(
-            index, store, repair=repair, on_defect=tell, jobs=options.jobs, progress=progress
-        )
+        where = options.store or default_store(None if name == "-" else name)
+        jobs = jobs_at(options, where)
+        return verify_chunks(index, _open(where), repair=repair, on_defect=tell, jobs=jobs, progress=progress)
     if repair is not None:
         raise UsageError(
             "--repair-from and --remove are about chunks; to mend a file or directory, extract over it"
@@ -113,6 +121,21 @@ def _check(
     return verify_against_file(index, target, on_defect=tell, progress=progress)
 
 
+def _open(where: str) -> ChunkStore:
+    """A store whose chunk files can be looked at."""
+    store = open_chunk_store(where)
+    if not isinstance(store, ChunkStore):
+        raise UsageError(f"{where}: this kind of store cannot be verified")
+    return store
+
+
+def _is_there(name: str, store: ChunkStore) -> bool:
+    """Whether there is such a store: a directory, or, where there are none, any file in it."""
+    if not is_remote(name):
+        return os.path.isdir(local_path(name))
+    return next(store.files.list(details=False), None) is not None
+
+
 def _is_store(what: str | None, name: str) -> bool:
     if what is not None:
         kinds = (_STORE, Kind.ARCHIVE_INDEX.value, Kind.BLOB_INDEX.value)
@@ -121,6 +144,9 @@ def _is_store(what: str | None, name: str) -> bool:
         return what == _STORE
     if name == "-":
         return False
+    if is_remote(name):
+        kind = Kind.of_suffix(name_of(name))
+        return kind is None or not kind.is_index
     kind = kind_of(input_path(name))
     return kind is Kind.DIRECTORY or not (
         (kind is not None and kind.is_index)

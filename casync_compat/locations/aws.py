@@ -41,11 +41,10 @@ class AwsAccess:
     endpoint: str | None = None
 
 
-def find_access(environ: Mapping[str, str], options: StoreOptions, *, desync_first: bool) -> AwsAccess:
-    """Who we are.
+def find_access(environ: Mapping[str, str], options: StoreOptions) -> AwsAccess:
+    """Who we are: what is said of the very store, else desync's variables, AWS's, and a profile.
 
-    :param options: what is said of the very store
-    :param desync_first: whether desync's variables win over AWS's
+    :param options: what is said of the store
     :raises UsageError: there is no such profile, or it needs AWS's tools
     :raises FileError: a file cannot be read
     """
@@ -63,13 +62,8 @@ def find_access(environ: Mapping[str, str], options: StoreOptions, *, desync_fir
         environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"),
         environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL"),
     )
-    asked = bool(options.profile or options.credentials_file)
-    found = AwsAccess()
-    for source in (desync, said, amazon) if desync_first else (said, amazon, desync):
-        if not (source is amazon and asked):  # a profile of the very store comes before what is said of all
-            found = _joined(found, source)
-    found = _joined(found, _of_profile(environ, options, needed=not (found.key and found.secret)))
-    return _joined(found, amazon)
+    found = _joined(_joined(said, desync), amazon)
+    return _joined(found, _of_profile(environ, options, needed=not (found.key and found.secret)))
 
 
 def _joined(first: AwsAccess, second: AwsAccess) -> AwsAccess:

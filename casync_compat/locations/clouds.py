@@ -8,6 +8,7 @@ obstore: roles of machines and containers, logins of `gcloud` and `az`. Nothing 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ def open_s3(where: str, settings: Settings) -> Files:
     parts = urlsplit(where)
     options = settings.said_of(where)
     desync = parts.scheme != "s3"
-    access = find_access(settings.environ, options, desync_first=desync)
+    access = find_access(settings.environ, options)
     if desync:
         bucket, prefix = _bucket_in_path(parts, where)
         endpoint: str | None = f"{parts.scheme[3:]}://{_host(parts, where)}"
@@ -89,7 +90,15 @@ def open_gcs(where: str, settings: Settings) -> Files:
     config: dict[str, Any] = {}
     if emulator:
         emulator = emulator if "://" in emulator else f"http://{emulator}"
-        config = {"base_url": emulator.rstrip("/"), "skip_signature": True}
+        # obstore's `skip_signature` covers reading only; an account that logs in nowhere covers the rest.
+        account = {
+            "gcs_base_url": emulator.rstrip("/"),
+            "disable_oauth": True,
+            "client_email": "",
+            "private_key": "",
+            "private_key_id": "",
+        }
+        config = {"service_account_key": json.dumps(account)}
     else:
         config["application_credentials"] = settings.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     options = settings.said_of(where)

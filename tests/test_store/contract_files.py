@@ -24,6 +24,9 @@ class FilesContract:
     names = NAMES
     """Names that the place can hold."""
 
+    date_step = 0.02
+    """Seconds after which a date differs: longer than the clock of a file system stands still."""
+
     def need(self, files: Files, what: Can) -> None:
         """Go on only if the place can do this."""
         if what not in files.can:
@@ -148,7 +151,7 @@ class FilesContract:
         self.need(files, Can.WRITE | Can.SWAP | Can.DATES)
         files.write(self.names[1], self.content(1))
         before = files.stat(self.names[1])
-        time.sleep(0.02)  # longer than the clock of a file system stands still
+        time.sleep(self.date_step)
         assert files.touch(self.names[1])
         after = files.stat(self.names[1])
         assert before is not None
