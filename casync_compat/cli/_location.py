@@ -12,7 +12,9 @@ from dataclasses import replace
 from casync_compat import locations
 from casync_compat.compression import Compression
 from casync_compat.locations import Configuration, PathType, Settings, is_remote, local_path, name_of
+from casync_compat.locations.settings import Shared
 from casync_compat.locations.shown import without_login
+from casync_compat.net.limiter import Limiter
 from casync_compat.store.base import ChunkSource, Store
 from casync_compat.store.local import LocalStore
 from casync_compat.store.options import StoreOptions
@@ -53,7 +55,8 @@ def connect(options: argparse.Namespace) -> None:
         client_key=options.client_key,
         trust_insecure=options.trust_insecure,
     )
-    SETTINGS = replace(SETTINGS, network=network)
+    limiter = Limiter(options.rate_limit_bps) if options.rate_limit_bps else None
+    SETTINGS = replace(SETTINGS, network=network, limiter=limiter, shared=Shared())
 
 
 def cache_home() -> bytes | None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from casync_compat.chunker.params import parse_size
 from casync_compat.cli._parser import Parser
 from casync_compat.errors import UsageError
 
@@ -191,11 +192,28 @@ class _LastIsPrimary(argparse.Action):
         namespace.store = values
 
 
+def _rate(text: str) -> int:
+    """Bytes a second, as casync reads them (`src/casync-tool.c`: a size, and not 0)."""
+    try:
+        rate = parse_size(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if rate == 0:
+        raise argparse.ArgumentTypeError("a limit of 0 bytes a second lets nothing pass")
+    return rate
+
+
 _NETWORK = (
     _value("--ca-cert", "trust servers that these certificates vouch for, too", "FILE"),
     _value("--client-cert", "certificate to show to servers of stores, in PEM", "FILE"),
     _value("--client-key", "its key, if it is not in the same file", "FILE"),
     _flag("--trust-insecure", help="do not check certificates of servers"),
+    _value(
+        "--rate-limit-bps",
+        "bytes a second to send and receive at most: 500K, 1.5M",
+        "LIMIT",
+        type=_rate,
+    ),
 )
 
 OPTIONS: tuple[Option, ...] = (
@@ -293,7 +311,6 @@ OPTIONS: tuple[Option, ...] = (
     _VERBOSE,
     _flag("--no-progress", help="draw no progress bar"),
     _LOG_LEVEL,
-    _value("--rate-limit-bps", "accepted for casync's sake; local stores have no limit", "LIMIT"),
     _bool("--mkdir", "accepted for casync's sake", True),
 )
 

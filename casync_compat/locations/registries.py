@@ -51,7 +51,9 @@ def _client(settings: Settings) -> RegistryClient:
     shared = settings.shared
     if shared.client is None:
         shared.client = RegistryClient(
-            environ=settings.environ, warn=lambda text: settings.warn(f"the registry says: {text}")
+            environ=settings.environ,
+            warn=lambda text: settings.warn(f"the registry says: {text}"),
+            limiter=settings.limiter,
         )
     return shared.client
 

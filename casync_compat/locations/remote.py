@@ -89,7 +89,9 @@ def exchange_for(where: str, settings: Settings, options: StoreOptions) -> Excha
     shared = settings.shared
     exchange = shared.exchanges.get((home, options))
     if exchange is None:
-        transport = CurlTransport(settings.environ, "pycasync", options, home=home, loop=shared.loop)
+        transport = CurlTransport(
+            settings.environ, "pycasync", options, home=home, loop=shared.loop, limiter=settings.limiter
+        )
         shared.loop = transport.loop
         exchange = shared.exchanges[home, options] = Exchange(
             transport, Clock(), options=options, warn=lambda text: settings.warn(f"the server says: {text}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from casync_compat.compression import Compression
+from casync_compat.net.limiter import Limiter
 from casync_compat.store.files import Files
 from casync_compat.store.options import NOTHING_SAID, StoreOptions
 
@@ -82,6 +83,7 @@ class Settings:
     :ivar warn: called with each warning
     :ivar options: what is said of the store at a locator or path; asked without the login in an URL
     :ivar network: what is said of every store, by the command line for one; it goes before `options`
+    :ivar limiter: of bytes a second over all connections; None for no limit
     :ivar shared: what stays open between calls; the same when settings are copied by `dataclasses.replace`
     """
 
@@ -90,6 +92,7 @@ class Settings:
     warn: Callable[[str], None] = _ignore
     options: Callable[[str], StoreOptions] = field(default=_nothing_said, repr=False)
     network: StoreOptions = NOTHING_SAID
+    limiter: Limiter | None = field(default=None, compare=False, repr=False)
     shared: Shared = field(default_factory=Shared, compare=False, repr=False)
 
     def said_of(self, where: str) -> StoreOptions:

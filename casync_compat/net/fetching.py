@@ -107,6 +107,7 @@ class _Fetch:
         self.handle = handle
         self.shared = shared
         self.pieces: list[bytes] = []
+        self._limiter = lane.limiter
         self._left = batch.wanted[number].limit
 
     def take(self, data: bytes) -> int:
@@ -114,6 +115,8 @@ class _Fetch:
         if self._left < 0:
             return 0  # libcurl ends the transfer
         self.pieces.append(data)
+        if self._limiter is not None:
+            self._limiter.spend(len(data))
         return len(data)
 
     def finished(self, code: int, text: str) -> None:
@@ -142,7 +145,9 @@ class _Lane:
         self._handles = handles
         self._waiting: deque[tuple[_Batch, int]] = deque()
         self._running = 0
-        self._window = _Window(min(handles.options.jobs or _LARGEST_WINDOW, _LARGEST_WINDOW))
+        self.limiter = loop.limiter
+        most = _LARGEST_WINDOW if self.limiter is None else self.limiter.requests
+        self._window = _Window(min(handles.options.jobs or most, most))
         # Whether connections are shared is known after the first answer; unencrypted ones never are.
         self._shared: bool | None = None if secure else False
         self._idle: list[tuple[bool, bool, pycurl.Curl]] = []

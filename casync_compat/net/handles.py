@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from casync_compat.errors import UsageError
 from casync_compat.net.certificates import identity, trusted
 from casync_compat.net.http import Origin, TransportError, UntrustedCertificate, is_loopback, origin
+from casync_compat.net.limiter import Limiter
 from casync_compat.store.options import NOTHING_SAID, StoreOptions
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Handles:
     :param agent: for the User-Agent field
     :param options: how the store is reached: certificates, and how long it may be silent
     :param home: the origin of the store, which alone is shown the client's certificate
+    :param limiter: of bytes a second; None for no limit
     :raises UsageError: pycurl is not installed
     """
 
@@ -63,6 +65,7 @@ class Handles:
         agent: str,
         options: StoreOptions = NOTHING_SAID,
         home: Origin | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         try:
             import pycurl  # lazily: 24 ms, and an optional dependency
@@ -75,6 +78,7 @@ class Handles:
         self._agent = agent
         self.options = options
         self._home = home
+        self.limiter = limiter
         self._trust: tuple[bytes, str] | None = None
         self._identity: tuple[str, str] | None = None
 
@@ -116,10 +120,12 @@ class Handles:
             (curl.NOPROXY, ""),
             (_SUPPRESS_CONNECT_HEADERS, 1),
             (curl.CONNECTTIMEOUT, min(_CONNECT_SECONDS, self._silence(False) or _CONNECT_SECONDS)),
-            (curl.LOW_SPEED_LIMIT, 1 if slow else _SLOWEST),
+            (curl.LOW_SPEED_LIMIT, 1 if slow or self.limiter is not None else _SLOWEST),
             (curl.LOW_SPEED_TIME, self._silence(slow)),
         ):
             handle.setopt(option, value)
+        if self.limiter is not None:
+            handle.setopt(curl.BUFFERSIZE, self.limiter.piece)
         if parts.scheme == "https":
             self._secure(handle, verify, origin(url) == self._home)
         return handle

@@ -24,6 +24,7 @@ from typing import Protocol
 import pycurl
 
 from casync_compat.net.http import TransportError
+from casync_compat.net.limiter import Limiter
 
 __all__ = ["Loop", "Transfer"]
 
@@ -32,6 +33,9 @@ _H2_CONNECTIONS = 4
 
 _H1_CONNECTIONS = 256
 _IDLE_SECONDS = 60.0
+_LONGEST_REST = 0.05
+"""Seconds for which what others ask for may wait when bytes are limited."""
+
 
 _EVENTS = {
     pycurl.POLL_IN: select.EPOLLIN,
@@ -120,8 +124,9 @@ class _Multi:
 class _Thread:
     """The loop of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, limiter: Limiter | None) -> None:
         self.pid = os.getpid()
+        self._limiter = limiter
         self._poll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, select.EPOLLIN)
@@ -170,10 +175,16 @@ class _Thread:
             os.close(self._wake)
 
     def _turn(self) -> None:
+        limiter = self._limiter
+        if limiter is not None and (owed := limiter.owed()):
+            time.sleep(min(owed, _LONGEST_REST))  # sockets are left alone: what comes waits at its sender
+            self._do_calls()
+            return
         now = time.monotonic()
         deadlines = [multi.deadline for multi in self._multis if multi.deadline is not None]
         wait = max(0.0, min(deadlines) - now) if deadlines else _IDLE_SECONDS
-        for fd, mask in self._poll.poll(wait):
+        # One event at a time where bytes are limited, in turn, so that each has its share.
+        for fd, mask in self._poll.poll(wait, -1 if limiter is None else 1):
             if fd == self._wake:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
@@ -184,11 +195,14 @@ class _Thread:
             else:  # of nobody now: a server that closes what lies idle, say
                 with contextlib.suppress(OSError):
                     self._poll.unregister(fd)
-        while self._calls:
-            self._calls.popleft()()
+        self._do_calls()
         now = time.monotonic()
         for multi in self._multis:
             multi.expire(now)
+
+    def _do_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
 
     def _end(self) -> None:
         self._ending = True
@@ -213,16 +227,20 @@ def _selected(mask: int) -> int:
 
 
 class Loop:
-    """Moves transfers, from its first one on. May be used from several threads at once."""
+    """Moves transfers, from its first one on. May be used from several threads at once.
 
-    def __init__(self) -> None:
+    :ivar limiter: whom transfers tell of the bytes that they move; None for no limit
+    """
+
+    def __init__(self, limiter: Limiter | None = None) -> None:
+        self.limiter = limiter
         self._lock = threading.Lock()
         self._current: _Thread | None = None
 
     def _running(self) -> _Thread:
         with self._lock:
             if self._current is None or not self._current.lives:
-                self._current = _Thread()
+                self._current = _Thread(self.limiter)
                 atexit.register(self._current.close)
             return self._current
 

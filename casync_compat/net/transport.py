@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from casync_compat.net.fetching import Fetcher
 from casync_compat.net.handles import Handles, transport_error
 from casync_compat.net.http import Body, Fetched, Headers, Origin, Request, Response, TransportError, Wanted
+from casync_compat.net.limiter import Limiter
 from casync_compat.store.options import NOTHING_SAID, StoreOptions
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class CurlTransport:
     :param options: how the store is reached
     :param home: the origin of the store, see `Handles`
     :param loop: what moves the transfers of several transports; None for one of its own
+    :param limiter: of bytes a second, the loop's if one is given; None for no limit
     :raises UsageError: pycurl is not installed
     """
 
@@ -48,11 +50,12 @@ class CurlTransport:
         *,
         home: Origin | None = None,
         loop: Loop | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
-        self._handles = Handles(environ, agent, options, home)
+        self._handles = Handles(environ, agent, options, home, limiter)
         from casync_compat.net.loop import Loop  # lazily: it imports pycurl, an optional dependency
 
-        self.loop = Loop() if loop is None else loop
+        self.loop = Loop(limiter) if loop is None else loop
         self._fetcher = Fetcher(self.loop, self._handles)
 
     def close(self) -> None:
@@ -87,6 +90,7 @@ class _Transfer:
 
         self._curl = pycurl
         self._loop = loop
+        self._limiter = loop.limiter
         self.handle = handle
         self.status = 0
         self.headers = Headers()
@@ -169,9 +173,13 @@ class _Transfer:
                 self._arrived.append(data)
                 self._waiting += len(data)
                 self._changed.notify_all()
-            return len(data)
+        if self._limiter is not None:
+            self._limiter.spend(len(data))
+        return len(data)
 
     def _give(self, size: int) -> bytes | int:
+        if self._limiter is not None:
+            size = min(size, self._limiter.piece)
         with self._changed:
             if self._error is not None:
                 return self._curl.READFUNC_ABORT
@@ -186,7 +194,9 @@ class _Transfer:
                 piece = piece[:size]
             self._queued -= piece.nbytes
             self._changed.notify_all()
-            return bytes(piece)
+        if self._limiter is not None:
+            self._limiter.spend(piece.nbytes)
+        return bytes(piece)
 
     def _rewind(self, offset: int, origin: int) -> int:
         """A kept connection was closed by the server: the body is wanted from its beginning."""

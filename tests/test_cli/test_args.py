@@ -256,7 +256,6 @@ SHOWN = {
     "--cache-auto": "make",
     "--cache-check": "make",
     "--no-progress": "apply delta digest extract make verify",
-    "--rate-limit-bps": "",
     "--mkdir": "",
 }
 """The verbs whose help shows an option; the help of all shows `--verbose` and `--log-level`."""

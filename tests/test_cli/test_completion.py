@@ -21,7 +21,7 @@ def test_scripts(ok: Run, shell: str) -> None:
     for verb in [*_verbs.VERBS, *_verbs.GROUPS, *oci.VERBS]:
         assert re.search(rf"(?<![\w-]){verb}(?![\w-])", script), verb
     if shell != "tcsh":
-        flags = {option.flags[-1] for option in _options.OPTIONS} - {"--rate-limit-bps", "--mkdir"}
+        flags = {option.flags[-1] for option in _options.OPTIONS} - {"--mkdir"}
         for verb in oci.VERBS:
             flags |= {flag for flag in _verbs.parser_of("oci", verb).takes_value if flag.startswith("--")}
         assert [flag for flag in flags if flag not in script] == []

@@ -18,6 +18,7 @@ from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
 from casync_compat.net.exchange import Clock, Exchange
 from casync_compat.net.http import Request, Response, Transport, is_loopback
+from casync_compat.net.limiter import Limiter
 from casync_compat.net.traffic import Traffic
 from casync_compat.oci.registry.auth import RegistryAuthorizer
 from casync_compat.oci.registry.credentials import Credential, Credentials
@@ -38,6 +39,7 @@ class RegistryClient(Closing):
     :param warn: told the registries' own warnings, each once
     :param on_bytes: told of the bytes of bodies as they move up or down, from whichever thread moves them
     :param transport: in place of connections
+    :param limiter: of bytes a second; None for no limit
     :raises UsageError: pycurl is not installed
     """
 
@@ -50,11 +52,12 @@ class RegistryClient(Closing):
         on_bytes: Callable[[int], None] | None = None,
         transport: Transport | None = None,
         clock: Clock | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         if transport is None:
             from casync_compat.net.transport import CurlTransport  # lazily: ssl costs 20 ms
 
-            transport = CurlTransport(environ, _AGENT)
+            transport = CurlTransport(environ, _AGENT, limiter=limiter)
         self._transport = transport
         self._clock = clock or Clock()
         self._insecure = insecure
