@@ -182,7 +182,8 @@ class _Lane:
                 return handle
             handle.close()
         handle = self._handles.make(url, verify=verify, shared=shared)
-        handle.setopt(self._curl.BUFFERSIZE, _BUFFER)
+        if self.limiter is None:
+            handle.setopt(self._curl.BUFFERSIZE, _BUFFER)
         return handle
 
     def status(self, handle: pycurl.Curl) -> int:
