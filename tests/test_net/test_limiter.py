@@ -97,7 +97,7 @@ def test_everything_counts(server: WebServer) -> None:
         answer = transport.send(Request("GET", server.url + "/x"), verify=True)
         assert read_all(answer, 1 << 20) == DATA
         assert limiter.spent == 2 * len(DATA)
-        found = transport.fetch([Wanted(server.url + "/x", 1 << 20)] * 20, {}, verify=True)
+        found = transport.begin([Wanted(server.url + "/x", 1 << 20)] * 20, {}, verify=True)()
         assert [one.content for one in found] == [DATA] * 20
         assert limiter.spent == 22 * len(DATA)
         assert limiter.rests > 20
