@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias, cast
 
 from casync_compat.compression import Compression
 from casync_compat.errors import FileError, UsageError, show_path
@@ -20,10 +20,12 @@ from casync_compat.locations import (
     PathType,
     Settings,
     default_store,
+    group_members,
     input_path,
     is_remote,
     local_path,
     name_of,
+    open_source,
     open_store,
 )
 from casync_compat.store.base import ChunkSink, ChunkSource
@@ -45,8 +47,8 @@ __all__ = [
     "tree_kind",
 ]
 
-SourceLocation: TypeAlias = ChunkSource | PathType
-"""A store to read chunks from: open already, or its path or locator."""
+SourceLocation: TypeAlias = ChunkSource | PathType | Sequence[ChunkSource | PathType]
+"""A store to read chunks from: open already, or its path or locator; several, the first of which is asked first."""
 SinkLocation: TypeAlias = ChunkSink | PathType
 """A store to write chunks to: open already, or its path or locator."""
 IndexLocation: TypeAlias = Index | PathType
@@ -134,17 +136,32 @@ def beside(index: IndexLocation, settings: Settings) -> PathType:
 
 
 def source_of(store: SourceLocation | None, index: IndexLocation, settings: Settings) -> ChunkSource:
-    """The store to read an index's chunks from, wherever the process changes to meanwhile."""
-    return open_store(_absolute(beside(index, settings) if store is None else store), settings)
+    """The store, or stores, to read an index's chunks from, wherever the process changes to meanwhile.
+
+    :raises UsageError: a list of stores has none
+    """
+    given: list[ChunkSource | PathType]
+    if isinstance(store, (list, tuple)):
+        given = list(store)
+    else:
+        given = [beside(index, settings) if store is None else cast("ChunkSource | PathType", store)]
+    if not given:
+        raise UsageError("no store was given")
+    first, *others = map(_absolute, given)
+    return open_source(first, others, settings)
 
 
-S = TypeVar("S")
-
-
-def _absolute(place: S | PathType) -> S | PathType:
-    if not isinstance(place, (str, bytes, os.PathLike)) or is_remote(place):
+def _absolute(place: ChunkSource | PathType) -> ChunkSource | PathType:
+    if not isinstance(place, (str, bytes, os.PathLike)):
         return place
-    return os.path.abspath(local_path(place))
+    members = group_members(place) if isinstance(place, str) else []
+    if len(members) > 1:
+        return "|".join(os.fsdecode(_absolute_path(member)) for member in members)
+    return _absolute_path(place)
+
+
+def _absolute_path(place: PathType) -> PathType:
+    return place if is_remote(place) else os.path.abspath(local_path(place))
 
 
 def sink_of(store: SinkLocation | None, index: PathType, settings: Settings) -> ChunkSink:

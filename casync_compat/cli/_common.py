@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import chain
 
 from casync_compat.cli._location import default_store, input_path, is_remote, open_source, warn
 from casync_compat.cli._options import parse_boolean
@@ -21,6 +22,7 @@ from casync_compat.fs.standard import StandardOutput
 from casync_compat.ids import Digest
 from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
+from casync_compat.locations import group_members
 from casync_compat.store.base import ChunkSource
 from casync_compat.streams.trees import Tree, kind_of
 from catar import layouts
@@ -194,7 +196,8 @@ def source_for(options: argparse.Namespace, index: str | None) -> ChunkSource:
 def is_far(options: argparse.Namespace, index: str | None) -> bool:
     """Whether any of the stores of an index is not on this machine."""
     store = options.store or default_store(None if is_stream(index) else index)
-    return any(map(is_remote, [store, *getattr(options, "extra_store", [])]))
+    stores = [store, *getattr(options, "extra_store", [])]
+    return any(map(is_remote, chain.from_iterable(map(group_members, stores))))
 
 
 def jobs_for(options: argparse.Namespace, index: str | None) -> int | None:

@@ -56,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     paths: list[str] = options.indexes
     store = open_chunk_store(options.store or default_store(paths[0]))
+    if options.extra_store:
+        warn(f"gc works on one store, {store.name}; the others are left as they are")
     # All indexes are read before anything is removed: one that cannot be read must not cost its chunks.
     indexes = (load_index(input_path(path)) for path in paths)
     dry = options.dry_run

@@ -65,7 +65,7 @@ def add_arguments(parser: Parser) -> None:
         help="replace damaged and missing chunks by good ones from this store",
     )
     parser.add_argument("--remove", action="store_true", help="remove damaged chunks that cannot be replaced")
-    add_options(parser, "--store", *NETWORK, "--what", "--jobs", "--json", "--no-progress")
+    add_options(parser, "--store", "--extra-store", *NETWORK, "--what", "--jobs", "--json", "--no-progress")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -107,8 +107,16 @@ def _check(
     index = load_index(None if name == "-" else input_path(name))
     if options.target is None:
         where = options.store or default_store(None if name == "-" else name)
-        jobs = jobs_at(options, where)
-        return verify_chunks(index, _open(where), repair=repair, on_defect=tell, jobs=jobs, progress=progress)
+        first, *further = options.extra_store or [None]
+        return verify_chunks(
+            index,
+            _open(where),
+            others=None if first is None else open_source(first, further),
+            repair=repair,
+            on_defect=tell,
+            jobs=jobs_at(options, where),
+            progress=progress,
+        )
     if repair is not None:
         raise UsageError(
             "--repair-from and --remove are about chunks; to mend a file or directory, extract over it"

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.locations.shown import shown
 from casync_compat.store.options import StoreOptions
 
 if TYPE_CHECKING:
@@ -127,11 +128,6 @@ class Configuration:
         return found
 
 
-def _shown(where: str) -> str:
-    """A locator without the name and password that may be in it."""
-    return re.sub(r"://[^/]*@", "://", where)
-
-
 def _our_path(environ: Mapping[str, str]) -> bytes | None:
     if named := environ.get("PYCASYNC_CONFIG"):
         return os.fsencode(named)
@@ -158,8 +154,8 @@ def _of_desync(file: ConfigFile, where: str) -> Fields:
         patterns = [pattern for pattern in section if _matches(pattern, where)]
         if len(patterns) > 1:
             raise UsageError(
-                f"{show_path(file.path)}: more than one key matches {_shown(where)}: "
-                + ", ".join(map(_shown, patterns))
+                f"{show_path(file.path)}: more than one key matches {shown(where)}: "
+                + ", ".join(map(shown, patterns))
             )
         if patterns:
             found |= section[patterns[0]]
@@ -213,5 +209,5 @@ def _check_encryption(fields: Fields, where: str) -> None:
     """
     if not fields.get("encryption") and (fields.get("encryption_key") or fields.get("encryption_algorithm")):
         raise UsageError(
-            f"{_shown(where)}: an encryption key or algorithm is configured, but not encryption = true"
+            f"{shown(where)}: an encryption key or algorithm is configured, but not encryption = true"
         )

@@ -19,6 +19,7 @@ __all__ = [
     "Scheme",
     "classify",
     "default_store",
+    "group_members",
     "in_files",
     "in_peer",
     "in_registry",
@@ -108,6 +109,19 @@ def name_of(where: PathType) -> bytes:
     if isinstance(where, str) and in_peer(where):
         return os.fsencode(_without_query(where) if classify(where) is Scheme.URL else where)
     return os.fsencode(where) if in_registry(where) else local_path(where)
+
+
+def group_members(where: str) -> list[str]:
+    """The stores of a failover group, as desync writes it: ``a|b|c``; a locator that is none is its only member.
+
+    A local path with such a sign in it is one if there is something of this name; `./a|b` is one always.
+    """
+    if "|" not in where or where.startswith("./"):
+        return [where]
+    members = [member for member in where.split("|") if member]
+    if not any(map(is_remote, members)) and os.path.lexists(os.fsencode(where)):
+        return [where]
+    return members
 
 
 def default_store(index: PathType | None, settings: Settings) -> PathType:

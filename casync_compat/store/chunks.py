@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +30,7 @@ from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError, show_pa
 from casync_compat.ids import ChunkId, Digest, DigestUnavailable
 from casync_compat.store.base import Put, checked
 from casync_compat.store.files import Can, FileDamaged, Files, FileStatus
+from casync_compat.store.finding import Answer, Wanted, look_for
 from casync_compat.store.framing import HEAD, looks_whole
 
 if TYPE_CHECKING:
@@ -140,10 +141,18 @@ class ChunkStore(Closing):
                 del damage  # or the error and this frame, buffers and all, keep each other alive
         raise ChunkMissing(id, self.name)
 
-    def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
+    def get_many(self, wanted: Wanted, digest: Digest) -> list[bytes]:
         return self.begin(wanted, digest)()
 
-    def begin(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> Callable[[], list[bytes]]:
+    def begin(self, wanted: Wanted, digest: Digest) -> Callable[[], list[bytes]]:
+        answers = self.begin_finding(wanted, digest)
+        # Anything strange is left to `get`, which looks at every form of the chunk before it complains.
+        return lambda: [
+            answer if isinstance(answer, bytes) else self.get(id, digest, limit)
+            for answer, (id, limit) in zip(answers(), wanted, strict=True)
+        ]
+
+    def begin_finding(self, wanted: Wanted, digest: Digest) -> Callable[[], list[Answer]]:
         if self.files.near:
             return lambda: self._verified(
                 [self._unchecked(id, limit) for id, limit in wanted], wanted, digest
@@ -152,18 +161,20 @@ class ChunkStore(Closing):
         stored = self.files.begin(self._asked(wanted, likely))
         return lambda: self._verified(self._far_away(wanted, likely, stored), wanted, digest)
 
-    def _verified(
-        self, found: list[bytes | None], wanted: Sequence[tuple[ChunkId, int]], digest: Digest
-    ) -> list[bytes]:
-        ids = iter(digest.of_many([raw for raw in found if raw is not None]))
-        # Anything strange is left to `get`, which looks at every form of the chunk before it complains.
+    def _verified(self, found: list[bytes | None], wanted: Wanted, digest: Digest) -> list[Answer]:
+        """:param found: None for what is not there, empty for what is of no good form"""
+        ids = iter(digest.of_many([raw for raw in found if raw]))
         return [
-            raw if raw is not None and next(ids) == id else self.get(id, digest, limit)
+            ChunkMissing(id, self.name)
+            if raw is None
+            else raw
+            if raw and next(ids) == id
+            else look_for(self, id, digest, limit)
             for raw, (id, limit) in zip(found, wanted, strict=True)
         ]
 
     def _unchecked(self, id: ChunkId, limit: int) -> bytes | None:
-        """The content of a chunk in the form that it is likely to have; None when it is not one of a good form."""
+        """The content of a chunk in the form that is likely; empty for one of no good form, None for none."""
         plain, packed = self._names(id)
         try:
             for name in self._likely(plain, packed):
@@ -172,30 +183,31 @@ class ChunkStore(Closing):
                     self._mostly_packed = name is packed
                     return raw
         except (CompressionError, FileDamaged):
-            pass
+            return b""
         return None
 
-    def _asked(self, wanted: Sequence[tuple[ChunkId, int]], packed: bool) -> list[tuple[bytes, int]]:
+    def _asked(self, wanted: Wanted, packed: bool) -> list[tuple[bytes, int]]:
         return [(self._names(id)[packed], file_limit(limit) if packed else limit) for id, limit in wanted]
 
     def _far_away(
         self,
-        wanted: Sequence[tuple[ChunkId, int]],
+        wanted: Wanted,
         packed: bool,
         likely: Callable[[], list[bytes | None]],
     ) -> list[bytes | None]:
-        """As `_unchecked`, for several chunks with as few waits.
+        """As `_unchecked`, for several chunks with as few waits; None also for those that are too large.
 
         :param packed: whether the likely form, which was asked for, is the compressed one
         """
         found = [
             self._unpacked(stored, packed, limit) for stored, (_, limit) in zip(likely(), wanted, strict=True)
         ]
-        left = [number for number, raw in enumerate(found) if raw is None]
+        left = [number for number, raw in enumerate(found) if not raw]
         others = [wanted[number] for number in left]
         content = self.files.read_many(self._asked(others, not packed)) if left else ()
         for number, stored in zip(left, content, strict=True):
-            found[number] = self._unpacked(stored, not packed, wanted[number][1])
+            other = self._unpacked(stored, not packed, wanted[number][1])
+            found[number] = found[number] if other is None else other
         return found
 
     def _unpacked(self, stored: bytes | None, packed: bool, limit: int) -> bytes | None:
@@ -204,7 +216,7 @@ class ChunkStore(Closing):
         try:
             raw = decompress(stored, limit) if packed else stored
         except CompressionError:
-            return None
+            return b""
         self._mostly_packed = packed
         return raw
 

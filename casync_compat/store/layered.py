@@ -1,45 +1,135 @@
 """Several chunk sources behind one name: the first that has a chunk gives it.
 
-This is the ``--store`` and ``--extra-store`` of the command line. It neither copies chunks between its layers (that is
-a cache) nor skips a layer that cannot be reached (that is failover).
+This is the ``--store`` and ``--extra-store`` of the command line. It does not copy chunks between its layers (that is a
+cache), and its layers need not have the same chunks (that is a failover group).
 """
 
 from __future__ import annotations
 
-from casync_compat.errors import ChunkCorrupt, ChunkMissing
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from casync_compat.errors import CasyncError, ChunkCorrupt, ChunkMissing, RemoteError
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.store.base import ChunkSource, Measured, OnDisk
+from casync_compat.store.base import ChunkSource, FarSource, Measured, OnDisk
+from casync_compat.store.failover import StoreMember, Warn, distance, ignore, in_turn, nobody_has
+from casync_compat.store.finding import Answer, Finder, Finding, Wanted, find_in
 
 __all__ = ["Layered"]
 
 
-class Layered:
-    """A ChunkSource that asks its layers in order.
+class _Begun(NamedTuple):
+    """What a layer was asked for already.
 
-    A layer with a damaged chunk is passed over as long as a later one has it whole; the damage is reported only when
-    nobody has. Any other error of a layer is the caller's at once: a chunk missing because a store could not be read
-    must not look like a chunk that is gone.
+    :ivar numbers: of the chunks, in ascending order
     """
 
-    def __init__(self, first: ChunkSource, *others: ChunkSource) -> None:
-        self.layers: tuple[ChunkSource, ...] = (first, *others)
-        self.name = ", ".join(layer.name for layer in self.layers)
+    member: StoreMember
+    numbers: list[int]
+    answers: Callable[[], list[Answer]]
 
-    def get(self, id: ChunkId, digest: Digest, limit: int) -> bytes:
-        damage: ChunkCorrupt | None = None
-        for layer in self.layers:
+    def answers_for(self, numbers: list[int], wanted: Wanted, digest: Digest) -> list[Answer]:
+        """Those for some of all chunks; what was not asked for is asked for now."""
+        known = dict(zip(self.numbers, self.answers(), strict=True))
+        more = [number for number in numbers if number not in known]
+        if more:
+            found = find_in(self.member.source, [wanted[number] for number in more], digest)
+            known.update(zip(more, found, strict=True))
+        return [known[number] for number in numbers]
+
+
+class Layered(Finder):
+    """A ChunkSource that asks its layers in order.
+
+    A layer with a damaged chunk is passed over as long as a later one has it whole; that is told, and is the error only
+    when nobody has. So is a server that does not answer; but then a chunk that no other layer has does not count as
+    missing: it may be there. Any other error of a layer is the caller's at once.
+
+    Layers that have layers are taken apart.
+
+    :param warn: told of servers that do not answer, and of damaged chunks
+    :param clock: seconds, that only grow
+    """
+
+    _members: tuple[StoreMember, ...]
+    _warn: Warn
+
+    def __init__(
+        self,
+        first: ChunkSource,
+        *others: ChunkSource,
+        warn: Warn = ignore,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        members: list[StoreMember] = []
+        for layer in (first, *others):
+            if isinstance(layer, Layered):  # with what it knows, and whom it tells
+                members += layer._members
+                warn = layer._warn if warn is ignore else warn
+            else:
+                members.append(StoreMember(layer, warn, clock))
+        self._members = tuple(members)
+        self._warn = warn
+        self.layers: tuple[ChunkSource, ...] = tuple(member.source for member in members)
+        self.name = ", ".join(layer.name for layer in self.layers)
+        self.far, self.eager = distance(self.layers)
+
+    def begin_finding(self, wanted: Wanted, digest: Digest) -> Callable[[], list[Answer]]:
+        """As `Finding` has it; the first layer that is far away is asked at once for what no nearer one has."""
+        begun = self._ahead(wanted, digest) if self.eager else None
+        return lambda: self._find(wanted, digest, begun)
+
+    def _ahead(self, wanted: Wanted, digest: Digest) -> _Begun | None:
+        left = list(range(len(wanted)))
+        for member in self._members:
+            source = member.source
             try:
-                return layer.get(id, digest, limit)
-            except ChunkMissing:
+                if not (isinstance(source, FarSource) and source.far):
+                    left = [number for number in left if not source.has(wanted[number][0])]
+                elif left and member.well and isinstance(source, Finding):
+                    asked = [wanted[number] for number in left]
+                    return _Begun(member, left, source.begin_finding(asked, digest))
+                else:
+                    return None
+            except RemoteError:  # which is told when it is asked in its turn
+                return None
+        return None
+
+    def _find(self, wanted: Wanted, digest: Digest, begun: _Begun | None) -> list[Answer]:
+        found: dict[int, bytes] = {}
+        damaged: dict[int, ChunkCorrupt] = {}
+        errors: list[CasyncError] = []
+        lacking: list[str] = []
+        left = list(range(len(wanted)))
+        for member in in_turn(self._members):
+            if not left:
+                break
+            try:
+                if begun is not None and begun.member is member:
+                    answers = begun.answers_for(left, wanted, digest)
+                else:
+                    answers = find_in(member.source, [wanted[number] for number in left], digest)
+            except RemoteError as error:
+                member.failed(error)
+                errors.append(error)
                 continue
-            except ChunkCorrupt as e:
-                damage = damage or e
-        if damage is not None:
-            try:
-                raise damage
-            finally:
-                del damage  # or the error and this frame, buffers and all, keep each other alive
-        raise ChunkMissing(id, self.name)
+            member.answered()
+            lacking.append(member.source.name)
+            for number, answer in zip(left, answers, strict=True):
+                if isinstance(answer, bytes):
+                    found[number] = answer
+                    if number in damaged:
+                        self._warn(f"{damaged[number]}; {member.source.name} has it whole")
+                elif isinstance(answer, ChunkCorrupt):
+                    damaged.setdefault(number, answer)
+            left = [number for number in left if number not in found]
+        if left and errors:
+            raise nobody_has(wanted[left[0]][0], self.name, errors, lacking)
+        return [
+            found.get(number) or damaged.get(number) or ChunkMissing(id, self.name)
+            for number, (id, _) in enumerate(wanted)
+        ]
 
     @property
     def own_paths(self) -> tuple[bytes, ...]:
@@ -47,7 +137,17 @@ class Layered:
         return tuple(path for layer in self.layers if isinstance(layer, OnDisk) for path in layer.own_paths)
 
     def has(self, id: ChunkId) -> bool:
-        return any(layer.has(id) for layer in self.layers)
+        errors: list[CasyncError] = []
+        for member in in_turn(self._members):
+            try:
+                if member.source.has(id):
+                    return True
+            except RemoteError as error:
+                member.failed(error)
+                errors.append(error)
+        if errors:
+            raise nobody_has(id, self.name, errors, ())
+        return False
 
     def stored_size(self, id: ChunkId) -> int | None:
         """What the chunk takes in the first layer that can tell."""

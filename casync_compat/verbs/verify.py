@@ -158,11 +158,17 @@ class _Checker:
 
     def fetch(self, id: ChunkId, size: int | None) -> bytes | None:
         """A good copy of a chunk, from where repairs are taken."""
-        if self._repair.source is None:
-            return None
+        source = self._repair.source
+        return None if source is None else self._from(source, id, size)
+
+    def is_in(self, source: ChunkSource, id: ChunkId, size: int | None) -> bool:
+        """Whether another store has a chunk whole."""
+        return self._from(source, id, size) is not None
+
+    def _from(self, source: ChunkSource, id: ChunkId, size: int | None) -> bytes | None:
         for digest in self._digests:
             try:
-                raw = self._repair.source.get(id, digest, size if size is not None else MAX_CHUNK_SIZE)
+                raw = source.get(id, digest, size if size is not None else MAX_CHUNK_SIZE)
             except ChunkMissing:
                 return None
             except ChunkCorrupt:
@@ -238,12 +244,15 @@ def verify_chunks(
     index: Index,
     store: ChunkStore,
     *,
+    others: ChunkSource | None = None,
     repair: Repair | None = None,
     on_defect: Callable[[Defect], None] = _nobody,
     jobs: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> VerifyResult:
     """Check that a store has every chunk of an index, whole. Parameters as for `verify_store`.
+
+    :param others: further stores: what the first lacks, and one of these has whole, is not missing
 
     A damaged form of a chunk is a defect even where the other form is good: readers may meet it first.
     """
@@ -255,7 +264,7 @@ def verify_chunks(
     def look(id: ChunkId, size: int) -> tuple[int, list[Defect]]:
         found = [outcome for file in store.forms(id) if (outcome := checker.look(file, size)) is not None]
         defects = [defect for _, defect in found if defect is not None]
-        if not found:
+        if not found and not (others is not None and checker.is_in(others, id, size)):
             mended = ""
             good = checker.fetch(id, size)
             if good is not None:

@@ -218,7 +218,7 @@ def test_parsers_know_what_they_need(data: st.DataObject) -> None:
 
 SHOWN = {
     "--store": "apply cat convert-index delta digest extract gc info list make mtree stat verify",
-    "--extra-store": "cat convert-index delta digest extract list mtree stat",
+    "--extra-store": "cat convert-index delta digest extract list mtree stat verify",
     **dict.fromkeys(
         _options.NETWORK, "apply cat convert-index delta digest extract gc info list make mtree stat verify"
     ),
