@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from casync_compat.errors import FileError, FormatError
-from casync_compat.fs.glob import translate
+from casync_compat.fs.glob import Glob, translate
 from casync_compat.fs.readers import read_whole
 
 __all__ = ["EXCLUDE_NAME", "MAX_FILE_SIZE", "Rule", "decide", "parse_rules", "read_rules"]
@@ -53,7 +53,7 @@ class Rule:
     anchored: bool
     dir_only: bool
     inner: tuple[Rule, ...] = ()
-    pattern: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
+    pattern: Glob = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pattern", translate(self.glob))

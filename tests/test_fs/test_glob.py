@@ -60,6 +60,13 @@ TABLE = (
     (b"[]", (b"[]",), (b"]", b"")),
     (b"[[", (b"[[",), (b"[",)),
     (b"[a-", (), (b"[a-", b"a", b"-")),
+    (b"[a[=]", (b"[", b"="), (b"a",)),
+    (b"[[-", (b"[[-",), (b"[", b"-")),
+    (b"[a[.-", (), (b"[a[.-", b"a")),
+    (b"[[:z:]]", (b"[]", b"z]", b":]"), (b"z",)),
+    (b"[a[:]z", (b"az", b"[z", b":z"), (b"a",)),
+    (b"[[=]=]]", (b"]",), (b"=", b"=]")),
+    (b"*?[.]x", (b"ab.x",), (b"a.x", b".x")),
     (b"\\*", (b"*",), (b"a", b"\\*")),
     (b"\\a", (b"a",), (b"\\a",)),
     (b"\\.a", (b".a",), (b"a",)),
@@ -101,7 +108,8 @@ def test_table_is_what_the_c_library_does() -> None:
 PIECES = (
     b"*", b"?", b"[", b"]", b"!", b"^", b"\\", b".", b"a", b"b", b"z", b"1", b"\xff", b"\x80", b" ", b"\n", b"[a-c]",
     b"[!a]", b"[^a]", b"[]a]", b"[a-]", b"[!]-a]", b"[:alpha:]", b"[:digit:]", b"[:foo:]", b"[=a=]", b"[.a.]",
-    b"[.-.]", b"[.aa.]", b"[:", b":]", b"-a",
+    b"[.-.]", b"[.aa.]", b"[:", b":]", b"-a", b"-", b":", b"=", b"[=", b"=]", b"[.", b".]", b"[:z:]", b"[=]=]",
+    b"[.].]",
 )  # fmt: skip
 LETTERS = (
     b".", b"a", b"b", b"z", b"-", b"]", b"[", b"!", b"^", b"\\", b"1", b"\xff", b"\x80", b":", b"=", b"\n", b" ",
@@ -113,7 +121,7 @@ LETTERS = (
 def test_like_the_c_library(seed: int) -> None:
     """Random patterns, malformed ones too, match random names exactly when C's fnmatch says so."""
     chance = random.Random(seed)
-    for _ in range(2500):
+    for _ in range(5000):
         pattern = b"".join(chance.choices(PIECES, k=chance.randint(1, 7)))
         name = b"".join(chance.choices(LETTERS, k=chance.randint(1, 4)))
         # A name made from the pattern, so that matches are not rare.
