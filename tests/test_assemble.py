@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 import pytest
@@ -570,3 +570,51 @@ def test_one_reader_for_several_threads(small: Case) -> None:
     for thread in threads:
         thread.join(30)
     assert wrong == []
+
+
+class Eager(CountingStore):
+    """A store that is asked for chunks before they are needed, and for no chunk by itself."""
+
+    far = eager = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[ChunkId] = []
+        self.most_ahead = self.ahead = 0
+
+    def begin(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> Callable[[], list[bytes]]:
+        self.asked.extend(id for id, _ in wanted)
+        self.ahead += sum(size for _, size in wanted)
+        self.most_ahead = max(self.most_ahead, self.ahead)
+
+        def collect() -> list[bytes]:
+            self.ahead -= sum(size for _, size in wanted)
+            return [super(CountingStore, self).get(id, digest, size) for id, size in wanted]
+
+        return collect
+
+    def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
+        return self.begin(wanted, digest)()
+
+    def get(self, id: ChunkId, digest: Digest, limit: int) -> bytes:
+        raise AssertionError("a request for one chunk, and a wait for it")
+
+
+def by_places_alone(fetcher: ChunkFetcher) -> bytes:
+    pieces: dict[int, bytes] = {}
+    with closing(place_chunks(fetcher, lambda at, data: pieces.update({at: b"".join(data)}))) as placed:
+        assert list(placed) == list(fetcher.index)
+    return b"".join(pieces[at] for at in sorted(pieces))
+
+
+@pytest.mark.parametrize("read", [by_stream, by_joined_stream, by_places_alone])
+def test_an_eager_store_is_asked_ahead(read: Reader, large: Case) -> None:
+    """What repeats within a batch is asked for once and not by itself; memory is bounded by what is ahead."""
+    data = large.data + 3 * large.data[: 1 << 18] + large.data
+    case = Case(data, ChunkSizes(1 << 12, 1 << 14, 1 << 16))
+    source = Eager()
+    for chunk in case.index:
+        source.put(chunk.id, data[chunk.start : chunk.end])
+    assert read(ChunkFetcher(case.index, source)) == data
+    assert len(source.asked) < len(list(case.index))
+    assert 1 << 20 < source.most_ahead <= 40 << 20

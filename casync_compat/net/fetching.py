@@ -5,12 +5,13 @@
 
 Each answer is collected whole, on the loop's thread, and given back when all of a batch are there; nothing is tried
 again and no redirect is followed, that is left to `exchange` for the few that need it. How many are under way to one
-origin is found out: 64 at first, twice as many after each round in which a tenth more arrived a second than before, and
-half after the server said that it is too much.
+origin is found out: 64 at first (all that may be, where fetching the index showed that it is far), twice as many after
+each round in which a tenth more arrived a second than before, and half after the server said that it is too much.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -30,6 +31,9 @@ __all__ = ["Fetcher"]
 _FIRST_WINDOW = 64
 _LARGEST_WINDOW = 256
 _GAIN = 1.1
+_FAR = 0.05
+"""Seconds of a round trip from which a line is not filled by less than the largest window, so that none is tried."""
+
 _TOO_MUCH = (429, 503)
 _HTTP_2 = 3
 """What `CURLINFO_HTTP_VERSION` gives for it (`CURL_HTTP_VERSION_2_0`)."""
@@ -68,9 +72,9 @@ class _Batch:
 class _Window:
     """How many requests to have under way, learnt from what they bring."""
 
-    def __init__(self, largest: int) -> None:
+    def __init__(self, largest: int, first: int) -> None:
         self._largest = largest
-        self.size = min(_FIRST_WINDOW, largest)
+        self.size = min(first, largest)
         self._best = 0.0
         self._ended = 0
         self._bytes = 0
@@ -137,7 +141,7 @@ class _Fetch:
 class _Lane:
     """What is under way to one origin; all of it on the loop's thread."""
 
-    def __init__(self, loop: Loop, handles: Handles, secure: bool) -> None:
+    def __init__(self, loop: Loop, handles: Handles, secure: bool, far: bool) -> None:
         import pycurl
 
         self._curl = pycurl
@@ -147,7 +151,9 @@ class _Lane:
         self._running = 0
         self.limiter = loop.limiter
         most = _LARGEST_WINDOW if self.limiter is None else self.limiter.requests
-        self._window = _Window(min(handles.options.jobs or most, most))
+        self._window = _Window(
+            min(handles.options.jobs or most, most), _LARGEST_WINDOW if far else _FIRST_WINDOW
+        )
         # Whether connections are shared is known after the first answer; unencrypted ones never are.
         self._shared: bool | None = None if secure else False
         self._idle: list[tuple[bool, bool, pycurl.Curl]] = []
@@ -220,6 +226,7 @@ class Fetcher:
     def __init__(self, loop: Loop, handles: Handles) -> None:
         self._loop = loop
         self._handles = handles
+        self._round_trips: dict[Origin, float] = {}
         self._lanes: dict[Origin, _Lane] = {}
 
     def begin(
@@ -242,8 +249,18 @@ class Fetcher:
         self._loop.call(lambda: self._add(home, batch))
         return batch.wait
 
+    def met(self, url: str, round_trip: float) -> None:
+        """Hear how long a connection took that was made for something else; on the loop's thread.
+
+        :param round_trip: in seconds; 0 for a connection that was there already
+        """
+        with contextlib.suppress(ValueError):
+            home = origin(url)
+            self._round_trips[home] = max(round_trip, self._round_trips.get(home, 0.0))
+
     def _add(self, home: Origin, batch: _Batch) -> None:
         lane = self._lanes.get(home)
         if lane is None:
-            lane = self._lanes[home] = _Lane(self._loop, self._handles, home[0] == "https")
+            far = self._round_trips.get(home, 0.0) >= _FAR
+            lane = self._lanes[home] = _Lane(self._loop, self._handles, home[0] == "https", far)
         lane.add(batch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from casync_compat.net.fetching import Fetcher
@@ -63,7 +64,7 @@ class CurlTransport:
 
     def send(self, request: Request, *, verify: bool) -> Response:
         handle = self._handles.make(request.url, verify=verify, slow=request.slow)
-        transfer = _Transfer(self.loop, handle, request)
+        transfer = _Transfer(self.loop, handle, request, partial(self._fetcher.met, request.url))
         self.loop.start(transfer)
         try:
             transfer.feed()
@@ -85,12 +86,15 @@ class _Transfer:
 
     shared = False
 
-    def __init__(self, loop: Loop, handle: pycurl.Curl, request: Request) -> None:
+    def __init__(
+        self, loop: Loop, handle: pycurl.Curl, request: Request, met: Callable[[float], None]
+    ) -> None:
         import pycurl
 
         self._curl = pycurl
         self._loop = loop
         self._limiter = loop.limiter
+        self._met = met
         self.handle = handle
         self.status = 0
         self.headers = Headers()
@@ -219,6 +223,7 @@ class _Transfer:
                 self._error = TransportError("it closed the connection without an answer")
             self._ended = True
             self._changed.notify_all()
+        self._met(self.handle.getinfo(self._curl.CONNECT_TIME))
         self.handle.close()
 
     def _resume(self) -> None:

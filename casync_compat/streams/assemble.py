@@ -22,6 +22,8 @@ __all__ = ["ChunkFetcher", "ChunkStream", "Fetch", "IndexReader", "place_chunks"
 
 _BATCH = 256 << 10
 """Bytes to fetch together at first."""
+_EAGER = 512 << 10
+"""The same from a source that is eager: what is under way is counted in batches, so none is much larger than others."""
 _LARGE = 1 << 20
 """The same once reading goes straight on: few pieces are handed on, and many chunks are checked at once."""
 _SMALL = 64 << 10
@@ -102,10 +104,17 @@ class ChunkFetcher:
 
     def begin(self, chunks: list[IndexChunk]) -> Fetch:
         """Ask for the bytes of several chunks, at once if the source is eager; what is returned gets them."""
-        if self._eager is None or self._repeats(chunks):
+        if self._eager is None:
             return lambda: self.fetch_all(chunks)
-        found = self._eager.begin([(chunk.id, chunk.size) for chunk in chunks], self._digest)
-        return lambda: self._all_checked(chunks, found())
+        known = dict(filter(None, (self._last, self._zeros)))
+        wanted = {chunk.id: chunk.size for chunk in chunks if chunk.id not in known}
+        found = self._eager.begin(list(wanted.items()), self._digest) if wanted else list
+
+        def collect() -> list[bytes]:
+            data = {**known, **dict(zip(wanted, found(), strict=True))}
+            return self._all_checked(chunks, [data[chunk.id] for chunk in chunks])
+
+        return collect
 
     def fetch_all(self, chunks: list[IndexChunk]) -> list[bytes]:
         """The bytes of several chunks."""
@@ -170,7 +179,7 @@ class ChunkStream(Closing):
         self._on_chunk = on_chunk
         self._pool: OrderedPool[list[_Piece]] | None = None
         self._ready: deque[_Piece] = deque()
-        self._large = _LARGE if fetcher.eager else _large_batch(self._jobs)
+        self._large = _EAGER if fetcher.eager else _large_batch(self._jobs)
         self._seek()
 
     def close(self) -> None:
@@ -219,7 +228,7 @@ class ChunkStream(Closing):
                 break
             pool.start(self._collect, batch, self._fetcher.begin(batch))
         if self._ahead < most:
-            self._ahead *= 2
+            self._ahead *= 4 if self._fetcher.eager else 2
         else:
             self._size = min(2 * self._size, self._large)
         if len(pool):
@@ -288,15 +297,16 @@ def place_chunks(
         yield from run(batch, fetcher.begin(batch))
         return
     jobs = jobs or fetcher.threads
-    large = _LARGE if fetcher.eager else _large_batch(jobs)
+    large = _EAGER if fetcher.eager else _large_batch(jobs)
     depth = max(2 * jobs, _FAR_AHEAD // large) if fetcher.eager else 2 * jobs
+    small = large if fetcher.eager else _SMALL
     started = 0
     with OrderedPool[list[IndexChunk]](jobs, depth=depth) as pool:
         while batch:
             for done in pool.submit(run, batch, fetcher.begin(batch)):
                 yield from done
             started += 1
-            batch = _next_batch(rest, min(_SMALL << started // (2 * jobs), large))
+            batch = _next_batch(rest, min(small << started // (2 * jobs), large))
         for done in pool.drain():
             yield from done
 
