@@ -12,8 +12,8 @@ not trusted: every offset is checked to fall inside its parent before it is foll
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from catar import goodbye
 from catar.decoder import NEED_DATA, Decoder
@@ -26,11 +26,15 @@ from catar.walker import Walker
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["Archive", "Located", "NotFound", "PayloadReader", "RandomAccess", "RangeSource"]
+__all__ = ["Archive", "Expecting", "Located", "NotFound", "PayloadReader", "RandomAccess", "RangeSource"]
 
 _GOODBYE_HEAD = GOODBYE.head.size
 _PIECE = 65536
 _BATCH = 1024
+_EXPECTED = 64
+"""Children of a directory that are said to be read soon."""
+_NODE = 1024
+"""Bytes in which the name and the metadata of most nodes have room."""
 
 _pack_header = HEADER.writer("size", "type")
 _read_header = HEADER.reader("size", "type")
@@ -47,6 +51,15 @@ class RandomAccess(Protocol):
 
     def read_at(self, offset: int, size: int) -> bytes:
         """The bytes from `offset` on, `size` of them or as many as there are."""
+        ...
+
+
+@runtime_checkable
+class Expecting(RandomAccess, Protocol):
+    """Bytes that are far away, so that it pays to say what will be read."""
+
+    def expect(self, ranges: Sequence[tuple[int, int]], /) -> None:
+        """What will be read soon: an offset and a size each."""
         ...
 
 
@@ -210,7 +223,11 @@ class Archive:
             if start != expected:
                 raise FormatError("entries in the lookup table overlap or leave a gap", record)
             expected = end
-        for start, end in starts:
+        far = self.reader if isinstance(self.reader, Expecting) else None
+        for number, (start, end) in enumerate(starts):
+            if far is not None and not number % _EXPECTED:
+                near = starts[number : number + _EXPECTED]
+                far.expect([(first, min(_NODE, last - first)) for first, last in near])
             name, entry = self._filename(start, end)
             yield Located(where.path + b"/" + name if where.path else name, entry, end)
 

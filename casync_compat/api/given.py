@@ -21,10 +21,10 @@ from casync_compat.locations import (
     Settings,
     default_store,
     group_members,
-    input_path,
     is_remote,
     local_path,
     name_of,
+    open_input,
     open_source,
     open_store,
 )
@@ -125,7 +125,7 @@ def open_tree(
     """A tree of this kind, opened. :param contents: whether payloads will be asked for"""
     settings = settings_for()
     chunks = source_of(store, source, settings) if kind is Kind.ARCHIVE_INDEX else None
-    return Tree(kind, input_path(source, settings), chunks, jobs=jobs, contents=contents)
+    return Tree(kind, open_input(source, settings), chunks, jobs=jobs, contents=contents)
 
 
 def beside(index: IndexLocation, settings: Settings) -> PathType:

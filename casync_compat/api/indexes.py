@@ -21,11 +21,12 @@ from casync_compat.errors import UsageError, naming, show_path
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
-from casync_compat.locations import PathType, index_output, input_path, name_of, open_index
+from casync_compat.locations import PathType, index_output, input_path, name_of, open_index, open_input
 from casync_compat.locations import open_store as _open_store
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import Prunable, Store
 from casync_compat.streams.archive import MakeResult
+from casync_compat.streams.inputs import path_of
 from casync_compat.streams.leasing import writing
 from casync_compat.verbs.apply import ApplyResult, apply_delta
 from casync_compat.verbs.convert_index import convert_index as _convert_index
@@ -164,11 +165,11 @@ def convert_index(
         raise UsageError(f"{show_path(name_of(source))}: a {what.value} is not an index")
     settings = settings_for(compression)
     chunks, sink = source_of(store, source, settings), sink_of(output_store, output, settings)
-    file = input_path(source, settings)
+    file = open_input(source, settings)
     with (
         writing(sink, "convert-index") as lease,
         index_output(output, settings) as out,
-        naming(file),
+        naming(path_of(file)),
     ):
         assert out is not None
         return _convert_index(

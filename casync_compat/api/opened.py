@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from errno import ENOTDIR
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,7 +19,7 @@ from casync_compat.index import Index
 from casync_compat.store.base import ChunkSource
 from casync_compat.streams.assemble import ChunkFetcher, IndexReader
 from casync_compat.streams.trees import Tree
-from catar.archive import Archive, PayloadReader, RandomAccess
+from catar.archive import Archive, Expecting, PayloadReader, RandomAccess
 from catar.flags import time_granularity
 from catar.records import Node, signed_time
 
@@ -33,7 +33,7 @@ InsidePath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 class _Guarded:
-    """Bytes of an archive that are there until its tree is closed (a `catar.archive.RandomAccess`)."""
+    """Bytes of an archive that are there until its tree is closed (a `catar.archive.Expecting`)."""
 
     def __init__(self, reader: RandomAccess, tree: ArchiveTree) -> None:
         self._reader = reader
@@ -46,6 +46,10 @@ class _Guarded:
     def read_at(self, offset: int, size: int) -> bytes:
         self._tree.check_open()
         return self._reader.read_at(offset, size)
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        if isinstance(self._reader, Expecting):
+            self._reader.expect(ranges)
 
 
 class ArchiveTree(Closing):

@@ -20,19 +20,13 @@ from casync_compat.api.opened import InsidePath
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError, naming, show_path
 from casync_compat.kinds import Kind
-from casync_compat.locations import (
-    PathType,
-    index_output,
-    input_path,
-    is_remote,
-    local_path,
-    name_of,
-)
+from casync_compat.locations import PathType, index_output, is_remote, local_path, name_of, open_input
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import OnDisk
 from casync_compat.store.dry import DryStore
 from casync_compat.streams.archive import MakeResult
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
+from casync_compat.streams.inputs import path_of
 from casync_compat.streams.leasing import writing
 from casync_compat.verbs.extract import extract_archive
 from casync_compat.verbs.extract_blob import extract_blob
@@ -156,9 +150,9 @@ def extract(
     options = replace(options, seeds=path_list(options.seeds))
     settings = settings_for(warn=warn)
     tell = settings.warn
-    file = input_path(source, settings)
+    file = open_input(source, settings)
     chunks = source_of(store, source, settings)
-    with naming(file):
+    with naming(path_of(file)):
         if what is Kind.BLOB_INDEX:
             return extract_blob(file, out, chunks, options=options, warn=tell, progress=progress)
         return extract_archive(

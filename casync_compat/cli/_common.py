@@ -13,7 +13,16 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain
 
-from casync_compat.cli._location import default_store, input_path, is_remote, open_source, warn
+from casync_compat.cli._location import (
+    default_store,
+    is_remote,
+    local_path,
+    name_of,
+    open_input,
+    open_source,
+    shown_name,
+    warn,
+)
 from casync_compat.cli._options import parse_boolean
 from casync_compat.errors import FileError, UsageError, naming, show_path
 from casync_compat.fs.losses import LeftOutKind, Losses
@@ -24,6 +33,7 @@ from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.locations import group_members
 from casync_compat.store.base import ChunkSource
+from casync_compat.streams.inputs import Input
 from casync_compat.streams.trees import Tree, kind_of
 from catar import layouts
 from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
@@ -170,7 +180,9 @@ def input_kind(options: argparse.Namespace, argument: str | None) -> Kind | None
     named = named_kind(options)
     if named is not None or argument == "-":
         return named
-    return Kind.DIRECTORY if argument is None else kind_of(input_path(argument))
+    if argument is None:
+        return Kind.DIRECTORY
+    return Kind.of_suffix(name_of(argument)) if is_remote(argument) else kind_of(local_path(argument))
 
 
 def tree_kind(options: argparse.Namespace, argument: str | None) -> Kind:
@@ -180,10 +192,11 @@ def tree_kind(options: argparse.Namespace, argument: str | None) -> Kind:
         return kind
     if argument == "-":
         raise UsageError("what standard input is must be said: --what=archive or --what=archive-index")
-    if argument is not None and not os.path.exists(path := input_path(argument)):
+    if argument is not None and not is_remote(argument) and not os.path.exists(path := local_path(argument)):
         raise FileError(path, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     if kind is None or not kind.is_tree:
-        raise UsageError(f"{argument}: not a directory, .catar or .caidx file; say what it is with --what")
+        name = show_path(shown_name(argument)) if argument is not None else "."
+        raise UsageError(f"{name}: not a directory, .catar or .caidx file; say what it is with --what")
     return kind
 
 
@@ -221,14 +234,14 @@ def open_tree(
     :param losses: told of what of a directory is not read as it was; None fails at the first
     """
     kind = tree_kind(options, argument)
-    path: bytes | None
+    where: Input | None
     if kind is Kind.DIRECTORY:
-        path = input_path("." if argument is None else argument)
+        where = local_path("." if argument is None else argument)
     else:
-        path = None if is_stream(argument) else input_path(str(argument))
+        where = None if is_stream(argument) else open_input(str(argument))
     return Tree(
         kind,
-        path,
+        where,
         source_for(options, argument) if kind.is_index else None,
         feature_flags=feature_flags(options),
         shift=replace(id_shift(options), for_listing=True),
@@ -254,7 +267,7 @@ def left_out_json(kinds: Iterable[LeftOutKind]) -> list[dict[str, object]]:
 
 def archive_errors(argument: str | None) -> AbstractContextManager[None]:
     """Errors of the archive format come out naming the file."""
-    return naming(None if is_stream(argument) else os.fsencode(str(argument)))
+    return naming(None if is_stream(argument) else shown_name(str(argument)))
 
 
 def write_lines(lines: Iterable[bytes]) -> None:

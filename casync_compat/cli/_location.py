@@ -11,13 +11,22 @@ from dataclasses import replace
 
 from casync_compat import locations
 from casync_compat.compression import Compression
-from casync_compat.locations import Configuration, PathType, Settings, is_remote, local_path, name_of
+from casync_compat.locations import (
+    Configuration,
+    PathType,
+    Settings,
+    is_remote,
+    local_path,
+    name_of,
+    shown_name,
+)
 from casync_compat.locations.settings import Shared
 from casync_compat.locations.shown import without_login
 from casync_compat.net.limiter import Limiter
 from casync_compat.store.base import ChunkSource, Store
 from casync_compat.store.local import LocalStore
 from casync_compat.store.options import StoreOptions
+from casync_compat.streams.inputs import Input
 
 __all__ = [
     "CONFIGURATION",
@@ -31,8 +40,10 @@ __all__ = [
     "local_path",
     "name_of",
     "open_chunk_store",
+    "open_input",
     "open_source",
     "open_store",
+    "shown_name",
     "warn",
 ]
 
@@ -90,6 +101,11 @@ def open_source(locator: str, extra: Iterable[str]) -> ChunkSource:
 def input_path(locator: PathType) -> bytes:
     """The path of a file to read; an index in a registry is fetched first."""
     return locations.input_path(locator, SETTINGS)
+
+
+def open_input(locator: PathType) -> Input:
+    """A file to read, an index or an archive, wherever it is."""
+    return locations.open_input(locator, SETTINGS)
 
 
 def index_output(locator: str | None) -> AbstractContextManager[bytes | None]:

@@ -6,14 +6,14 @@ import argparse
 import os
 
 from casync_compat.cli._common import archive_errors, input_kind, open_tree, source_for
-from casync_compat.cli._location import input_path
+from casync_compat.cli._location import open_input
 from casync_compat.cli._options import READING, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.errors import UsageError
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.kinds import Kind
 from casync_compat.streams.filetree import ArchiveFiles
-from casync_compat.streams.trees import load_index
+from casync_compat.streams.inputs import load_index, path_of
 from casync_compat.verbs.cat import cat, cat_blob
 
 EXAMPLES = (("pycasync cat etc.caidx passwd", "fetches only the chunks it needs"),)
@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _cat_blob(options: argparse.Namespace, source: str) -> None:
-    path = None if source == "-" else input_path(source)
-    index = load_index(path)
+    where = None if source == "-" else open_input(source)
+    index = load_index(where)
     out = StandardOutput()
-    for piece in cat_blob(index, source_for(options, source), path, jobs=options.jobs):
+    for piece in cat_blob(index, source_for(options, source), path_of(where), jobs=options.jobs):
         out.write(piece)

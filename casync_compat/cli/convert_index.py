@@ -9,7 +9,14 @@ from contextlib import nullcontext
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.cli._common import archive_errors, input_kind, source_for
-from casync_compat.cli._location import default_store, index_output, input_path, open_chunk_store, warn
+from casync_compat.cli._location import (
+    default_store,
+    index_output,
+    name_of,
+    open_chunk_store,
+    open_input,
+    warn,
+)
 from casync_compat.cli._options import READING, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import dry_output, tell_preview
@@ -44,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     assert source is not None
     assert output is not None
     kind = input_kind(options, source)
-    if kind is None or kind is not Kind.of_suffix(os.fsencode(output)):
+    if kind is None or kind is not Kind.of_suffix(name_of(output)):
         raise UsageError("both must be named alike: two .caidx or two .caibx files")
     store = open_chunk_store(options.store or default_store(output), Compression.parse(options.compression))
     dry = options.dry_run
@@ -57,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     ):
         result = convert_index(
             kind,
-            input_path(source),
+            open_input(source),
             os.fsencode(os.devnull) if dry or path is None else path,
             source_for(options, source),
             sink,

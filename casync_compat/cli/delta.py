@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 
 from casync_compat.cli._common import archive_errors, is_stream, source_for
-from casync_compat.cli._location import default_store, index_output, input_path, is_remote
+from casync_compat.cli._location import default_store, index_output, is_remote, open_input
 from casync_compat.cli._options import READING, STORE_HELP, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import dry_output
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _index(name: str) -> Index:
-    return load_index(input_path(name))
+    return load_index(open_input(name))
 
 
 def _tell(result: DeltaResult, as_json: bool) -> None:

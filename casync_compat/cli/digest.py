@@ -16,7 +16,7 @@ from casync_compat.cli._common import (
     source_for,
     tell_losses,
 )
-from casync_compat.cli._location import input_path, local_path, warn
+from casync_compat.cli._location import local_path, open_input, warn
 from casync_compat.cli._options import READING, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import ProgressLine
@@ -26,7 +26,7 @@ from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import digest_of_flags
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
-from casync_compat.streams.trees import load_index
+from casync_compat.streams.inputs import load_index, path_of
 from casync_compat.verbs.digest import digest_index, digest_tree_part
 from casync_compat.verbs.make import MakeOptions, digest_blob, digest_tree
 
@@ -91,12 +91,12 @@ def _digest(
         blob = None if is_stream(source) else local_path(str(source))
         return digest_blob(blob, algorithm, losses=losses, progress=progress), algorithm
     if kind is Kind.BLOB_INDEX:
-        file = None if is_stream(source) else input_path(str(source))
+        file = None if is_stream(source) else open_input(str(source))
         index = load_index(file)
         # casync digests blobs with SHA-512/256 whatever the index says; so the number can be compared with its.
         algorithm = Digest.SHA512_256
         return digest_index(
-            index, source_for(options, source), algorithm, path=file, progress=progress
+            index, source_for(options, source), algorithm, path=path_of(file), progress=progress
         ), algorithm
     with open_tree(options, source) as tree:
         return digest_tree_part(tree, os.fsencode(inside or ""), progress=progress)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from casync_compat.cli._common import is_stream, write_lines
-from casync_compat.cli._location import input_path
+from casync_compat.cli._location import open_input
 from casync_compat.cli._options import add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.errors import FileError, FormatError
+from casync_compat.store.files import StoredFile
+from casync_compat.streams.inputs import Input, open_stored, path_of
 from casync_compat.verbs.dump import json_line, pieces, text_line
 
 EXAMPLES = (
@@ -31,10 +33,11 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     argument: str = options.file
-    path = None if is_stream(argument) else input_path(argument)
+    where = None if is_stream(argument) else open_input(argument)
+    path = path_of(where)
     damage: list[FormatError] = []
     try:
-        with open(0 if path is None else path, "rb", closefd=path is not None) as file:
+        with _opened(where) as file:
             write_lines(_lines(file, path, options.json, damage))
     except IsADirectoryError:
         why = "it is a directory; name one file, of a store one chunk"
@@ -44,6 +47,12 @@ def run(options: argparse.Namespace) -> int:
     if damage:  # once all before it is written
         raise damage[0]
     return 0
+
+
+def _opened(where: Input | None) -> BinaryIO:
+    if isinstance(where, StoredFile):
+        return open_stored(where)
+    return open(0 if where is None else where, "rb", closefd=where is not None)
 
 
 def _lines(file: BinaryIO, path: bytes | None, json: bool, damage: list[FormatError]) -> Iterator[bytes]:

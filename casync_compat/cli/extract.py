@@ -20,7 +20,7 @@ from casync_compat.cli._common import (
     replay_mask,
     source_for,
 )
-from casync_compat.cli._location import cache_home, input_path, local_path
+from casync_compat.cli._location import cache_home, local_path, open_input
 from casync_compat.cli._options import (
     READING,
     RESTORING_STATUS,
@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     source, output, inside = options.input, options.output, options.inside
     kind = _input_kind(options, source, output)
-    path = None if is_stream(source) else input_path(str(source))
+    where = None if is_stream(source) else open_input(str(source))
     preview = Preview(options.json) if options.dry_run else None
     chosen = _extract_options(options, source)
     if preview is not None:
@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
                 raise UsageError("a blob has no paths inside")
             to = None if is_stream(output) else local_path(str(output))
             result = extract_blob(
-                path, to, source_for(options, source), options=chosen, warn=warn, progress=line.callback
+                where, to, source_for(options, source), options=chosen, warn=warn, progress=line.callback
             )
         else:
             if output == "-":
@@ -161,7 +161,7 @@ def run(options: argparse.Namespace) -> int:
                     warn(f"without --dry-run this is refused: {error}")
             result = extract_archive(
                 kind,
-                path,
+                where,
                 target,
                 source_for(options, source) if kind.is_index else None,
                 inside=os.fsencode(inside or ""),

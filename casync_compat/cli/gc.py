@@ -6,13 +6,13 @@ import argparse
 import os
 from contextlib import suppress
 
-from casync_compat.cli._location import default_store, input_path, open_chunk_store, warn
+from casync_compat.cli._location import default_store, open_chunk_store, open_input, warn
 from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.ids import ChunkId
 from casync_compat.progress import human_size
 from casync_compat.store.leases import boot_time
-from casync_compat.streams.trees import load_index
+from casync_compat.streams.inputs import load_index
 from casync_compat.verbs.gc import collect_garbage, unnamed_message
 
 EXAMPLES = (
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     if options.extra_store:
         warn(f"gc works on one store, {store.name}; the others are left as they are")
     # All indexes are read before anything is removed: one that cannot be read must not cost its chunks.
-    indexes = (load_index(input_path(path)) for path in paths)
+    indexes = (load_index(open_input(path)) for path in paths)
     dry = options.dry_run
 
     def on_chunk(id_: ChunkId) -> None:

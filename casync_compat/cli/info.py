@@ -7,11 +7,11 @@ import json
 import os
 
 from casync_compat.cli._common import source_for
-from casync_compat.cli._location import default_store, input_path, is_remote
+from casync_compat.cli._location import default_store, is_remote, open_input
 from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._progress import human_size
-from casync_compat.streams.trees import load_index
+from casync_compat.streams.inputs import load_index
 from casync_compat.verbs.info import IndexInfo, describe
 from catar.flags import flag_names
 
@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     path: str = options.index
-    index = load_index(None if path == "-" else input_path(path))
+    index = load_index(None if path == "-" else open_input(path))
     store = options.store or default_store(path)
     known = options.store is not None or is_remote(store) or os.path.isdir(os.fsencode(store))
     info = describe(index, source_for(options, path) if known else None)

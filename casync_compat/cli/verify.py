@@ -11,11 +11,11 @@ from collections.abc import Callable
 from casync_compat.cli._common import jobs_at
 from casync_compat.cli._location import (
     default_store,
-    input_path,
     is_remote,
     local_path,
     name_of,
     open_chunk_store,
+    open_input,
     open_source,
 )
 from casync_compat.cli._options import NETWORK, add_options, add_positional
@@ -25,7 +25,8 @@ from casync_compat.errors import FileError, UsageError
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.chunks import ChunkStore
-from casync_compat.streams.trees import kind_of, load_index
+from casync_compat.streams.inputs import load_index
+from casync_compat.streams.trees import kind_of
 from casync_compat.verbs.verify import (
     Defect,
     Repair,
@@ -104,7 +105,7 @@ def _check(
             raise FileError(os.fsencode(name), "verify", OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
         jobs = jobs_at(options, name)
         return verify_store(store, repair=repair, on_defect=tell, jobs=jobs, progress=progress)
-    index = load_index(None if name == "-" else input_path(name))
+    index = load_index(None if name == "-" else open_input(name))
     if options.target is None:
         where = options.store or default_store(None if name == "-" else name)
         first, *further = options.extra_store or [None]
@@ -155,7 +156,7 @@ def _is_store(what: str | None, name: str) -> bool:
     if is_remote(name):
         kind = Kind.of_suffix(name_of(name))
         return kind is None or not kind.is_index
-    kind = kind_of(input_path(name))
+    kind = kind_of(local_path(name))
     return kind is Kind.DIRECTORY or not (
         (kind is not None and kind.is_index)
         or (os.path.exists(os.fsencode(name)) and not os.path.isdir(os.fsencode(name)))

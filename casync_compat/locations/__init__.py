@@ -26,8 +26,15 @@ from casync_compat.locations.forms import (
     local_path,
     name_of,
     on_web,
+    shown_name,
 )
-from casync_compat.locations.inputs import index_location, index_output, input_path, open_index
+from casync_compat.locations.inputs import (
+    index_location,
+    index_output,
+    input_path,
+    open_index,
+    open_input,
+)
 from casync_compat.locations.settings import IndexPlace, PathType, Settings, Shared
 from casync_compat.locations.stores import open_local_store, open_source, open_store
 
@@ -52,7 +59,9 @@ __all__ = [
     "name_of",
     "on_web",
     "open_index",
+    "open_input",
     "open_local_store",
     "open_source",
     "open_store",
+    "shown_name",
 ]

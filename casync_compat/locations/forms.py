@@ -27,6 +27,7 @@ __all__ = [
     "local_path",
     "name_of",
     "on_web",
+    "shown_name",
     "split_url",
 ]
 
@@ -122,6 +123,11 @@ def group_members(where: str) -> list[str]:
     if not any(map(is_remote, members)) and os.path.lexists(os.fsencode(where)):
         return [where]
     return members
+
+
+def shown_name(where: PathType) -> bytes:
+    """What messages call a location: a remote one without what is secret in it."""
+    return os.fsencode(shown(where) if isinstance(where, str) and in_files(where) else where)
 
 
 def default_store(index: PathType | None, settings: Settings) -> PathType:

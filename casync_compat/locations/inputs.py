@@ -22,11 +22,11 @@ from casync_compat.locations.forms import (
 from casync_compat.locations.remote import open_files
 from casync_compat.locations.settings import IndexPlace, Settings
 from casync_compat.locations.shown import shown
-from casync_compat.store.files import Files
+from casync_compat.store.files import Files, StoredFile
 from casync_compat.store.local import LocalFiles
-from casync_compat.streams.trees import load_index
+from casync_compat.streams.inputs import Input, load_index
 
-__all__ = ["index_location", "index_output", "input_path", "open_index"]
+__all__ = ["index_location", "index_output", "input_path", "open_index", "open_input"]
 
 
 def index_location(where: IndexPlace, settings: Settings) -> tuple[Files, bytes]:
@@ -59,11 +59,19 @@ def open_index(where: IndexPlace | Index, settings: Settings) -> Index:
 
     :raises CasyncError: it cannot be read, or is no index
     """
-    if isinstance(where, Index):
-        return where
+    return where if isinstance(where, Index) else load_index(open_input(where, settings))
+
+
+def open_input(where: IndexPlace, settings: Settings) -> Input:
+    """A file to read, an index or an archive. Nothing is read here of what lies in a place of files.
+
+    :raises UsageError: the location is malformed, or of a kind that this version cannot open
+    """
     if isinstance(where, tuple):
-        return Index.parse(_content(*where), where[1])
-    return load_index(input_path(where, settings))
+        return StoredFile(*where)
+    if isinstance(where, str) and in_files(where):
+        return StoredFile(*index_location(where, settings))
+    return input_path(where, settings)
 
 
 def input_path(where: IndexPlace, settings: Settings) -> bytes:

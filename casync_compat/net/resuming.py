@@ -38,6 +38,8 @@ class Download:
     :param start: the first byte that is wanted
     :param end: the one after the last; None for all
     :ivar status: 200 where there is such a file or part, else the server's, and there is no body
+    :ivar end: may be set to None where the answer is not `partial`, to read all of it
+    :ivar partial: whether the server gave the part that was asked for, and nothing more
     :ivar size: of the whole file; None when the server does not say
     :raises RemoteError: there is no answer, here and in `read`
     """
@@ -59,13 +61,14 @@ class Download:
         self._where = where
         self._op = op
         self._at = start
-        self._end = end
+        self.end = end
         self._behind = 0  # bytes that come before those that are wanted
         self._mark = start
         self._failures = 0
         self._tag: str | None = None
         self._date: str | None = None
         self.size: int | None = None
+        self.partial = False
         self._answer = self._ask(ranged=start > 0 or end is not None)
         self.headers: Headers = self._answer.headers
         self.status = self._begin()
@@ -75,8 +78,8 @@ class Download:
 
         :raises ChangedMeanwhile: what is left is of another file
         """
-        if self._end is not None:
-            size = min(size, self._end - self._at)
+        if self.end is not None:
+            size = min(size, self.end - self._at)
         while size > 0:
             try:
                 self._pass_over()
@@ -97,7 +100,7 @@ class Download:
         self._answer.close()
 
     def _is_whole(self) -> bool:
-        ends = [end for end in (self._end, self.size) if end is not None]
+        ends = [end for end in (self.end, self.size) if end is not None]
         return not ends or self._at >= min(ends)
 
     def _pass_over(self) -> None:
@@ -110,7 +113,7 @@ class Download:
     def _ask(self, *, ranged: bool) -> Answer:
         fields = {}
         if ranged:
-            fields["Range"] = f"bytes={self._at}-{'' if self._end is None else self._end - 1}"
+            fields["Range"] = f"bytes={self._at}-{'' if self.end is None else self.end - 1}"
             if self._tag is not None and not self._tag.startswith("W/"):
                 fields["If-Range"] = self._tag
         request = Request("GET", self._url, fields)
@@ -122,9 +125,11 @@ class Download:
         size: int | None
         if answer.status == 200:
             self._behind = self._at
+            self.partial = False
             size = answer.headers.number("Content-Length")
         elif answer.status == 206:
             self._behind = 0
+            self.partial = True
             match = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range") or "")
             if match is None or int(match[1]) != self._at:
                 answer.close()
@@ -154,7 +159,7 @@ class Download:
         if error.final or self._failures >= self._exchange.attempts:
             raise RemoteError(self._where, self._op, error.why) from error
         self._exchange.pause(self._failures - 1)
-        self._answer = self._ask(ranged=self._at > 0 or self._end is not None)
+        self._answer = self._ask(ranged=self._at > 0 or self.end is not None)
         status = self._begin()
         if status != 200:
             with contextlib.closing(self._answer):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from casync_compat.errors import CasyncError
@@ -19,7 +20,18 @@ from casync_compat.errors import CasyncError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["Can", "FileChanged", "FileDamaged", "FileStatus", "Files", "Listed", "Version", "check_name"]
+__all__ = [
+    "Can",
+    "FileChanged",
+    "FileDamaged",
+    "FileStatus",
+    "Files",
+    "Listed",
+    "Opened",
+    "StoredFile",
+    "Version",
+    "check_name",
+]
 
 Version: TypeAlias = str | tuple[int, ...]
 """What changes whenever a file is replaced. To be compared for equality, and with versions of the same name only."""
@@ -60,6 +72,27 @@ class FileStatus(NamedTuple):
     version: Version | None = None
     arrived: int | None = None
 
+    def is_of_same(self, other: FileStatus) -> bool:
+        """Whether both are of one content of a file: by the version where both have one, else by the date."""
+        if self.version is not None and other.version is not None:
+            return (self.size, self.version) == (other.size, other.version)
+        return (self.size, self.modified) == (other.size, other.modified)
+
+
+class Opened(NamedTuple):
+    """A file that is begun to be read.
+
+    :ivar size: in bytes; None when the place does not say
+    :ivar status: what `Files.read_part` compares with; its size counts only where `size` is known
+    :ivar head: its first bytes
+    :ivar rest: all that follows, to be read once and front to back; None where parts are to be had by `Files.read_part`
+    """
+
+    size: int | None
+    status: FileStatus
+    head: bytes
+    rest: Iterator[bytes] | None
+
 
 class Listed(NamedTuple):
     """A file in a listing.
@@ -91,7 +124,7 @@ class FileDamaged(CasyncError):
 
 
 class FileChanged(CasyncError):
-    """The condition of a `write` did not hold: somebody else wrote the file first."""
+    """A file is not what it was: somebody wrote it before a `write` with a condition, or between two `read_part`."""
 
     def __init__(self, name: bytes, where: str) -> None:
         super().__init__(name, where)
@@ -156,6 +189,30 @@ class Files(Protocol):
 
     def read_range(self, name: bytes, offset: int, size: int) -> bytes | None:
         """A part of a file, less at its end; None if there is no such file."""
+
+    def open_file(self, name: bytes, head: int | None = None) -> Opened | None:
+        """Begin to read a file that may be large, in as few steps as the place allows; None if there is none.
+
+        :param head: bytes of the beginning to have at once, where the rest is wanted in parts; None for one who reads
+            all of it, front to back
+        """
+        if head is not None and Can.RANGE in self.can:
+            found = self.peek(name, head)
+            return None if found is None else Opened(found[0].size, found[0], found[1], None)
+        status = self.stat(name)
+        pieces = None if status is None else self.pieces(name)
+        return None if status is None or pieces is None else Opened(status.size, status, b"", pieces)
+
+    def read_part(self, name: bytes, offset: int, size: int, status: FileStatus) -> bytes:
+        """A part of a file that must still be what it was when it was begun.
+
+        :raises FileChanged: it is not, or there is none any more
+        """
+        data = self.read_range(name, offset, size)
+        now = None if data is None else self.stat(name)
+        if data is None or now is None or not now.is_of_same(status):
+            raise FileChanged(name, self.name)
+        return data
 
     def pieces(self, name: bytes) -> Iterator[bytes] | None:
         """The content of a file that may be large, piece by piece; None if there is none.
@@ -241,6 +298,19 @@ class Files(Protocol):
 
     def close(self) -> None:
         """Let go of what is held open. The place stays usable."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in a place of files, there or not: what verbs take for an archive or index that is no local file."""
+
+    files: Files
+    name: bytes
+
+    @property
+    def shown(self) -> bytes:
+        """It, as a user would name it, for messages."""
+        return self.files.name.encode(errors="surrogateescape") + b"/" + self.name
 
 
 def check_name(name: bytes) -> bytes:

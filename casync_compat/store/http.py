@@ -14,9 +14,18 @@ from urllib.parse import quote, urlsplit
 
 from casync_compat.errors import AccessDenied, RemoteError, UsageError
 from casync_compat.net.exchange import is_temporary
-from casync_compat.net.http import BytesBody, Fetched, Request, Wanted, read_all
+from casync_compat.net.http import BytesBody, Fetched, Headers, Request, Wanted, read_all
 from casync_compat.net.resuming import ChangedMeanwhile, Download
-from casync_compat.store.files import Can, FileDamaged, Files, FileStatus, Listed, Version
+from casync_compat.store.files import (
+    Can,
+    FileChanged,
+    FileDamaged,
+    Files,
+    FileStatus,
+    Listed,
+    Opened,
+    Version,
+)
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -149,7 +158,30 @@ class HttpFiles(Files):
         download = self._open(name)
         return None if download is None else _pieces(download)
 
+    def open_file(self, name: bytes, head: int | None = None) -> Opened | None:
+        """See `Files.open_file`. One request; a server that gives no ranges sends all of it as the answer to that."""
+        download = self._open(name, 0, None if head is None else max(head, 1))
+        if download is None:
+            return None
+        if download.status == 416 or (download.partial and download.size is None):
+            download.close()  # of an empty file, or one of a size that is not told, there are no parts
+            return self.open_file(name)
+        status = _status(download.headers, download.size or 0)
+        if download.partial:
+            return Opened(download.size, status, b"".join(_pieces(download))[:head], None)
+        download.end = None
+        return Opened(download.size, status, b"", _pieces(download))
+
     def read_range(self, name: bytes, offset: int, size: int) -> bytes | None:
+        return self._read_range(name, offset, size, None)
+
+    def read_part(self, name: bytes, offset: int, size: int, status: FileStatus) -> bytes:
+        data = self._read_range(name, offset, size, status)
+        if data is None:
+            raise FileChanged(name, self.name)
+        return data
+
+    def _read_range(self, name: bytes, offset: int, size: int, known: FileStatus | None) -> bytes | None:
         if size <= 0:
             return b""
         for _ in range(self._exchange.attempts):
@@ -157,6 +189,8 @@ class HttpFiles(Files):
             if download is None:
                 return None
             try:
+                if known is not None and not _is_still(download, known):
+                    raise FileChanged(name, self.name)
                 return b"" if download.status == 416 else b"".join(_pieces(download))
             except ChangedMeanwhile as error:
                 changed = error
@@ -173,11 +207,9 @@ class HttpFiles(Files):
         if answer.status != 200:
             raise self._failed(answer, op)
         size = answer.headers.number("Content-Length")
-        return FileStatus(
-            1 if size is None else size,  # a server that does not say has something all the same
-            _nanoseconds(answer.headers.get("Last-Modified")),
-            answer.headers.get("ETag"),
-        )
+        return _status(
+            answer.headers, 1 if size is None else size
+        )  # who does not say has something all the same
 
     def write(
         self, name: bytes, data: ReadableBuffer, *, if_absent: bool = False, if_version: Version | None = None
@@ -229,6 +261,16 @@ def _pieces(download: Download) -> Iterator[bytes]:
             yield piece
     finally:
         download.close()
+
+
+def _status(headers: Headers, size: int) -> FileStatus:
+    return FileStatus(size, _nanoseconds(headers.get("Last-Modified")), headers.get("ETag"))
+
+
+def _is_still(download: Download, known: FileStatus) -> bool:
+    """Whether an answer is of the content that is known."""
+    size = known.size if download.size is None else download.size
+    return download.status != 416 and _status(download.headers, size).is_of_same(known)
 
 
 def _nanoseconds(date: str | None) -> int | None:

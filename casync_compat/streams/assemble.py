@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from casync_compat.closing import Closing
@@ -322,7 +322,7 @@ def _next_batch(chunks: Iterator[IndexChunk], least: int) -> list[IndexChunk]:
 
 
 class IndexReader:
-    """The stream of an index at any offset (a `catar.archive.RandomAccess`), with a small cache of chunks.
+    """The stream of an index at any offset (a `catar.archive.Expecting`), with a small cache of chunks.
 
     May be used from several threads.
     """
@@ -355,6 +355,24 @@ class IndexReader:
             number += 1
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Fetch what will be read, an offset and a size each, all at once; what is too much is left for then."""
+        wanted: dict[ChunkId, int] = {}
+        size = 0
+        for offset, count in ranges:
+            number, end = self._index.at(offset), min(offset + count, self.size)
+            while offset < end and size < _CACHE // 2:
+                chunk = self._index[number]
+                if number not in self._cache and chunk.id not in wanted:
+                    wanted[chunk.id] = number
+                    size += chunk.size
+                offset = chunk.end
+                number += 1
+        numbers = list(wanted.values())
+        found = self._fetcher.fetch_all([self._index[number] for number in numbers]) if numbers else []
+        for number, data in zip(numbers, found, strict=True):
+            self._keep(number, data)
+
     def _chunk(self, number: int, chunk: IndexChunk) -> bytes:
         with self._lock:
             data = self._cache.get(number)
@@ -362,6 +380,10 @@ class IndexReader:
                 self._cache.move_to_end(number)
                 return data
         data = self._fetcher.fetch(chunk)
+        self._keep(number, data)
+        return data
+
+    def _keep(self, number: int, data: bytes) -> None:
         with self._lock:
             self.fetched += 1
             if number not in self._cache:
@@ -370,4 +392,3 @@ class IndexReader:
             while self._cached > _CACHE and len(self._cache) > 1:
                 _, old = self._cache.popitem(last=False)
                 self._cached -= len(old)
-        return data

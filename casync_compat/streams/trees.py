@@ -13,14 +13,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from casync_compat.closing import Closing
-from casync_compat.errors import FileError, UsageError
+from casync_compat.errors import UsageError
 from casync_compat.fs.losses import Losses
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.readers import FileReader, StreamSource
 from casync_compat.index import Index, IndexChunk
 from casync_compat.kinds import Kind
 from casync_compat.store.base import ChunkSource
+from casync_compat.store.files import StoredFile
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, IndexReader
+from casync_compat.streams.inputs import Input, StoredArchive, load_index, path_of
 from catar.archive import Archive, Located, RangeSource
 from catar.decoder import Decoder
 from catar.flags import DEFAULT
@@ -39,27 +41,13 @@ def kind_of(path: bytes) -> Kind | None:
     return Kind.DIRECTORY if os.path.isdir(path) else Kind.of_suffix(path)
 
 
-def load_index(path: bytes | None) -> Index:
-    """Read an index file, or standard input when `path` is None.
-
-    :raises FileError: when it cannot be read
-    :raises FormatError: when it is no index
-    """
-    if path is not None:
-        return Index.load(path)
-    try:
-        with open(0, "rb", closefd=False) as file:
-            return Index.load(file, b"standard input")
-    except OSError as error:
-        raise FileError(b"standard input", "read", error) from error
-
-
 class Tree(Closing):
     """An open tree. Use it as a context manager.
 
     :ivar kind: what it is
-    :ivar path: the file or directory, None for standard input
+    :ivar path: the file or directory, by the name that messages have; None for standard input
     :ivar index: of an archive index, else None
+    :param where: the file or directory; None for standard input
     :param contents: False when no payload will be asked for, so that a directory's files are not read in advance
     :param losses: told of what of a directory is not read as it was; None fails at the first
     """
@@ -67,7 +55,7 @@ class Tree(Closing):
     def __init__(
         self,
         kind: Kind,
-        path: bytes | None,
+        where: Input | None,
         source: ChunkSource | None = None,
         *,
         index: Index | None = None,
@@ -80,7 +68,7 @@ class Tree(Closing):
         if not kind.is_tree:
             raise UsageError(f"a {kind.value} has no files in it")
         self.kind = kind
-        self.path = path
+        self.path = path_of(where)
         self.index: Index | None = None
         self._flags = feature_flags
         self._shift = shift
@@ -89,14 +77,17 @@ class Tree(Closing):
         self._losses = losses
         self._stack = ExitStack()
         self._file: FileReader | None = None
+        self._stored: StoredArchive | None = None
         self._fetcher: ChunkFetcher | None = None
-        if kind is Kind.ARCHIVE and path is not None:
-            self._file = self._stack.enter_context(FileReader(path))
+        if kind is Kind.ARCHIVE and isinstance(where, StoredFile):
+            self._stored = self._stack.enter_context(StoredArchive(where))
+        elif kind is Kind.ARCHIVE and isinstance(where, bytes):
+            self._file = self._stack.enter_context(FileReader(where))
         elif kind is Kind.ARCHIVE_INDEX:
             if source is None:
                 raise UsageError("an index needs a chunk store")
-            self.index = index or load_index(path)
-            self._fetcher = ChunkFetcher(self.index, source, path)
+            self.index = index or load_index(where)
+            self._fetcher = ChunkFetcher(self.index, source, self.path)
 
     def close(self) -> None:
         """Let go of files and threads."""
@@ -109,7 +100,7 @@ class Tree(Closing):
             return self.index.size
         if self._file is not None and self._file.seekable:
             return self._file.size
-        return None
+        return self._stored.size if self._stored is not None else None
 
     def archive(self) -> Archive:
         """The tree by path.
@@ -120,6 +111,8 @@ class Tree(Closing):
             return Archive(IndexReader(self._fetcher), self._fetcher.index.feature_flags)
         if self._file is not None and self._file.seekable:
             return Archive(self._file)
+        if self._stored is not None:
+            return Archive(self._stored.reader())
         raise UsageError("looking up a path needs an archive file or an index, not a stream")
 
     def locate(self, path: bytes) -> Located:
@@ -181,6 +174,10 @@ class Tree(Closing):
                 self._fetcher, start=start, end=end, jobs=self._jobs, on_chunk=on_chunk, joined=joined
             )
             return self._stack.enter_context(stream)
+        if self._stored is not None:
+            if where is None:
+                return self._stored.source()
+            return RangeSource(self._stored.reader(), where.entry, where.end, piece)
         if self._file is None:
             return StreamSource(0, b"standard input")
         if not self._file.seekable:

@@ -21,8 +21,9 @@ from casync_compat.store.base import ChunkSink, ChunkSource
 from casync_compat.streams.archive import Archiver, MakeResult, report
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream
 from casync_compat.streams.chunking import ChunkingSink
+from casync_compat.streams.inputs import Input, load_index, path_of
 from casync_compat.streams.leasing import Lease
-from casync_compat.streams.trees import Tree, load_index
+from casync_compat.streams.trees import Tree
 from catar.flags import FeatureFlags
 from catar.records import DirectoryEnd, Node
 from catar.walker import TreeStream
@@ -34,7 +35,7 @@ _DIGESTS = int(FeatureFlags.SHA512_256 | FeatureFlags.BLAKE3)
 
 def convert_index(
     kind: Kind,
-    source: bytes,
+    source: Input,
     output: bytes,
     chunks: ChunkSource,
     store: ChunkSink,
@@ -60,6 +61,8 @@ def convert_index(
     if not kind.is_index:
         raise UsageError(f"a {kind.value} is not an index")
     index = load_index(source)
+    path = path_of(source)
+    assert path is not None
     features = index.feature_flags & ~_DIGESTS | digest_bits(digest)
     reporter = Reporter(progress)
     reporter.state.total = index.size
@@ -70,14 +73,14 @@ def convert_index(
         entries = 0
         if kind is Kind.ARCHIVE_INDEX:
             with Tree(kind, source, chunks, index=index, jobs=jobs) as tree:
-                nodes = _Decoded(tree.stream(), source)
+                nodes = _Decoded(tree.stream(), path)
                 entries = Archiver(nodes, sink, features, reporter, sink.counts).run()
         else:
-            with ChunkStream(ChunkFetcher(index, chunks, source), jobs=jobs) as stream:
+            with ChunkStream(ChunkFetcher(index, chunks, path), jobs=jobs) as stream:
                 while data := stream.read():
                     sink.write(data)
                     if reporter.due:
-                        report(reporter, sink.written, source, counts=sink.counts)
+                        report(reporter, sink.written, path, counts=sink.counts)
         sink.finish()
         made = sink.index
         if lease is not None:

@@ -25,6 +25,7 @@ from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.spool import SpoolError
 from casync_compat.store.base import ChunkSource, OnDisk
+from casync_compat.store.files import StoredFile
 from casync_compat.store.layered import Layered
 from casync_compat.streams.extraction import (
     ExtractCounter,
@@ -34,10 +35,11 @@ from casync_compat.streams.extraction import (
     Warn,
     no_warning,
 )
+from casync_compat.streams.inputs import Input, load_index
 from casync_compat.streams.seeds import SeedSource
 from casync_compat.streams.sharing import BlockSharing, HardLinks
 from casync_compat.streams.transfer import OrderedPool, default_jobs
-from casync_compat.streams.trees import Tree, load_index
+from casync_compat.streams.trees import Tree
 from casync_compat.streams.treeseed import TreeSeed
 from catar.errors import NotFound
 from catar.flags import time_granularity
@@ -169,10 +171,10 @@ def _paths(step: TreeStep, path: bytes) -> Iterator[bytes]:
 
 
 def _in_use(
-    source: bytes | None, output: bytes, store: ChunkSource | None, options: ExtractOptions
+    source: Input | None, output: bytes, store: ChunkSource | None, options: ExtractOptions
 ) -> list[bytes]:
     """What is read while a tree is written. A seed that has the target in it is there to be updated."""
-    used = [_STANDARD_INPUT if source is None else source]
+    used = [] if isinstance(source, StoredFile) else [_STANDARD_INPUT if source is None else source]
     used += store.own_paths if isinstance(store, OnDisk) else ()
     top = os.path.join(os.path.realpath(output), b"")
     seeds = (seed for seed in options.seeds if not top.startswith(os.path.join(os.path.realpath(seed), b"")))
@@ -219,7 +221,7 @@ def _refuse_to_replace(
 
 def extract_archive(
     kind: Kind,
-    source: bytes | None,
+    source: Input | None,
     output: bytes,
     store: ChunkSource | None = None,
     *,
@@ -253,6 +255,8 @@ def extract_archive(
                 raise UsageError("an index needs a chunk store")
             store = Layered(seeds, store) if seeds.seeds else store
         tree = stack.enter_context(Tree(kind, source, store, index=index, jobs=options.jobs))
+        if inside.strip(b"/"):
+            tree.archive()  # which opens what is far away once, and not to be read from front to back
         counter = ExtractCounter(progress, tree.size, seeds)
         follower = _Follower(counter, index is not None, on_node)
         sharing = (

@@ -26,6 +26,7 @@ from casync_compat.fs.standard import StandardOutput
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.base import ChunkSource
+from casync_compat.store.files import StoredFile
 from casync_compat.store.layered import Layered
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, place_chunks
 from casync_compat.streams.extraction import (
@@ -37,14 +38,14 @@ from casync_compat.streams.extraction import (
     no_warning,
 )
 from casync_compat.streams.inplace import HOLE, IN_PLACE, chunks_in_place
+from casync_compat.streams.inputs import Input, load_index, path_of
 from casync_compat.streams.seeds import BlobSeed, SeedSource
-from casync_compat.streams.trees import load_index
 
 __all__ = ["extract_blob"]
 
 
 def extract_blob(
-    source: bytes | None,
+    source: Input | None,
     output: bytes | None,
     store: ChunkSource,
     *,
@@ -61,7 +62,7 @@ def extract_blob(
     """
     options = options or ExtractOptions()
     index = load_index(source)
-    if output is not None:
+    if output is not None and not isinstance(source, StoredFile):
         _check_output(source, output)
     unused = UnusedSeeds(warn)
     if options.on_change is not None:
@@ -75,7 +76,7 @@ def extract_blob(
             counter.keep(there.count(IN_PLACE), _size_of(index, there))
         if there is None or there.count(IN_PLACE) < len(index):
             _blob_seeds(index, output, options, seeds, unused, warn)
-        fetcher = ChunkFetcher(index, Layered(seeds, store) if seeds.seeds else store, source)
+        fetcher = ChunkFetcher(index, Layered(seeds, store) if seeds.seeds else store, path_of(source))
         mode = os.fstat(out.fd).st_mode
         if output is None or not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             stream = stack.enter_context(ChunkStream(fetcher, jobs=options.jobs, on_chunk=counter.on_chunk))

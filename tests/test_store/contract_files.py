@@ -113,6 +113,44 @@ class FilesContract:
             assert files.read_range(self.names[0], offset, size) == content[offset : offset + size]
         assert files.read_range(b"never", 0, 1) is None
 
+    def test_begun(self, files: Files) -> None:
+        """Who begins a file has its beginning and the rest, in parts or as a stream; who wants all of it has that."""
+        self.need(files, Can.WRITE)
+        content = self.content(1)
+        files.write(self.names[0], content)
+        assert files.open_file(b"never") is None
+        assert files.open_file(b"never", 10) is None
+        whole = files.open_file(self.names[0])
+        assert whole is not None
+        assert whole.rest is not None
+        assert whole.size in (None, len(content))
+        assert whole.head + b"".join(whole.rest) == content
+        for head in (7, len(content), len(content) + 9):
+            begun = files.open_file(self.names[0], head)
+            assert begun is not None
+            if begun.rest is not None:
+                assert begun.head + b"".join(begun.rest) == content
+                continue
+            assert (begun.size, begun.head) == (len(content), content[:head])
+            for offset, size in [(0, 3), (9, 30), (len(content) - 2, 2), (len(content) - 2, 20)]:
+                part = files.read_part(self.names[0], offset, size, begun.status)
+                assert part == content[offset : offset + size]
+
+    def test_begun_and_changed(self, files: Files) -> None:
+        """Parts of two contents are never mixed: of another size or of the same, or where there is none any more."""
+        self.need(files, Can.WRITE)
+        for other in (self.content(22), self.content(2)):
+            files.write(self.names[0], self.content(1))
+            begun = files.open_file(self.names[0], 7)
+            assert begun is not None
+            files.write(self.names[0], other)
+            if begun.rest is None:
+                with pytest.raises(FileChanged, match="changed"):
+                    files.read_part(self.names[0], 9, 10, begun.status)
+                files.remove(self.names[0])
+                with pytest.raises(FileChanged):
+                    files.read_part(self.names[0], 9, 10, begun.status)
+
     def test_list(self, files: Files) -> None:
         """Every file is listed once, in ascending order, with what is known of it."""
         self.need(files, Can.WRITE | Can.LIST)
