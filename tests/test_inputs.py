@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from places import EVERYWHERE, Place, place  # noqa: F401 - a fixture
-from webserver import Reply, WebServer, web_server
+from places import EVERYWHERE, KINDS, Place, place  # noqa: F401 - a fixture
+from webserver import Reply, WebServer
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import AccessDenied, FormatError, NotFound
@@ -20,6 +20,7 @@ from casync_compat.lines import list_lines, mtree_lines
 from casync_compat.locations import Settings, open_input
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import FileChanged, StoredFile
+from casync_compat.store.http import HttpFiles
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.extraction import ExtractOptions
 from casync_compat.streams.filetree import ArchiveFiles
@@ -143,15 +144,24 @@ def test_an_index_and_its_chunks(place: Place, source: Path, tmp_path: Path) -> 
 class TestOnTheWeb:
     """How much is asked for."""
 
-    @pytest.fixture
-    def server(self) -> Any:
-        with web_server() as running:
-            yield running
+    running: WebServer | None
 
     @pytest.fixture
-    def where(self, server: WebServer, archive: bytes) -> Any:
-        server.files["/x.catar"] = archive
-        return open_input(server.url + "/x.catar", Settings())
+    def files(self, tmp_path: Path) -> Iterator[HttpFiles]:
+        with KINDS["web"](tmp_path) as made:
+            self.running = made.server
+            assert isinstance(made.files, HttpFiles)
+            yield made.files
+
+    @pytest.fixture
+    def server(self, files: HttpFiles) -> WebServer:
+        assert self.running is not None
+        return self.running
+
+    @pytest.fixture
+    def where(self, files: HttpFiles, server: WebServer, archive: bytes) -> StoredFile:
+        server.files["/at/x.catar"] = archive
+        return StoredFile(files, b"x.catar")
 
     def spent(self, server: WebServer) -> int:
         """Requests since the last time."""
@@ -204,16 +214,17 @@ class TestOnTheWeb:
     def test_a_change_is_no_mixture(self, server: WebServer, where: StoredFile, archive: bytes) -> None:
         """An archive that is replaced between two parts is an error, whether or not its size is another."""
         for other in (archive + b"!", archive[:-1] + b"!"):
-            server.files["/x.catar"] = archive
+            server.files["/at/x.catar"] = archive
             with Tree(Kind.ARCHIVE, where) as tree:
                 files = ArchiveFiles(tree.archive(), b"x")
-                server.files["/x.catar"] = other
+                server.files["/at/x.catar"] = other
                 with pytest.raises(FileChanged, match=r"x\.catar in .* was changed"):
                     files.stat(b"z")
 
-    def test_only_needed_chunks(self, server: WebServer, source: Path, tmp_path: Path) -> None:
+    def test_only_needed_chunks(
+        self, server: WebServer, files: HttpFiles, source: Path, tmp_path: Path
+    ) -> None:
         """A path in an index costs the chunks on the way to it, and its own."""
-        files = StoredFile(open_input(server.url + "/x", Settings()).files, b"x.caidx").files  # type: ignore[union-attr]
         store = ChunkStore(files)
         made = tmp_path / "x.caidx"
         sizes = ChunkSizes(4096, 16384, 65536)
@@ -221,7 +232,7 @@ class TestOnTheWeb:
             os.fsencode(made), os.fsencode(source), store, MakeOptions(sizes=sizes)
         ).index
         assert index is not None
-        server.files["/x.caidx"] = made.read_bytes()
+        server.files["/at/x.caidx"] = made.read_bytes()
         self.spent(server)
         with Tree(Kind.ARCHIVE_INDEX, StoredFile(files, b"x.caidx"), store) as tree:
             assert b"".join(cat(ArchiveFiles(tree.archive(), b"x"), b"many/020")) == FILES["many/020"]
@@ -247,7 +258,7 @@ class TestOnTheWeb:
         self, server: WebServer, where: StoredFile, tmp_path: Path
     ) -> None:
         """A body that breaks off leaves what came before in the target."""
-        server.special = lambda *_: Reply(200, server.files["/x.catar"][:2_000_000], length=9_000_000)
+        server.special = lambda *_: Reply(200, server.files["/at/x.catar"][:2_000_000], length=9_000_000)
         with pytest.raises(Exception, match=r"x\.catar"):
             extract_archive(
                 Kind.ARCHIVE,
