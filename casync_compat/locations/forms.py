@@ -127,7 +127,9 @@ def group_members(where: str) -> list[str]:
 
 def shown_name(where: PathType) -> bytes:
     """What messages call a location: a remote one without what is secret in it."""
-    return os.fsencode(shown(where) if isinstance(where, str) and in_files(where) else where)
+    return os.fsencode(
+        shown(where) if isinstance(where, str) and (in_files(where) or in_peer(where)) else where
+    )
 
 
 def default_store(index: PathType | None, settings: Settings) -> PathType:

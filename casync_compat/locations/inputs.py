@@ -17,6 +17,7 @@ from casync_compat.locations.forms import (
     in_registry,
     is_remote,
     local_path,
+    shown_name,
     split_url,
 )
 from casync_compat.locations.remote import open_files
@@ -69,8 +70,8 @@ def open_input(where: IndexPlace, settings: Settings) -> Input:
     """
     if isinstance(where, tuple):
         return StoredFile(*where)
-    if isinstance(where, str) and in_files(where):
-        return StoredFile(*index_location(where, settings))
+    if isinstance(where, str) and (in_files(where) or in_peer(where)):
+        return StoredFile(*index_location(where, settings), shown_name(where))
     return input_path(where, settings)
 
 

@@ -306,11 +306,12 @@ class StoredFile:
 
     files: Files
     name: bytes
+    label: bytes | None = None
 
     @property
     def shown(self) -> bytes:
-        """It, as a user would name it, for messages."""
-        return self.files.name.encode(errors="surrogateescape") + b"/" + self.name
+        """It, as a user would name it, for messages: the label, else by its place and name."""
+        return self.label or self.files.name.encode(errors="surrogateescape") + b"/" + self.name
 
 
 def check_name(name: bytes) -> bytes:

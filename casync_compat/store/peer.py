@@ -24,7 +24,7 @@ from casync_compat.index import MAX_INDEX_SIZE, Index
 from casync_compat.protocol import ChunkReply, Terms
 from casync_compat.spool import Spool
 from casync_compat.store.base import Put, checked
-from casync_compat.store.files import Can, FileDamaged, Files, FileStatus, Listed, Version
+from casync_compat.store.files import Can, FileDamaged, Files, FileStatus, Listed, Opened, Version
 from casync_compat.store.session import Session
 
 if TYPE_CHECKING:
@@ -299,6 +299,11 @@ class PeerFiles(Files):
             session.close()
             return None
         return _closing(session, found)
+
+    def open_file(self, name: bytes, head: int | None = None) -> Opened | None:
+        """See `Files.open_file`. There are no parts, and nobody tells the size."""
+        pieces = self.pieces(name)
+        return None if pieces is None else Opened(None, FileStatus(0), b"", pieces)
 
     def read(self, name: bytes, limit: int) -> bytes | None:
         pieces = self.pieces(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from casync_compat.cli import _verbs
-from casync_compat.cli._common import feature_flags, id_shift, named_kind, replay_mask, tree_kind
+from casync_compat.cli._common import feature_flags, id_shift, named_kind, open_tree, replay_mask, tree_kind
 from casync_compat.errors import CasyncError, FileError, UsageError
 from casync_compat.fs.owners import IdShift
 from casync_compat.kinds import Kind
@@ -195,5 +195,5 @@ def test_trees_of_no_kind(
     for name in ("file", ".catar", "x.caibx"):
         (tmp_path / name).touch()
     with pytest.raises(error) as caught:
-        tree_kind(options(words), argument)
+        open_tree(options(words), argument)
     assert says in str(caught.value)
