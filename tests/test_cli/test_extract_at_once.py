@@ -7,6 +7,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,70 @@ def test_no_locks_to_be_had(
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", fail)
         assert run("extract", archives[0], "out").status == 0
+
+
+def holding(path: Path, kind: int = fcntl.LOCK_EX) -> int:
+    """Lock a directory, as another run does."""
+    fd = os.open(path, os.O_RDONLY)
+    fcntl.flock(fd, kind)
+    return fd
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("linked", [False, True])
+def test_below_what_another_run_has(
+    archives: list[Path], tmp_path: Path, fails: Callable[..., str], run: Run, depth: int, linked: bool
+) -> None:
+    """A directory within the target of another run is not written to, by whichever path, and is afterwards."""
+    inner = (tmp_path / "out").joinpath(*"abc"[:depth])
+    inner.mkdir(parents=True)
+    target = inner
+    if linked:
+        target = tmp_path / "link"
+        target.symlink_to(inner)
+    fd = holding(tmp_path / "out")
+    try:
+        said = fails("extract", archives[0], target)
+        assert f"another run is writing into {tmp_path}/out, which it is in" in said
+        assert list(inner.iterdir()) == []
+        assert run("extract", archives[0], "beside").status == 0
+    finally:
+        os.close(fd)
+    assert run("extract", archives[0], target).status == 0
+
+
+def test_above_what_another_run_has(archives: list[Path], tmp_path: Path) -> None:
+    """While a run writes into a directory, no other writes the tree that it is in; beside it others may."""
+    (tmp_path / "out" / "inner").mkdir(parents=True)
+    words = [*COMMAND, "--what=archive", "-", tmp_path / "out" / "inner"]
+    first = subprocess.Popen(words, stdin=subprocess.PIPE)
+    assert first.stdin is not None
+    data = archives[0].read_bytes()
+    first.stdin.write(data[:2000])
+    first.stdin.flush()
+    while not any((tmp_path / "out" / "inner").iterdir()):
+        assert first.poll() is None
+        time.sleep(0.01)
+    second = subprocess.run([*COMMAND, archives[1], tmp_path / "out"], check=False, capture_output=True)
+    assert second.returncode == 1
+    assert b"another run is writing into it" in second.stderr
+    beside = subprocess.run([*COMMAND, archives[1], tmp_path / "out" / "beside"], check=False)
+    assert beside.returncode == 0
+    first.communicate(data[2000:])
+    assert first.returncode == 0
+    assert subprocess.run([*COMMAND, archives[1], tmp_path / "out"], check=False).returncode == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "tree-two")
+
+
+@pytest.mark.parametrize("where", ["out", "."])
+def test_a_lock_that_the_run_was_started_with(archives: list[Path], tmp_path: Path, where: str) -> None:
+    """`flock DIR pycasync extract` has its lock for itself."""
+    (tmp_path / "out").mkdir()
+    fd = holding(tmp_path / where)
+    try:
+        done = subprocess.run([*COMMAND, archives[0], tmp_path / "out"], check=False, pass_fds=[fd])
+        assert done.returncode == 0
+        done = subprocess.run([*COMMAND, archives[0], tmp_path / "out"], check=False, capture_output=True)
+        assert done.returncode == 1
+    finally:
+        os.close(fd)

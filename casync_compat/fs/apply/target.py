@@ -13,13 +13,12 @@ This module does not restore metadata, except what must be set while a directory
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 from contextlib import suppress
 
-from casync_compat.errors import FileError
 from casync_compat.fs import acl, inode_flags
+from casync_compat.fs.apply.claims import Claim
 from casync_compat.fs.apply.restore import INHERITED, InodeState, Restorer
 from casync_compat.fs.locks import Locked
 from casync_compat.fs.remove import OPEN_DIR, TempNames
@@ -27,7 +26,7 @@ from casync_compat.fs.together import Written
 from catar.flags import FeatureFlags
 from catar.records import Node
 
-__all__ = ["Directory", "claim", "enter", "is_subvolume", "open_target"]
+__all__ = ["Directory", "enter", "is_subvolume", "open_target"]
 
 F = FeatureFlags
 _SUBVOLUME = int(F.SUBVOLUME)  # a plain int: arithmetic on IntFlag members costs a microsecond each
@@ -100,7 +99,7 @@ class Directory:
         self.child_flags = 0
         self.made_writable = False
         self.unlocked = 0
-        self.claim: _Claim | None = None
+        self.claim: Claim | None = None
 
     def inode(self) -> InodeState:
         """What it has before its metadata is restored."""
@@ -212,43 +211,6 @@ def _open_existing(fd: int, directory: Directory, restorer: Restorer, undo_immut
         directory.made_writable = True
 
 
-class _Claim:
-    """A lock of a directory, with a descriptor of its own: whatever a signal interrupts, it goes with the object."""
-
-    __slots__ = ("_fd",)
-
-    def __init__(self, directory_fd: int, kind: int) -> None:
-        self._fd = -1
-        self._fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)
-        fcntl.flock(self._fd, kind | fcntl.LOCK_NB)
-
-    def release(self) -> None:
-        """Let others in."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.release()
-
-
-def claim(directory: Directory, *, shared: bool = False) -> None:
-    """Have a directory for this run alone, as long as the object lives; a run that is killed leaves nothing locked.
-
-    Where the file system has no locks there is none.
-
-    :param shared: others may write into it, too, as long as they share it
-    :raises FileError: another run has it
-    """
-    try:
-        directory.claim = _Claim(directory.fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-    except BlockingIOError:
-        why = "another run is writing into it; try again when that is done"
-        raise FileError(directory.path, "write", why) from None
-    except OSError:  # NFS, for one, has none for what is open for reading only
-        pass
-
-
 def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immutable: bool) -> Directory:
     """Open the directory that a tree is written to; create it (one level) when it is missing. May be a symlink to one.
 
@@ -267,7 +229,7 @@ def open_target(path: bytes, node: Node | None, restorer: Restorer, *, undo_immu
     fd = _open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, restorer if made and private else None)
     directory = Directory(fd, os.fstat(fd), path, b"", node)
     try:
-        claim(directory, shared=node is None)
+        directory.claim = Claim(fd, path, shared=node is None)
         directory.made = made
         # Made ourselves, it may still have inherited from a parent that we did not look at.
         if made and private and _is_ours_alone(directory.stat, restorer):

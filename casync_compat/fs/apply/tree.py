@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import replace as changed
 
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
+from casync_compat.fs.apply.claims import Claim
 from casync_compat.fs.apply.follower import Follower, StepWriter, TreeStep
 from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.regular import FileWriter, LinkFinder, PayloadHook
@@ -29,7 +30,7 @@ from casync_compat.fs.apply.restore import ApplyOptions, Restorer
 from casync_compat.fs.apply.runs import Pool, RunWriter
 from casync_compat.fs.apply.sparing import Deleted, Spared, delete
 from casync_compat.fs.apply.special import SpecialWriter
-from casync_compat.fs.apply.target import Directory, claim, enter, is_subvolume, open_target
+from casync_compat.fs.apply.target import Directory, enter, is_subvolume, open_target
 from casync_compat.fs.apply.updates import UpdateReader
 from casync_compat.fs.apply.uptodate import Tally
 from casync_compat.fs.losses import LeftOutKind
@@ -333,7 +334,7 @@ class TreeWriter:
             parent.written.add((directory.stat.st_dev, directory.stat.st_ino), node.name)
         self._push(directory)
         if parent.node is None:  # the target is shared with runs that write other entries of it
-            claim(directory)
+            directory.claim = Claim(directory.fd, directory.path, above=False)
 
     def _fell(self, parent: Directory, node: Node, first: bytes | None = None) -> None:
         """Go on without a node whose name is that of another; of two directories what is in them becomes one."""
