@@ -11,11 +11,13 @@ from dataclasses import replace
 
 from casync_compat import locations
 from casync_compat.compression import Compression
+from casync_compat.errors import UsageError
 from casync_compat.locations import (
     Configuration,
     PathType,
     Settings,
     is_remote,
+    layout_of,
     local_path,
     name_of,
     shown_name,
@@ -26,6 +28,8 @@ from casync_compat.net.limiter import Limiter
 from casync_compat.store.base import ChunkSource, Store
 from casync_compat.store.local import LocalStore
 from casync_compat.store.options import StoreOptions
+from casync_compat.store.packs.layout import StoreLayout
+from casync_compat.store.packs.mixed import MixedStore
 from casync_compat.streams.inputs import Input
 
 __all__ = [
@@ -37,10 +41,12 @@ __all__ = [
     "index_output",
     "input_path",
     "is_remote",
+    "layout_of",
     "local_path",
     "name_of",
     "open_chunk_store",
     "open_input",
+    "open_mixed",
     "open_source",
     "open_store",
     "shown_name",
@@ -88,9 +94,26 @@ def open_store(locator: str, compression: Compression = Compression.ZSTD) -> Loc
     return locations.open_local_store(locator, replace(SETTINGS, compression=compression))
 
 
-def open_chunk_store(locator: str, compression: Compression = Compression.ZSTD) -> Store:
-    """A store to write to, wherever it is."""
-    return locations.open_store(locator, replace(SETTINGS, compression=compression))
+def open_chunk_store(
+    locator: str, compression: Compression = Compression.ZSTD, layout: str | None = None
+) -> Store:
+    """A store to write to, wherever it is.
+
+    :raises UsageError: `layout` is given, and not how the chunks are that are there
+    """
+    wanted = None if layout is None else StoreLayout.parse(layout)
+    store = locations.open_store(locator, replace(SETTINGS, compression=compression, layout=wanted))
+    if wanted is not None and locations.layout_of(store) is not wanted:
+        raise UsageError(f"{store.name}: chunks are not written as {wanted.value} there")
+    return store
+
+
+def open_mixed(locator: str) -> MixedStore:
+    """A store that may have packs beside chunk files, wherever it is.
+
+    :raises UsageError: it is of a kind that has no packs
+    """
+    return locations.open_mixed(locator, SETTINGS)
 
 
 def open_source(locator: str, extra: Iterable[str]) -> ChunkSource:

@@ -27,6 +27,7 @@ __all__ = [
     "TREES",
     "Option",
     "add_general",
+    "add_network",
     "add_options",
     "add_positional",
     "environment_flag",
@@ -127,6 +128,15 @@ _COMPARED = ("content", "metadata")
 def _compare(text: str) -> str:
     if text not in _COMPARED:
         raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(_COMPARED)}")
+    return text
+
+
+_LAYOUTS = ("packs", "objects")
+
+
+def _layout(text: str) -> str:
+    if text not in _LAYOUTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(_LAYOUTS)}")
     return text
 
 
@@ -233,6 +243,13 @@ OPTIONS: tuple[Option, ...] = (
         default="default",
     ),
     _value("--compression", "of new chunks: zstd (default), xz, gzip", "NAME", default="default"),
+    _value(
+        "--layout",
+        "of chunks in a store that has none: packs of many, as is usual in buckets, or objects, one each",
+        "packs|objects",
+        type=_layout,
+        choices=_LAYOUTS,
+    ),
     _value("--what", "kind of input or output, when no suffix tells", "KIND"),
     _many("--with", "record or restore only this; repeatable; `help` lists all", "FLAG", dest="with_"),
     _many("--without", "leave this out; repeatable", "FLAG"),
@@ -350,6 +367,12 @@ def add_options(parser: Parser, *shown: str) -> None:
 def add_general(parser: Parser) -> None:
     """The options that verbs of any group take."""
     for option in (_VERBOSE, _LOG_LEVEL):
+        parser.add_argument(*option.flags, help=option.help, **option.keywords)
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """The options about connections, for a verb of a group."""
+    for option in _NETWORK:
         parser.add_argument(*option.flags, help=option.help, **option.keywords)
 
 

@@ -46,7 +46,10 @@ VERBS = {
     "apply": "use an update file: its chunks go into a store, and its index appears",
     "completion": "print a completion script for a shell",
 }
-GROUPS = {"oci": "container images made of casync indexes"}
+GROUPS = {
+    "oci": "container images made of casync indexes",
+    "store": "chunk stores as a whole: packs of many chunks, and back",
+}
 
 _MODULES = {"list": "listing"}
 """Verbs whose module has another name, lest it be taken for Python's own."""

@@ -45,6 +45,7 @@ def add_arguments(parser: Parser) -> None:
         "--store",
         *NETWORK,
         "--compression",
+        "--layout",
         "--json",
         "--jobs",
         "--dry-run",
@@ -56,7 +57,9 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     index: str = options.index
-    store = open_chunk_store(options.store or default_store(index), Compression.parse(options.compression))
+    store = open_chunk_store(
+        options.store or default_store(index), Compression.parse(options.compression), options.layout
+    )
     patch = input_path(options.patch)
     dry = options.dry_run
     with (

@@ -42,7 +42,9 @@ def add_arguments(parser: Parser) -> None:
     )
     add_positional(parser, "index", "a .caidx or .caibx file")
     add_positional(parser, "output", "the index to make")
-    add_options(parser, *READING, "--chunk-size", "--digest", "--compression", "--dry-run", "--wait")
+    add_options(
+        parser, *READING, "--chunk-size", "--digest", "--compression", "--layout", "--dry-run", "--wait"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,7 +55,9 @@ def run(options: argparse.Namespace) -> int:
     kind = input_kind(options, source)
     if kind is None or kind is not Kind.of_suffix(name_of(output)):
         raise UsageError("both must be named alike: two .caidx or two .caibx files")
-    store = open_chunk_store(options.store or default_store(output), Compression.parse(options.compression))
+    store = open_chunk_store(
+        options.store or default_store(output), Compression.parse(options.compression), options.layout
+    )
     dry = options.dry_run
     sink = DryStore(store) if dry else store
     with (

@@ -27,6 +27,7 @@ from casync_compat.cli._location import (
     default_store,
     index_output,
     is_remote,
+    layout_of,
     local_path,
     name_of,
     open_chunk_store,
@@ -42,7 +43,7 @@ from casync_compat.fs.losses import listed
 from casync_compat.kinds import Kind
 from casync_compat.locations import in_registry
 from casync_compat.progress import ProgressCallback
-from casync_compat.store.chunks import ChunkStore
+from casync_compat.store.base import Rereading
 from casync_compat.store.dry import DryStore
 from casync_compat.streams.archive import MakeResult
 from casync_compat.streams.leasing import writing
@@ -99,6 +100,7 @@ def add_arguments(parser: Parser) -> None:
         "--chunk-size",
         "--digest",
         "--compression",
+        "--layout",
         "--exclude-nodump",
         "--exclude-submounts",
         "--exclude-file",
@@ -178,9 +180,13 @@ def _make(
             return make_archive(None, tree, how, warn=tell, progress=progress)
         with index_output(named) as out:
             return make_archive(out, tree, how, warn=tell, progress=progress)
-    store = open_chunk_store(options.store or default_store(named), Compression.parse(options.compression))
-    if isinstance(store, ChunkStore):
+    store = open_chunk_store(
+        options.store or default_store(named), Compression.parse(options.compression), options.layout
+    )
+    if isinstance(store, Rereading):
         store.verify_reused = options.verify_reused
+    if options.verbose:
+        print(f"Layout of the store: {layout_of(store).value}", file=sys.stderr)
     how = replace(how, jobs=jobs_for(options, output), skip=store.own_paths)
     sink = DryStore(store) if dry else store
     with (

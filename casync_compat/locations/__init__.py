@@ -36,7 +36,7 @@ from casync_compat.locations.inputs import (
     open_input,
 )
 from casync_compat.locations.settings import IndexPlace, PathType, Settings, Shared
-from casync_compat.locations.stores import open_local_store, open_source, open_store
+from casync_compat.locations.stores import layout_of, open_local_store, open_mixed, open_source, open_store
 
 __all__ = [
     "Configuration",
@@ -55,12 +55,14 @@ __all__ = [
     "index_output",
     "input_path",
     "is_remote",
+    "layout_of",
     "local_path",
     "name_of",
     "on_web",
     "open_index",
     "open_input",
     "open_local_store",
+    "open_mixed",
     "open_source",
     "open_store",
     "shown_name",

@@ -18,7 +18,7 @@ from casync_compat.store.options import StoreOptions
 if TYPE_CHECKING:
     from casync_compat.net.exchange import Exchange
 
-__all__ = ["PLACES", "exchange_for", "open_files"]
+__all__ = ["BUCKETS", "PLACES", "exchange_for", "open_files"]
 
 
 def _web(where: str, settings: Settings) -> Files:
@@ -61,6 +61,10 @@ PLACES: Mapping[str, Callable[[str, Settings], Files]] = {
     "abfss": _azure,
 }
 """What opens a directory, by the scheme of its locator."""
+
+BUCKETS = frozenset({"s3", "gs", "az", "azure", "abfss"})
+"""Schemes of places where a store that begins anew has packs, since each object costs a request. Not `s3+http` and
+`s3+https`, which are desync's own: who writes them wants chunks that desync finds."""
 
 
 def open_files(where: str, settings: Settings) -> Files:

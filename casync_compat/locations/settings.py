@@ -14,6 +14,7 @@ from casync_compat.compression import Compression
 from casync_compat.net.limiter import Limiter
 from casync_compat.store.files import Files
 from casync_compat.store.options import NOTHING_SAID, StoreOptions
+from casync_compat.store.packs.layout import StoreLayout
 
 if TYPE_CHECKING:
     from casync_compat.net.exchange import Exchange
@@ -84,6 +85,8 @@ class Settings:
     :ivar options: what is said of the store at a locator or path; asked without the login in an URL
     :ivar network: what is said of every store, by the command line for one; it goes before `options`
     :ivar limiter: of bytes a second over all connections; None for no limit
+    :ivar layout: how chunks are written to a store, if it has none that are written otherwise; None for what is usual
+        there
     :ivar shared: what stays open between calls; the same when settings are copied by `dataclasses.replace`
     """
 
@@ -93,6 +96,7 @@ class Settings:
     options: Callable[[str], StoreOptions] = field(default=_nothing_said, repr=False)
     network: StoreOptions = NOTHING_SAID
     limiter: Limiter | None = field(default=None, compare=False, repr=False)
+    layout: StoreLayout | None = None
     shared: Shared = field(default_factory=Shared, compare=False, repr=False)
 
     def said_of(self, where: str) -> StoreOptions:

@@ -7,18 +7,20 @@ from collections.abc import Iterable
 from typing import TypeVar, overload
 
 from casync_compat.compression import Compression
-from casync_compat.errors import UsageError
+from casync_compat.errors import UsageError, show_path
 from casync_compat.locations.forms import group_members, in_files, in_peer, in_registry, local_path
-from casync_compat.locations.remote import open_files
+from casync_compat.locations.remote import BUCKETS, open_files
 from casync_compat.locations.settings import PathType, Settings
 from casync_compat.locations.shown import shown
 from casync_compat.store.base import ChunkSource, Store
-from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.failover import FailoverGroup
 from casync_compat.store.layered import Layered
 from casync_compat.store.local import LocalStore
+from casync_compat.store.packs.layout import StoreLayout
+from casync_compat.store.packs.mixed import MixedLocalStore, MixedStore, Mixing
+from casync_compat.store.packs.place import BUCKET, LOCAL
 
-__all__ = ["open_local_store", "open_source", "open_store"]
+__all__ = ["layout_of", "open_local_store", "open_mixed", "open_source", "open_store"]
 
 S = TypeVar("S", bound=ChunkSource)
 
@@ -29,7 +31,23 @@ def open_local_store(where: PathType, settings: Settings) -> LocalStore:
     :raises UsageError: the location is not one of a local directory
     """
     path = local_path(where)
-    return LocalStore(path, compression=_compression(os.fsdecode(path), settings), suffix=settings.suffix)
+    compression = _compression(os.fsdecode(path), settings)
+    packs = os.path.join(path, LOCAL.rstrip(b"/"))
+    if settings.layout is StoreLayout.PACKS or os.path.exists(os.path.join(packs, b"head")):
+        return MixedLocalStore.at(path, Mixing(settings.layout), compression, settings.suffix)
+    if os.path.isdir(os.path.join(packs, b"packs")):
+        settings.warn(
+            f"{show_path(path)} has packs, but its head is missing; `pycasync store pack --rebuild` makes it anew"
+        )
+    return LocalStore(path, compression=compression, suffix=settings.suffix)
+
+
+def layout_of(store: object) -> StoreLayout:
+    """How new chunks are written to a store.
+
+    :raises UsageError: that was said, and is not how those are that are there
+    """
+    return store.layout() if isinstance(store, MixedStore) else StoreLayout.OBJECTS
 
 
 def _compression(where: str, settings: Settings) -> Compression:
@@ -54,9 +72,7 @@ def open_store(where: PathType | ChunkSource, settings: Settings) -> ChunkSource
     if isinstance(where, str) and len(group_members(where)) > 1:
         raise UsageError(f"{shown(where)}: this is a failover group, which is only read from; name one store")
     if isinstance(where, str) and in_files(where):
-        return ChunkStore(
-            open_files(where, settings), compression=_compression(where, settings), suffix=settings.suffix
-        )
+        return _in_files(where, settings)
     if isinstance(where, str) and in_peer(where):
         from casync_compat.locations import peers  # lazily, as all that starts programs
 
@@ -66,6 +82,30 @@ def open_store(where: PathType | ChunkSource, settings: Settings) -> ChunkSource
     from casync_compat.locations import registries  # lazily, as is all that knows registries
 
     return registries.open_store(where, settings)
+
+
+def open_mixed(where: PathType, settings: Settings) -> MixedStore:
+    """A store that may have packs beside chunk files, though neither is there yet.
+
+    :raises UsageError: it is of a kind that has no packs
+    """
+    if isinstance(where, str) and in_files(where):
+        return _in_files(where, settings)
+    if isinstance(where, str) and in_registry(where):
+        raise UsageError(f"{where}: a store in a registry has no packs")
+    path = local_path(where)
+    compression = _compression(os.fsdecode(path), settings)
+    return MixedLocalStore.at(path, Mixing(settings.layout), compression, settings.suffix)
+
+
+def _in_files(where: str, settings: Settings) -> MixedStore:
+    """A store in a place of files that is not on this machine."""
+    bucket = where.partition("://")[0] in BUCKETS
+    usual = StoreLayout.PACKS if bucket else StoreLayout.OBJECTS
+    store = MixedStore(
+        open_files(where, settings), compression=_compression(where, settings), suffix=settings.suffix
+    )
+    return store.mixed(Mixing(settings.layout, usual, BUCKET if bucket else LOCAL))
 
 
 def open_source(

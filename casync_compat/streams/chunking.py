@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from casync_compat.chunker import WINDOW_SIZE, ChunkSizes
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
-from casync_compat.store.base import ChunkSink
+from casync_compat.store.base import ChunkSink, Deferring
 from casync_compat.streams.cutting import CutFinder
 from casync_compat.streams.sinks import ZEROS, SlabSink
 from casync_compat.streams.slabs import Slab
@@ -107,6 +107,7 @@ class ChunkingSink(SlabSink):
         slabs = jobs + 3 if slab == _SLAB else 3
         super().__init__(self._chunk_digest if stream_digest else None, slab, slabs)
         self._store = store
+        self._early = store.flush if isinstance(store, Deferring) else store.sync
         self._finder = CutFinder(sizes, jobs)
         self._chunker = self._finder.chunker
         # Deep enough to keep every worker busy; slabs bound the memory.
@@ -248,7 +249,7 @@ class ChunkingSink(SlabSink):
         if counts.stored_bytes - self._synced_bytes >= _SYNC_EVERY:
             # So that the disk works meanwhile, and little is left to wait for at the end.
             self._synced_bytes = counts.stored_bytes
-            self._syncer.submit(self._store.sync)
+            self._syncer.submit(self._early)
 
     def finish(self) -> None:
         """Store what is left; after it, `index` is complete and every chunk is durable."""

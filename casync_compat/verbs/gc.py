@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index
-from casync_compat.store.base import Leased, OnDisk, Prunable
+from casync_compat.store.base import Leased, OnDisk, Prunable, Repacking
 from casync_compat.store.leases import boot_time
 from casync_compat.streams.leasing import Collection, busy, collecting
 
@@ -121,7 +121,9 @@ def collect_garbage(
         if tell is not None and (others := busy(store)):
             tell(f"{' and '.join(others)} may be writing to the store; what that needs is not counted")
         return _collect(_Run(store, Collection(), ignore_unnamed, on_chunk, began, dry=True), indexes, grace)
-    if next(store.ids(), None) is None:  # nor is there anything that others could lose
+    if next(store.ids(), None) is None and not isinstance(
+        store, Repacking
+    ):  # nor is there anything that others could lose
         return _collect(_Run(store, Collection(), ignore_unnamed, on_chunk, began), indexes, 0.0)
     with collecting(store, wait=wait, tell=tell) as collection:
         return _collect(_Run(store, collection, ignore_unnamed, on_chunk, began), indexes, grace)
@@ -184,6 +186,8 @@ def _collect(run: _Run, indexes: Iterable[Index], grace: float) -> GcResult:
             run.collection.check()
             freed += store.remove(id_)
     if not run.dry:
+        if isinstance(store, Repacking):
+            freed += store.repack(run.collection.check)
         store.clean(time.time_ns() - _STALE)
         directories -= store.directories()
     return GcResult(

@@ -28,6 +28,9 @@ from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.chunks import ChunkFile, ChunkStore
 from casync_compat.store.files import FileDamaged
+from casync_compat.store.packs.checking import PackChecked, check_pack, packs_of
+from casync_compat.store.packs.mixed import MixedStore
+from casync_compat.store.packs.packed import PackedStore
 from casync_compat.streams.archive import Archiver
 from casync_compat.streams.comparing import ComparingSink
 from casync_compat.streams.transfer import OrderedPool, default_jobs
@@ -177,6 +180,37 @@ class _Checker:
                 return raw
         return None
 
+    @property
+    def mends(self) -> bool:
+        """Whether anything is to be changed."""
+        return self._repair.source is not None or self._repair.remove
+
+    def mend_in(self, packs: PackedStore, id: ChunkId, size: int | None = None) -> str:
+        """Do what is to be done about a chunk that is damaged in its pack, and say what that was."""
+        good = self.fetch(id, size)
+        if good is None and not self._repair.remove:
+            return ""
+        packs.remove(id)
+        if good is None:
+            return "removed"
+        packs.put(id, good)
+        return "repaired"
+
+    def look_in(self, packs: PackedStore, id: ChunkId, size: int) -> list[Defect] | None:
+        """What is wrong with a chunk in a pack; None when it is in none."""
+        if not packs.has(id):
+            return None
+        why = ""
+        try:
+            found = len(packs.get(id, self._digests[0], size))
+            if found != size:
+                why = f"it has {found} bytes, the index says {size}"
+        except ChunkCorrupt as error:
+            why = error.why
+        if not why:
+            return []
+        return [Defect("corrupt", f"{packs.name}: chunk {id}", why, id, self.mend_in(packs, id, size))]
+
 
 class _Tally:
     """Counts, tells and reports."""
@@ -235,9 +269,38 @@ def verify_store(
         for file in store.chunk_files():
             collect(pool.submit(checker.look, file))
         collect(pool.drain())
-    if tally.result.repaired:
+    packs = store.packs() if isinstance(store, MixedStore) else None
+    if packs is not None:
+        _verify_packs(packs, checker, tally, count)
+    if tally.result.repaired or tally.result.removed:
         store.sync()
     return tally.result
+
+
+def _verify_packs(packs: PackedStore, checker: _Checker, tally: _Tally, jobs: int) -> None:
+    """Check every pack, and every chunk in it that the index knows."""
+    unsound: set[bytes] = set()
+
+    def collect(found: Iterable[PackChecked]) -> None:
+        for one in found:
+            for size in one.sizes:
+                tally.add(size, ())
+            for fault in one.faults:
+                mended = ""
+                if fault.id is not None:
+                    mended = checker.mend_in(packs, fault.id)
+                elif checker.mends:
+                    unsound.add(one.pack.sha256)
+                    mended = "repaired"
+                tally.found(Defect(fault.kind, one.file, fault.why, fault.id, mended))
+
+    with OrderedPool[PackChecked](jobs, jobs) as pool:  # a pack each, in memory
+        for pack, rows in packs_of(packs):
+            collect(pool.submit(check_pack, packs, pack, rows))
+        collect(pool.drain())
+    if checker.mends and tally.result.defects:
+        packs.sync()
+        packs.repack(force=unsound)
 
 
 def verify_chunks(
@@ -261,10 +324,15 @@ def verify_chunks(
     reporter.state.total = index.size
     tally = _Tally(on_defect, reporter)
 
+    packs = store.packs() if isinstance(store, MixedStore) else None
+
     def look(id: ChunkId, size: int) -> tuple[int, list[Defect]]:
         found = [outcome for file in store.forms(id) if (outcome := checker.look(file, size)) is not None]
         defects = [defect for _, defect in found if defect is not None]
-        if not found and not (others is not None and checker.is_in(others, id, size)):
+        packed = None if packs is None else checker.look_in(packs, id, size)
+        defects += packed or ()
+        elsewhere = others is not None and not found and packed is None and checker.is_in(others, id, size)
+        if packed is None and not found and not elsewhere:
             mended = ""
             good = checker.fetch(id, size)
             if good is not None:

@@ -225,6 +225,7 @@ SHOWN = {
     "--chunk-size": "convert-index make",
     "--digest": "convert-index digest make",
     "--compression": "apply convert-index make",
+    "--layout": "apply convert-index make",
     "--what": "digest extract list make mtree stat verify",
     "--with": "digest extract list make mtree stat",
     "--without": "digest extract list make mtree stat",

@@ -16,20 +16,17 @@ from __future__ import annotations
 
 import heapq
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
-from casync_compat.closing import Closing
-from casync_compat.compression import Compression, CompressionError, compress, decompress
-from casync_compat.errors import ChunkCorrupt, ChunkMissing, FormatError, UsageError
+from casync_compat.compression import Compression, compress
+from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.store.base import Put, checked
+from casync_compat.store.base import Put
 from casync_compat.store.files import Can, Files
 from casync_compat.store.packs.filling import Filling, Written, with_packs
-from casync_compat.store.packs.place import PackPlace, View
-from casync_compat.store.packs.ranges import PackGone, Ranges
+from casync_compat.store.packs.place import PackPlace
+from casync_compat.store.packs.reading import PackedReader
 from casync_compat.store.packs.repacking import clean, repack, without
 from casync_compat.store.packs.segment import PackedPlace
 
@@ -42,16 +39,12 @@ _WRITERS = 2
 """Packs that are written at a time, and held in memory meanwhile."""
 _EARLY = 64
 """Packs after which they are made part of the index, so that a run that breaks off has not worked for nothing."""
-_FRESH = 1.0
-"""Seconds for which a head that was read is believed when a chunk is not in it."""
 _LEASES = Can.LIST | Can.WRITE | Can.SWAP | Can.DATES
 
 
-class PackedStore(Closing):
+class PackedStore(PackedReader):
     """A ChunkSource, BatchSource, ChunkSink, Keeping and Prunable of packs.
 
-    :ivar place: where they are
-    :ivar name: the same for messages
     :ivar verify_reused: whether `put` and `keep` read a chunk that is there, to see that it is the right one
     :param compression: of new chunks; NONE is taken for zstd, since chunks in packs are compressed
     """
@@ -59,13 +52,8 @@ class PackedStore(Closing):
     verify_reused: bool = False
 
     def __init__(self, place: PackPlace, *, compression: Compression = Compression.ZSTD) -> None:
-        self.place = place
-        self.name = place.name
+        super().__init__(place)
         self._compression = Compression.ZSTD if compression is Compression.NONE else compression
-        self._ranges = Ranges(place)
-        self._lock = threading.RLock()
-        self._view: View | None = None
-        self._looked = 0.0
         self._filling = Filling()
         self._under_way: list[Filling] = []
         self._written: list[Written] = []
@@ -82,61 +70,17 @@ class PackedStore(Closing):
         """How often chunks had been taken out when the first of them was found."""
         self._dates: dict[bytes, int | None] = {}
 
-    @property
-    def own_paths(self) -> tuple[bytes, ...]:
-        """Directories of this machine that the packs lie in, so that a scan can leave them out."""
-        return self.place.files.own_paths
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
-
-    def close(self) -> None:
-        """Let go of what is held open. The store stays usable."""
-        self._ranges.forget()
-        self.place.files.close()
-
     def leases(self) -> Files | None:
         """Where writers and collectors leave word for one another; None where files cannot be what that takes."""
         return self.place.files if _LEASES in self.place.files.can else None
 
-    # ---- the index
-
-    def view(self) -> View:
-        """The index as it was read last. :raises FileDamaged: it is not what it should be"""
-        with self._lock:
-            if self._view is None:
-                self._use(self.place.load())
-            assert self._view is not None
-            return self._view
-
-    def _use(self, view: View) -> None:
-        with self._lock:
-            self._looked = time.monotonic()
-            if view is not self._view:
-                self._view = view
-                self._ranges.use(view)
-
-    def reload(self, *, patient: bool = False) -> bool:
-        """Read the head again; whether it is another than before.
-
-        :param patient: not when that was done just now
-        """
-        with self._lock:
-            before = self._view
-            if patient and before is not None and time.monotonic() - self._looked < _FRESH:
-                return False
-            self._use(self.place.load(before))
-            return self._view is not before
-
     def _find(self, id: bytes) -> PackedPlace | None:
         """Where a chunk is that the index has, or will have."""
         place = self._places.get(ChunkId(id))
-        if place is None and id not in self._removed:
-            try:
-                return self.view().find(id)
-            except FormatError as error:
-                raise ChunkCorrupt(id, self.name, error.reason) from error
-        return place
+        return super()._find(id) if place is None and id not in self._removed else place
+
+    def _is_removed(self, id: bytes) -> bool:
+        return id in self._removed
 
     def _unwritten(self, id: ChunkId) -> bytes | None:
         """A chunk in a pack that is not yet written."""
@@ -146,70 +90,6 @@ class PackedStore(Closing):
                 if frame is not None:
                     return frame
         return None
-
-    # ---- reading
-
-    def get(self, id: ChunkId, digest: Digest, limit: int) -> bytes:
-        for last in (False, True):
-            frame = self._unwritten(id)
-            place = None if frame is not None else self._find(id)
-            if frame is None and place is None:
-                if not last and id not in self._removed and self.reload(patient=True):
-                    continue
-                break
-            if place is not None:
-                if place.raw > limit:
-                    raise ChunkCorrupt(id, self.name, f"it has {place.raw} bytes, the limit is {limit}")
-                try:
-                    frame = self._ranges.read([place])[0]
-                except PackGone as gone:
-                    if not last and self.reload():
-                        continue
-                    raise ChunkCorrupt(
-                        id, self.name, "its pack is gone, or cut", self._path(gone.sha256)
-                    ) from None
-            assert frame is not None
-            return self._opened(id, frame, place, digest, limit)
-        raise ChunkMissing(id, self.name)
-
-    def _opened(
-        self, id: ChunkId, frame: bytes, place: PackedPlace | None, digest: Digest, limit: int
-    ) -> bytes:
-        file = "" if place is None else self._path(place.pack)
-        try:
-            raw = decompress(frame, limit if place is None else place.raw)
-        except CompressionError as error:
-            raise ChunkCorrupt(id, self.name, str(error), file) from error
-        if place is not None and len(raw) != place.raw:
-            raise ChunkCorrupt(id, self.name, f"it has {len(raw)} bytes, the index says {place.raw}", file)
-        return checked(id, digest, raw, self.name, file)
-
-    def _path(self, pack: bytes) -> str:
-        return f"{self.name}/{self.place.pack_name(pack).decode('ascii')}"
-
-    def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
-        found: list[bytes | None] = [None] * len(wanted)
-        places = {
-            number: place
-            for number, (id, limit) in enumerate(wanted)
-            if self._unwritten(id) is None and (place := self._find(id)) is not None and place.raw <= limit
-        }
-        try:
-            frames = self._ranges.read(list(places.values()))
-        except PackGone:
-            frames = []
-        for number, frame in zip(places, frames, strict=False):
-            with suppress(CompressionError):
-                found[number] = decompress(frame, places[number].raw)
-        ids = iter(digest.of_many([raw for raw in found if raw is not None]))
-        # Anything strange is left to `get`, which says what is wrong.
-        return [
-            raw if raw is not None and next(ids) == id else self.get(id, digest, limit)
-            for raw, (id, limit) in zip(found, wanted, strict=True)
-        ]
-
-    def has(self, id: ChunkId) -> bool:
-        return self._unwritten(id) is not None or self._find(id) is not None
 
     def keep(self, id: ChunkId, durable_before: int = 0) -> bool:
         """Whether the chunk is there; if so, after `sync` it is as durable as one that was just put.
@@ -247,11 +127,22 @@ class PackedStore(Closing):
             raise UsageError("a chunk has at least one byte")
         if self._is_there(id, view):
             return Put(False, 0)
-        frame = compress(self._compression, view)
+        return self._add(id, compress(self._compression, view), view.nbytes)
+
+    def adopt(self, id: ChunkId, frame: bytes, raw: int) -> Put:
+        """Store a chunk that is compressed already, as `put` does; that it is the chunk is the caller's promise.
+
+        :param raw: bytes of the chunk itself
+        """
+        if self._unwritten(id) is not None or self._find(id) is not None:
+            return Put(False, 0)
+        return self._add(id, frame, raw)
+
+    def _add(self, id: ChunkId, frame: bytes, raw: int) -> Put:
         with self._lock:
             if self._unwritten(id) is not None or id in self._places:
                 return Put(False, 0)
-            filling = self._filling if self._filling.add(id, frame, view.nbytes) else None
+            filling = self._filling if self._filling.add(id, frame, raw) else None
             if filling is not None:
                 self._start(filling)
         if filling is not None:
@@ -380,21 +271,28 @@ class PackedStore(Closing):
         date = self._dates[place.pack]
         return date is None or date > moment
 
-    def repack(self, check: Callable[[], None] = lambda: None) -> int:
+    def repack(self, check: Callable[[], None] = lambda: None, force: Collection[bytes] = ()) -> int:
         """Take out what was removed, write packs anew of which little lives, and remove files nobody needs any more.
 
         :param check: called before anything is changed for good; may raise
+        :param force: sha256 of packs that are written anew however much lives in them
         :returns: bytes freed beyond what `remove` said, less than 0 if it was less
         """
         dead = frozenset(self._removed)
         before = self.view()
-        view, freed = repack(self.place, before, self._ranges, dead, check)
+        view, freed = repack(self.place, before, self._ranges, dead, check, force)
         told = sum(place.stored for id in dead if (place := before.find(id)) is not None)
         with self._lock:
             self._use(view)
             self._removed -= dead
             self._dates.clear()
         return freed - told
+
+    def end(self) -> None:
+        """Remove the head, when nothing is in the index any more and nobody has changed it."""
+        self.place.drop(self.view())
+        with self._lock:
+            self._view = None
 
     def directories(self) -> int:
         """None: what packs lie in is not counted."""

@@ -261,6 +261,32 @@ class PackPlace:
             return View(head, version, segments)
         raise FileChanged(self._head, self.name)
 
+    def replace(self, generation: int, change: Callable[[View], Draft | None]) -> View:
+        """Write a head in the place of whatever is there, even of one that cannot be read.
+
+        :param change: what it is to be, made of an empty one
+        :raises FileChanged: somebody else has changed it meanwhile
+        """
+        status = self.files.stat(self._head)
+        draft = change(View(Head(generation - 1))) or Draft((), ())
+        names = self._write_segments(draft, View())
+        head = Head(generation, names, tuple(draft.removed), generation & 0xFFFFFFFF)
+        self.files.sync()
+        version = self.files.write(
+            self._head,
+            head.to_bytes(),
+            if_absent=status is None,
+            if_version=None if status is None else status.version,
+        )
+        self.files.sync()
+        return View(head, version, dict(zip((name.sha256 for name in names), draft.segments, strict=True)))
+
+    def drop(self, view: View) -> None:
+        """Remove a head that names nothing any more, if nobody has changed it meanwhile."""
+        status = self.files.stat(self._head)
+        if status is not None and status.version == view.version and not view.head.segments:
+            self.files.remove(self._head)
+
     def _write_segments(self, draft: Draft, view: View) -> tuple[SegmentName, ...]:
         names = tuple(map(SegmentName.of, draft.segments))
         for name, segment in zip(names, draft.segments, strict=True):

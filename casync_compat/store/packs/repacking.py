@@ -81,18 +81,24 @@ def without(
 
 
 def repack(
-    place: PackPlace, view: View, ranges: Ranges, dead: Collection[bytes], check: Callable[[], None]
+    place: PackPlace,
+    view: View,
+    ranges: Ranges,
+    dead: Collection[bytes],
+    check: Callable[[], None],
+    force: Collection[bytes] = (),
 ) -> tuple[View, int]:
     """Take chunks out, and win back the room of packs that hold little else.
 
     :param check: called before anything is changed for good
+    :param force: packs that are to go, if what lives in them can be moved
     :returns: what is there then, and bytes freed
     """
     view = place.load(view)
     grace = 0 if place.files.near else _GRACE
     now = int(time.time())
     due = {one.sha256 for one in view.head.removed if now - one.moment >= grace} - view.packs().keys()
-    victims = _victims(view, dead)
+    victims = _victims(view, dead) | (view.packs().keys() & set(force))
     moved, victims = _move(place, view, ranges, dead, victims)
     check()
     for sha256 in due:

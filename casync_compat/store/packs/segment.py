@@ -16,6 +16,7 @@ read: rows out of order are not found, places outside a pack are refused. No IO.
 from __future__ import annotations
 
 import heapq
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -174,6 +175,22 @@ class Segment:
                 raise FormatError(f"chunk {id_.hex()} of the index is out of order, or there twice")
             last = id_
             yield PackedRow(ChunkId(id_), self._place(id_, *place))
+
+    def row(self, number: int) -> PackedRow:
+        """One row. :raises FormatError: it says what cannot be"""
+        id_, *place = _read_row(self._rows, number * _CHUNK.size)
+        return PackedRow(ChunkId(id_), self._place(id_, *place))
+
+    def by_pack(self) -> Iterator[array[int]]:
+        """The numbers of the rows of each pack, as they lie in it."""
+        numbers = [array("I") for _ in self.packs]
+        offsets = [array("Q") for _ in self.packs]
+        for number, (_, pack, _, _, low, high) in enumerate(_rows(self._rows)):
+            if pack < len(numbers):
+                numbers[pack].append(number)
+                offsets[pack].append(high << 32 | low)
+        for rows, at in zip(numbers, offsets, strict=True):
+            yield array("I", (number for _, number in sorted(zip(at, rows, strict=True))))
 
     def ids(self) -> Iterator[ChunkId]:
         """The ids, as they stand there."""
