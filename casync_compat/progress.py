@@ -10,7 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["Progress", "ProgressCallback", "Reporter", "human_size"]
+__all__ = ["Progress", "ProgressCallback", "Reporter", "Warn", "human_size", "no_warning"]
+
+Warn: TypeAlias = Callable[[str], None]
+"""Takes one line about something that the user should know, while a run goes on."""
+
+
+def no_warning(text: str) -> None:
+    """A `Warn` for those who do not want to know."""
+
 
 _INTERVAL = 0.1
 

@@ -9,27 +9,19 @@ Nothing is extracted here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from casync_compat.errors import CasyncError, ChunkMissing, show_path
 from casync_compat.fs.apply.preview import OnChange
 from casync_compat.fs.apply.restore import ApplyOptions
 from casync_compat.fs.losses import LeftOutKind
 from casync_compat.index import IndexChunk
-from casync_compat.progress import ProgressCallback, Reporter
+from casync_compat.progress import ProgressCallback, Reporter, Warn
 from casync_compat.streams.seeds import SeedSource
 
-__all__ = ["ExtractCounter", "ExtractOptions", "ExtractResult", "UnusedSeeds", "Warn", "no_warning"]
-
-Warn: TypeAlias = Callable[[str], None]
-"""Takes a warning: one line of text for the user."""
-
-
-def no_warning(text: str) -> None:
-    """A `Warn` for those who do not want to know."""
+__all__ = ["ExtractCounter", "ExtractOptions", "ExtractResult", "UnusedSeeds"]
 
 
 @dataclass(frozen=True, slots=True)

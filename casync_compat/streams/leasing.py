@@ -16,15 +16,12 @@ from contextlib import contextmanager
 
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index
+from casync_compat.progress import no_warning
 from casync_compat.store.base import Keeping, Leased
 from casync_compat.store.leases import PACE, WAIT, LeaseLost, Leases, Mark, Pace
 from casync_compat.streams.transfer import Ticker
 
 __all__ = ["Collection", "Lease", "busy", "collecting", "writing"]
-
-
-def _nobody(text: str) -> None:
-    """Tells nobody."""
 
 
 class Lease:
@@ -91,7 +88,7 @@ def writing(
     mark = leases.lease(what)
 
     def take() -> None:
-        leases.take(mark, WAIT if wait is None else wait, tell or _nobody)
+        leases.take(mark, WAIT if wait is None else wait, tell or no_warning)
 
     try:
         try:
@@ -151,7 +148,7 @@ def collecting(
     leases = Leases(files, pace)
     mark = leases.lock()
     try:
-        leases.wait(mark, WAIT if wait is None else wait, tell or _nobody)
+        leases.wait(mark, WAIT if wait is None else wait, tell or no_warning)
         with Ticker(mark.renew, pace.renew):
             yield Collection(leases, mark)
     finally:

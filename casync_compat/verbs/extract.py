@@ -22,7 +22,7 @@ from casync_compat.fs.apply.sparing import deleted_text, names_below
 from casync_compat.fs.apply.tree import Follower, TreeStep, TreeWriter, apply_tree
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.kinds import Kind
-from casync_compat.progress import ProgressCallback
+from casync_compat.progress import ProgressCallback, Warn, no_warning
 from casync_compat.spool import SpoolError
 from casync_compat.store.base import ChunkSource, OnDisk
 from casync_compat.store.files import StoredFile
@@ -32,8 +32,6 @@ from casync_compat.streams.extraction import (
     ExtractOptions,
     ExtractResult,
     UnusedSeeds,
-    Warn,
-    no_warning,
 )
 from casync_compat.streams.inputs import Input, load_index
 from casync_compat.streams.seeds import SeedSource

@@ -24,7 +24,7 @@ from casync_compat.fs.partial import PartialFile
 from casync_compat.fs.reflink import BlockSharer
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.index import Index, digest_of_flags
-from casync_compat.progress import ProgressCallback
+from casync_compat.progress import ProgressCallback, Warn, no_warning
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.files import StoredFile
 from casync_compat.store.layered import Layered
@@ -34,8 +34,6 @@ from casync_compat.streams.extraction import (
     ExtractOptions,
     ExtractResult,
     UnusedSeeds,
-    Warn,
-    no_warning,
 )
 from casync_compat.streams.inplace import HOLE, IN_PLACE, chunks_in_place
 from casync_compat.streams.inputs import Input, load_index, path_of

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from casync_compat.cache.archive import Job, archive_with_cache
 from casync_compat.chunker import ChunkSizes
@@ -27,7 +26,7 @@ from casync_compat.fs.scan.scanner import Scanner
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, digest_of_flags
-from casync_compat.progress import ProgressCallback, Reporter
+from casync_compat.progress import ProgressCallback, Reporter, Warn, no_warning
 from casync_compat.store.base import ChunkSink, Keeping
 from casync_compat.store.dry import DryStore
 from casync_compat.streams.archive import Archiver, MakeResult, report
@@ -47,7 +46,6 @@ __all__ = [
     "make_blob_index",
 ]
 
-Warn: TypeAlias = Callable[[str], None]
 
 BLOB_FLAGS = select(default=0)
 """Feature flags of a blob index by default: 0xb000000000000000."""
@@ -213,7 +211,7 @@ def make_archive_index(
                 losses,
                 options.cache_certain,
             )
-            run = archive_with_cache(cache, job, reporter, warn or _no_warning)
+            run = archive_with_cache(cache, job, reporter, warn or no_warning)
             _keep(lease, run.index)
             out.write(run.index.to_bytes())
             size, left_out = run.index.size, _kinds(losses)

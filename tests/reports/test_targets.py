@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -256,27 +255,10 @@ def test_qubes_8867(tmp_path: Path) -> None:
             inodes.set_flags(tmp_path / at / "icons", drop=inodes.IMMUTABLE)
 
 
-@pytest.fixture
-def folding(filesystems: FileSystems, tmp_path: Path) -> Path:
-    """A file system to which README and readme are one name."""
-
-    program = shutil.which("lowntfs-3g") or lacking("lowntfs-3g")
-    maker = shutil.which("mkfs.ntfs") or lacking("mkfs.ntfs")
-    if not os.path.exists("/dev/fuse"):
-        lacking("/dev/fuse")
-    filesystems.directory("tmpfs")  # makes the namespace
-    image, at = tmp_path / "ntfs.img", tmp_path / "folding"
-    at.mkdir()
-    with open(image, "wb") as new:
-        new.truncate(16 << 20)
-    subprocess.run([maker, "-q", "-F", "-f", str(image)], check=True, capture_output=True)
-    subprocess.run([program, "-o", "ignore_case", str(image), str(at)], check=True, capture_output=True)
-    return at
-
-
 @pytest.mark.root
-def test_backup_utils_241(folding: Path, tmp_path: Path) -> None:
+def test_backup_utils_241(ground: Grounds, tmp_path: Path) -> None:
     """Names that differ in case alone are not merged silently where they are one: told, and status 1."""
+    folding = ground("folding", "nocase")
     (tmp_path / "src" / "Pages").mkdir(parents=True)
     (tmp_path / "src" / "Pages" / "index").write_bytes(b"a directory")
     (tmp_path / "src" / "README").write_bytes(b"upper")

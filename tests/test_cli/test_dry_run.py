@@ -280,7 +280,9 @@ def test_a_blob(ok: Run) -> None:
     assert ok("extract", "-n", "b.caibx", "new").out.startswith(b"Would create new\n")
     assert ok("extract", "-n", "b.caibx", "blob").out == b"Would change nothing; 1 stay as they are\n"
     with open("blob", "r+b") as file:
-        file.write(b"x")
+        first = file.read(1)
+        file.seek(0)
+        file.write(bytes([first[0] ^ 1]))
     before = seen(Path())
     time.sleep(0.01)
     assert ok("extract", "-n", "b.caibx", "blob").out.startswith(b"Would change blob\n")
