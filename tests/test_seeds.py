@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,10 @@ from casync_compat.index import Index, IndexBuilder
 from casync_compat.kinds import Kind
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.extraction import ExtractOptions
-from casync_compat.streams.seeds import BlobSeed, SeedSource
+from casync_compat.streams.seeds import BlobSeed, Seeded, SeedSource
 from casync_compat.streams.treeseed import TreeSeed
 from casync_compat.verbs.extract import extract_archive
-from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index
+from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index, make_blob_index
 from catar import Archive, flags
 from catar.encoder import Encoder
 
@@ -471,3 +471,51 @@ def test_trees_that_projects_have(tmp_path: Path, name: str) -> None:
             assert all(
                 source.get(chunk.id, D, chunk.size) == store.chunks[chunk.id] for chunk in index.chunks()
             )
+
+
+# ---- seeds in front of a store that is far away
+
+
+class FarStore(MemoryStore):
+    """A store that is asked ahead; notes what for."""
+
+    far = True
+    eager = True
+
+    def __init__(self) -> None:
+        super().__init__("far")
+        self.begun: list[list[ChunkId]] = []
+
+    def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
+        return self.begin(wanted, digest)()
+
+    def begin(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> Callable[[], list[bytes]]:
+        self.begun.append([id for id, _ in wanted])
+        return lambda: [self.get(id, digest, limit) for id, limit in wanted]
+
+
+def test_only_what_no_seed_has_is_asked_for_ahead(tmp_path: Path) -> None:
+    """Chunks of a far store are asked for together, those that a seed has not at all; and they come in their order."""
+    data = random.Random(9).randbytes(200_000)
+    blob, seed = tmp_path / "blob", tmp_path / "seed"
+    blob.write_bytes(data)
+    seed.write_bytes(data[:100_000])
+    store = FarStore()
+    sizes = ChunkSizes(256, 1024, 4096)
+    index = make_blob_index(
+        os.fsencode(tmp_path / "x.caibx"), os.fsencode(blob), store, MakeOptions(sizes=sizes)
+    ).index
+    assert index is not None
+    seeds = SeedSource()
+    seeds.add(BlobSeed(os.fsencode(seed), index))
+    both = Seeded(seeds, store)
+    wanted = [(chunk.id, chunk.size) for chunk in index]
+    assert b"".join(both.begin(wanted, index.digest)()) == data
+    (asked,) = store.begun
+    assert asked == [id for id, _ in wanted if not seeds.has(id)]
+    assert 0 < len(asked) < len(wanted)
+    seed.write_bytes(data[:50_000])  # what has changed meanwhile comes from the store, too
+    assert b"".join(both.get_many(wanted, index.digest)) == data
+    assert (both.far, both.eager) == (True, True)
+    near = Seeded(seeds, MemoryStore())
+    assert not near.far

@@ -10,17 +10,19 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Callable, Sequence
 
 from casync_compat.closing import Closing
 from casync_compat.errors import ChunkMissing, FileError
 from casync_compat.fs.blob import BlobInput
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
+from casync_compat.store.base import BatchSource, ChunkSource, FarSource, OnDisk
 from casync_compat.streams.chunking import ChunkingSink
 from casync_compat.streams.seedparts import ChunkPlaces, FilePart, Nowhere, read_file
 from casync_compat.streams.treeseed import TreeSeed
 
-__all__ = ["BlobSeed", "SeedSource"]
+__all__ = ["BlobSeed", "SeedSource", "Seeded"]
 
 
 def _check_rereadable(path: bytes) -> None:
@@ -59,6 +61,10 @@ class BlobSeed(Closing):
             return None
         offset, size = place
         return [FilePart(self.path, offset + first, first, (size if last is None else last) - first)]
+
+    def has(self, id_: bytes) -> bool:
+        """Whether the seed had the chunk when it was read."""
+        return self._places.find(id_) is not None
 
     def read(self, id_: bytes) -> bytes | None:
         """What stands where the chunk was, None when the seed does not have it."""
@@ -109,7 +115,7 @@ class SeedSource(Closing):
 
     def has(self, id: ChunkId) -> bool:
         """Whether a seed had the chunk when it was read."""
-        return any(seed.parts(id) is not None for seed in self.seeds)
+        return any(seed.has(id) for seed in self.seeds)
 
     def parts(self, id: bytes, first: int = 0, last: int | None = None) -> list[FilePart]:
         """Where the files are that a chunk can be found in; empty when it is in none.
@@ -130,3 +136,65 @@ class SeedSource(Closing):
             if target is not None:
                 return target
         return None
+
+
+class Seeded:
+    """Seeds, and a store for what they do not have: a `BatchSource`, and a `FarSource` as far as the store is one.
+
+    A seed is near: of several chunks only those that no seed has are asked for in the store, together and ahead.
+    """
+
+    def __init__(self, seeds: SeedSource, store: ChunkSource) -> None:
+        self.name = f"{seeds.name}, {store.name}"
+        self._seeds = seeds
+        self._store = store
+        self._batches = store if isinstance(store, BatchSource) else None
+        self._far = store if isinstance(store, FarSource) and store.far else None
+        self.far = self._far is not None
+        self.eager = self._far is not None and self._far.eager
+
+    @property
+    def own_paths(self) -> tuple[bytes, ...]:
+        """Directories of this machine that the store lies in."""
+        return self._store.own_paths if isinstance(self._store, OnDisk) else ()
+
+    def get(self, id: ChunkId, digest: Digest, limit: int) -> bytes:
+        """The raw chunk, verified, from a seed or else the store."""
+        try:
+            return self._seeds.get(id, digest, limit)
+        except ChunkMissing:
+            pass
+        try:
+            return self._store.get(id, digest, limit)
+        except ChunkMissing as error:
+            raise ChunkMissing(id, f"{self._seeds.name}, {error.where}") from None
+
+    def has(self, id: ChunkId) -> bool:
+        """Whether a seed, or the store, has the chunk."""
+        return self._seeds.has(id) or self._store.has(id)
+
+    def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
+        """The raw chunks, verified."""
+        return self._begin(wanted, digest, None)()
+
+    def begin(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> Callable[[], list[bytes]]:
+        """Ask the store for what no seed has, and return at once."""
+        return self._begin(wanted, digest, self._far)
+
+    def _begin(
+        self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest, far: FarSource | None
+    ) -> Callable[[], list[bytes]]:
+        lacking = [one for one in wanted if not self._seeds.has(one[0])]
+        asked = far.begin(lacking, digest) if far is not None and lacking else None
+
+        def take() -> list[bytes]:
+            if asked is not None:
+                found = asked()
+            elif self._batches is not None and len(lacking) > 1:
+                found = self._batches.get_many(lacking, digest)
+            else:
+                found = [self.get(id, digest, limit) for id, limit in lacking]
+            fetched = dict(zip((id for id, _ in lacking), found, strict=True))
+            return [fetched[id] if id in fetched else self.get(id, digest, limit) for id, limit in wanted]
+
+        return take

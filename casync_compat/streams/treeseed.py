@@ -242,6 +242,10 @@ class TreeSeed(Closing):
             FilePart(self._path(row), there, first + at, count) for row, there, at, count in runs if row >= 0
         ]
 
+    def has(self, id_: bytes) -> bool:
+        """Whether the seed had the chunk when it was read."""
+        return self._places is not None and self._places.find(id_) is not None
+
     def read(self, id_: bytes) -> bytes | None:
         """What stands where the chunk was, None when the seed does not have it."""
         place = self._places.find(id_) if self._places is not None else None

@@ -26,7 +26,6 @@ from casync_compat.progress import ProgressCallback, Warn, no_warning
 from casync_compat.spool import SpoolError
 from casync_compat.store.base import ChunkSource, OnDisk
 from casync_compat.store.files import StoredFile
-from casync_compat.store.layered import Layered
 from casync_compat.streams.extraction import (
     ExtractCounter,
     ExtractOptions,
@@ -34,7 +33,7 @@ from casync_compat.streams.extraction import (
     UnusedSeeds,
 )
 from casync_compat.streams.inputs import Input, load_index
-from casync_compat.streams.seeds import SeedSource
+from casync_compat.streams.seeds import Seeded, SeedSource
 from casync_compat.streams.sharing import BlockSharing, HardLinks
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 from casync_compat.streams.trees import Tree
@@ -251,7 +250,7 @@ def extract_archive(
             was = _tree_seeds(index, index.feature_flags, output, options, seeds, unused, warn)
             if store is None:
                 raise UsageError("an index needs a chunk store")
-            store = Layered(seeds, store) if seeds.seeds else store
+            store = Seeded(seeds, store) if seeds.seeds else store
         tree = stack.enter_context(Tree(kind, source, store, index=index, jobs=options.jobs))
         if inside.strip(b"/"):
             tree.archive()  # which opens what is far away once, and not to be read from front to back

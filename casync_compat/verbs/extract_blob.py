@@ -27,7 +27,6 @@ from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback, Warn, no_warning
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.files import StoredFile
-from casync_compat.store.layered import Layered
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, place_chunks
 from casync_compat.streams.extraction import (
     ExtractCounter,
@@ -37,7 +36,7 @@ from casync_compat.streams.extraction import (
 )
 from casync_compat.streams.inplace import HOLE, IN_PLACE, chunks_in_place
 from casync_compat.streams.inputs import Input, load_index, path_of
-from casync_compat.streams.seeds import BlobSeed, SeedSource
+from casync_compat.streams.seeds import BlobSeed, Seeded, SeedSource
 
 __all__ = ["extract_blob"]
 
@@ -74,7 +73,7 @@ def extract_blob(
             counter.keep(there.count(IN_PLACE), _size_of(index, there))
         if there is None or there.count(IN_PLACE) < len(index):
             _blob_seeds(index, output, options, seeds, unused, warn)
-        fetcher = ChunkFetcher(index, Layered(seeds, store) if seeds.seeds else store, path_of(source))
+        fetcher = ChunkFetcher(index, Seeded(seeds, store) if seeds.seeds else store, path_of(source))
         mode = os.fstat(out.fd).st_mode
         if output is None or not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             stream = stack.enter_context(ChunkStream(fetcher, jobs=options.jobs, on_chunk=counter.on_chunk))
