@@ -42,10 +42,19 @@ from casync_compat.packtable import (
     table_size_of,
 )
 
-__all__ = ["IndexName", "PatchFile", "PatchHead", "PatchWriter", "name_index"]
+__all__ = [
+    "HEAD_NAME",
+    "PATCH_VERSION",
+    "IndexName",
+    "PatchFile",
+    "PatchHead",
+    "PatchWriter",
+    "name_index",
+    "tar_header",
+]
 
-VERSION = 1
-_HEAD = "pycasync-delta.json"
+PATCH_VERSION = 1
+HEAD_NAME = "pycasync-delta.json"
 _HEAD_LIMIT = 1 << 20
 _TARGETS = {Kind.ARCHIVE_INDEX: "target.caidx", Kind.BLOB_INDEX: "target.caibx"}
 _PACK = "chunks.pack"
@@ -95,7 +104,7 @@ class PatchHead:
     def to_json(self) -> bytes:
         """As it is written."""
         data = {
-            "version": VERSION,
+            "version": PATCH_VERSION,
             "kind": self.kind.value,
             "digest": self.digest.value,
             "bases": [asdict(base) for base in self.bases],
@@ -110,12 +119,14 @@ class PatchHead:
         try:
             found = json.loads(data)
             version = found["version"]
-            if version != VERSION:
-                raise FormatError(f"it is an update file of version {str(version)[:20]!r}, not {VERSION}")
+            if version != PATCH_VERSION:
+                raise FormatError(
+                    f"it is an update file of version {str(version)[:20]!r}, not {PATCH_VERSION}"
+                )
             bases, target = tuple(map(_index_name, found["bases"])), _index_name(found["target"])
             return cls(Kind(found["kind"]), Digest(found["digest"]), bases, target, _count(found["chunks"]))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise FormatError(f"its {_HEAD} is malformed") from error
+            raise FormatError(f"its {HEAD_NAME} is malformed") from error
 
 
 def _count(value: object) -> int:
@@ -131,7 +142,8 @@ def _index_name(found: dict[str, Any]) -> IndexName:
     return IndexName(name[:255], digest, _count(found["size"]))
 
 
-def _header(name: str, size: int) -> bytes:
+def tar_header(name: str, size: int) -> bytes:
+    """The header of a regular file in a tar, the same every time."""
     from tarfile import GNU_FORMAT, TarInfo  # lazily: 10 ms
 
     info = TarInfo(name)
@@ -154,11 +166,11 @@ class PatchWriter:
         self._rows: list[PackRow] = []
         self.size = 0
         """Bytes so far."""
-        for name, content in ((_HEAD, head.to_json()), (_TARGETS[head.kind], index.to_bytes())):
-            self._write(_header(name, len(content)) + content)
+        for name, content in ((HEAD_NAME, head.to_json()), (_TARGETS[head.kind], index.to_bytes())):
+            self._write(tar_header(name, len(content)) + content)
             self._pad()
         self._pack_header = self.size
-        self._write(_header(_PACK, 0))
+        self._write(tar_header(_PACK, 0))
         self._pack = self.size
 
     def _write(self, data: bytes) -> None:
@@ -180,7 +192,7 @@ class PatchWriter:
         self._pad()
         self._write(bytes(2 * _BLOCK))
         try:
-            os.pwrite(self._out.fd, _header(_PACK, size), self._pack_header)
+            os.pwrite(self._out.fd, tar_header(_PACK, size), self._pack_header)
         except OSError as error:
             raise FileError(self._out.path, "write", error) from error
 
@@ -229,7 +241,7 @@ class PatchFile(Closing):
             os.close(fd)
 
     def _read(self) -> None:
-        at, size = self._member(0, _HEAD, _HEAD_LIMIT)
+        at, size = self._member(0, HEAD_NAME, _HEAD_LIMIT)
         self.head = head = PatchHead.parse(self._view.read_at(at, size))
         if head.kind not in _TARGETS:
             raise FormatError(f"it leads to a {head.kind.value}, which is no index")

@@ -70,6 +70,7 @@ def surroundings(tree: Path, tmp_path: Path, ok: Run, monkeypatch: pytest.Monkey
     with layout_at(tmp_path / "images") as layout:
         build(layout, "app", [layer({"etc": None, "etc/file": b"1" * 5000})])
     ok("oci", "convert", "oci:images:app", "oci:images:ours")
+    ok("oci", "delta", "oci:images:ours", "-o", "image.patch")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -122,6 +123,8 @@ COMMANDS = [
     "oci export oci:images:ours oci:images:back",
     "oci push oci:images:ours oci:other:ours",
     "oci pull oci:images:ours oci:other:ours",
+    "oci delta oci:images:ours -o new.patch",
+    "oci apply image.patch oci:images:new",
     "oci ls oci:images:ours",
     "oci cat oci:images:ours etc/file",
     "oci unpack oci:images:ours bundle",

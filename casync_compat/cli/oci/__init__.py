@@ -8,6 +8,8 @@ VERBS = {
     "export": "give the original image back, to the bit",
     "push": "copy an image to a registry, with all that it needs and is not there yet",
     "pull": "copy an image from a registry to a layout, only what is not there yet",
+    "delta": "make an update file: what an image has and others have not",
+    "apply": "use an update file: where its base is, the image that it leads to appears",
     "ls": "list the files in an image, all layers merged, without fetching them",
     "cat": "write a file of an image to standard output, fetching only what it lies in",
     "unpack": "make a runtime bundle of an image: rootfs and config.json",
