@@ -297,7 +297,7 @@ def test_killed_in_the_middle(tmp_path: Path, server: WebServer, kind: str) -> N
         assert not (tmp_path / "out").exists()
     server.asked.clear()
     subprocess.run(words, check=True, timeout=60)
-    second = len(given(server))
+    second = len(set(given(server)))  # an answer that broke off is asked for twice
     if kind == "blob":
         assert (tmp_path / "out").read_bytes() == source.read_bytes()
         assert [name for name in os.listdir(tmp_path) if name.startswith(".#")] == []
