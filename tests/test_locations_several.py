@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,3 +129,54 @@ def test_library(here: Path) -> None:
         casync.extract("b.caibx", "out3", store=["one"])
     with pytest.raises(UsageError, match="no store"):
         casync.extract("b.caibx", "out3", store=[])
+
+
+@pytest.fixture
+def web(here: Path) -> Iterator[str]:
+    """The whole directory on a web server of the standard library, which counts what was asked of it."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any, **keywords: Any) -> None:
+            super().__init__(*arguments, directory=str(here), **keywords)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+        def do_PUT(self) -> None:
+            path = Path(self.translate_path(self.path))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(201)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_cache_on_the_command_line(
+    here: Path, web: str, configured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an option, or by `config.toml`: what was read or written once is here when the server is gone."""
+    words = ["--chunk-cache=cache", "--chunk-cache-size=100M"]
+    if configured:
+        (here / "config.toml").write_text('chunk-cache = "cache"\nchunk-cache-size = "100M"')
+        monkeypatch.setenv("PYCASYNC_CONFIG", str(here / "config.toml"))
+        words = []
+    stores = [f"--store={web}/one", f"--store={web}/two"]
+    assert main(["extract", *words, *stores, "b.caibx", "out"]) == 0
+    chunks = len(list(here.glob("one/*/*"))) + len(list(here.glob("two/*/*")))
+    assert len(list(here.glob("cache/*/*"))) == chunks
+    (here / "one").rename(here / "gone")
+    assert main(["extract", *words, *stores, "b.caibx", "again"]) == 0
+    assert (here / "again").read_bytes() == (here / "blob").read_bytes()
+    (here / "small").write_bytes(b"something else\n")
+    assert main(["make", *words, f"--store={web}/two", "s.caibx", "small"]) == 0
+    assert len(list(here.glob("cache/*/*"))) == chunks + 1
+    assert main(["extract", *words, "--store=one", "--extra-store=two", "s.caibx", "out2"]) == 0
+    assert len(list(here.glob("cache/*/*"))) == chunks + 1

@@ -71,7 +71,8 @@ def settings_for(
     warn = warn or _ignore
     if not environ:
         return Settings({}, compression, warn)
-    return Settings(environ, compression, warn, Configuration(environ, warn))
+    configuration = Configuration(environ, warn)
+    return Settings(environ, compression, warn, configuration, general=configuration.general)
 
 
 def _ignore(text: str) -> None:

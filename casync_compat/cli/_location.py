@@ -60,7 +60,7 @@ def warn(text: str) -> None:
 
 
 CONFIGURATION = Configuration(os.environ, warn)
-SETTINGS = Settings(environ=os.environ, warn=warn, options=CONFIGURATION)
+SETTINGS = Settings(environ=os.environ, warn=warn, options=CONFIGURATION, general=CONFIGURATION.general)
 
 
 def connect(options: argparse.Namespace) -> None:
@@ -73,7 +73,14 @@ def connect(options: argparse.Namespace) -> None:
         trust_insecure=options.trust_insecure,
     )
     limiter = Limiter(options.rate_limit_bps) if options.rate_limit_bps else None
-    SETTINGS = replace(SETTINGS, network=network, limiter=limiter, shared=Shared())
+    SETTINGS = replace(
+        SETTINGS,
+        network=network,
+        limiter=limiter,
+        chunk_cache=options.chunk_cache,
+        chunk_cache_size=options.chunk_cache_size,
+        shared=Shared(),
+    )
 
 
 def cache_home() -> bytes | None:

@@ -213,6 +213,13 @@ def _rate(text: str) -> int:
     return rate
 
 
+def _cache_size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 _NETWORK = (
     _value("--ca-cert", "trust servers that these certificates vouch for, too", "FILE"),
     _value("--client-cert", "certificate to show to servers of stores, in PEM", "FILE"),
@@ -224,6 +231,8 @@ _NETWORK = (
         "LIMIT",
         type=_rate,
     ),
+    _value("--chunk-cache", "directory to keep chunks in that come from, or go, far away", "DIR"),
+    _value("--chunk-cache-size", "what it may have at most: 500M, 10G", "BYTES", type=_cache_size),
 )
 
 OPTIONS: tuple[Option, ...] = (

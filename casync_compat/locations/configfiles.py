@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+from casync_compat.chunker.params import parse_size
 from casync_compat.errors import FileError, UsageError, show_path
 
 __all__ = ["ConfigFile", "Fields", "read_desync", "read_ours"]
@@ -88,6 +89,15 @@ def _seconds(value: object) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1e9:
         raise _Wrong("must be a number of seconds, 0 or more")
     return float(value)
+
+
+def _size(value: object) -> int:
+    if isinstance(value, str):
+        try:
+            return parse_size(value)
+        except UsageError as error:
+            raise _Wrong(f"must be a number of bytes: {error}") from error
+    return _count(value)
 
 
 def _table(value: object) -> dict[str, object]:
@@ -219,7 +229,7 @@ _DESYNC_REGISTRY: Mapping[str, _Key] = {
     "username": _Key("username", _go_text),
     "secret": _Key("password", _go_text),
 }
-_GENERAL: Mapping[str, Callable[[object], Any]] = {"chunk-cache": _path, "chunk-cache-size": _text}
+_GENERAL: Mapping[str, Callable[[object], Any]] = {"chunk-cache": _path, "chunk-cache-size": _size}
 """What our file may say beside tables of stores."""
 
 

@@ -77,7 +77,7 @@ class Configuration:
         _check_encryption(fields, where)
         return StoreOptions(**fields)
 
-    def general(self, key: str) -> str | None:
+    def general(self, key: str) -> str | int | None:
         """What our file says of no store in particular, `chunk-cache` say."""
         ours, _ = self._files()
         return None if ours is None else ours.general.get(key)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from casync_compat.net.exchange import Exchange
     from casync_compat.net.loop import Loop
     from casync_compat.oci.registry.client import RegistryClient
+    from casync_compat.store.cached import ChunkCache
     from casync_compat.store.peer import Peer
 
 __all__ = ["IndexPlace", "PathType", "Settings", "Shared"]
@@ -43,6 +44,7 @@ class Shared:
         self.loop: Loop | None = None
         self.peers: dict[str, Peer] = {}
         self.fetched: dict[str, bytes] = {}
+        self.caches: dict[bytes, ChunkCache] = {}
         self._directory: bytes | None = None
         self._kept = 0
 
@@ -74,6 +76,10 @@ def _nothing_said(where: str) -> StoreOptions:
     return NOTHING_SAID
 
 
+def _not_configured(key: str) -> None:
+    """Nothing is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What is known beyond a location.
@@ -84,6 +90,9 @@ class Settings:
     :ivar warn: called with each warning
     :ivar options: what is said of the store at a locator or path; asked without the login in an URL
     :ivar network: what is said of every store, by the command line for one; it goes before `options`
+    :ivar general: what is configured of no store in particular: `chunk-cache` and `chunk-cache-size`
+    :ivar chunk_cache: a directory to keep chunks in; None for what is configured
+    :ivar chunk_cache_size: bytes that it may have; None for what is configured
     :ivar limiter: of bytes a second over all connections; None for no limit
     :ivar layout: how chunks are written to a store, if it has none that are written otherwise; None for what is usual
         there
@@ -95,6 +104,9 @@ class Settings:
     warn: Callable[[str], None] = _ignore
     options: Callable[[str], StoreOptions] = field(default=_nothing_said, repr=False)
     network: StoreOptions = NOTHING_SAID
+    general: Callable[[str], str | int | None] = field(default=_not_configured, repr=False)
+    chunk_cache: str | None = None
+    chunk_cache_size: int | None = None
     limiter: Limiter | None = field(default=None, compare=False, repr=False)
     layout: StoreLayout | None = None
     shared: Shared = field(default_factory=Shared, compare=False, repr=False)

@@ -12,7 +12,9 @@ from casync_compat.locations.forms import group_members, in_files, in_peer, in_r
 from casync_compat.locations.remote import BUCKETS, open_files
 from casync_compat.locations.settings import PathType, Settings
 from casync_compat.locations.shown import shown
-from casync_compat.store.base import ChunkSource, Store
+from casync_compat.store.base import ChunkSource, FarSource, OnDisk, Store
+from casync_compat.store.cached import Cached, ChunkCache
+from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.failover import FailoverGroup
 from casync_compat.store.layered import Layered
 from casync_compat.store.local import LocalStore
@@ -71,6 +73,13 @@ def open_store(where: PathType | ChunkSource, settings: Settings) -> ChunkSource
         return where
     if isinstance(where, str) and len(group_members(where)) > 1:
         raise UsageError(f"{shown(where)}: this is a failover group, which is only read from; name one store")
+    store = _open(where, settings)
+    if isinstance(store, ChunkStore) and store.far and (cache := chunk_cache(settings)) is not None:
+        store.also = cache.keep
+    return store
+
+
+def _open(where: PathType, settings: Settings) -> Store:
     if isinstance(where, str) and in_files(where):
         return _in_files(where, settings)
     if isinstance(where, str) and in_peer(where):
@@ -117,7 +126,38 @@ def open_source(
     """
     first = _open_group(where, settings)
     others = [_open_group(other, settings) for other in extra]
-    return Layered(first, *others, warn=settings.warn) if others else first
+    source = Layered(first, *others, warn=settings.warn) if others else first
+    far = isinstance(source, FarSource) and source.far
+    cache = chunk_cache(settings) if far or settings.chunk_cache is not None else None
+    return source if cache is None or _is_in(cache, source) else Cached(source, cache)
+
+
+def chunk_cache(settings: Settings) -> ChunkCache | None:
+    """Where chunks from far away are kept for the next time; None where nobody wants that.
+
+    :raises UsageError: what is configured is malformed, or no local directory
+    """
+    directory = settings.chunk_cache or settings.general("chunk-cache")
+    if not isinstance(directory, str):
+        return None
+    path = local_path(directory)
+    caches = settings.shared.caches
+    if path not in caches:
+        size = settings.chunk_cache_size
+        configured = settings.general("chunk-cache-size")
+        if size is None and isinstance(configured, int):
+            size = configured
+        plain = settings.said_of(os.fsdecode(path)).uncompressed
+        compression = Compression.NONE if plain else Compression.ZSTD
+        store = LocalStore(path, compression=compression, suffix=settings.suffix)
+        caches[path] = ChunkCache(store, size, settings.warn)
+    return caches[path]
+
+
+def _is_in(cache: ChunkCache, source: ChunkSource) -> bool:
+    """Whether a cache is nothing but the store itself."""
+    paths = source.own_paths if isinstance(source, OnDisk) else ()
+    return os.path.realpath(cache.store.path) in map(os.path.realpath, paths)
 
 
 def _open_group(where: PathType | ChunkSource, settings: Settings) -> ChunkSource:

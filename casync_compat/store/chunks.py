@@ -70,10 +70,12 @@ class ChunkStore(Closing):
     :ivar far: whether each look is a request
     :ivar eager: whether `begin` asks at once
     :ivar compression: how new chunks are written; whatever is there is read
+    :ivar also: called with each chunk that was written, to remember it
     :ivar verify_reused: whether `put` and `keep` read a chunk that is there, to see that it is the right one
     """
 
     verify_reused: bool = False
+    also: Callable[[ChunkId, ReadableBuffer], object] | None = None
 
     def __init__(
         self,
@@ -370,6 +372,8 @@ class ChunkStore(Closing):
         for other in damaged:
             if other != name:  # casync would read it first
                 self.files.remove(other)
+        if self.also is not None:
+            self.also(id, data)
         return Put(True, content.nbytes)
 
     def sync(self) -> None:

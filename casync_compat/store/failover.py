@@ -22,7 +22,7 @@ from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import ChunkSource, FarSource, OnDisk
 from casync_compat.store.finding import Answer, Finder, Finding, Wanted, find_in
 
-__all__ = ["FailoverGroup", "StoreMember", "Warn", "distance", "ignore", "in_turn", "nobody_has"]
+__all__ = ["FailoverGroup", "StoreMember", "Warn", "all_eager", "any_far", "ignore", "in_turn", "nobody_has"]
 
 R = TypeVar("R")
 Warn = Callable[[str], None]
@@ -94,10 +94,18 @@ def in_turn(members: Sequence[StoreMember]) -> Iterator[StoreMember]:
     yield from left
 
 
-def distance(sources: Sequence[ChunkSource]) -> tuple[bool, bool]:
-    """What `FarSource` says of several together: whether any is far, and whether all that are ask at once."""
+def any_far(sources: Sequence[ChunkSource]) -> bool:
+    """Whether any of several sources is far away."""
+    return any(isinstance(source, FarSource) and source.far for source in sources)
+
+
+def all_eager(sources: Sequence[ChunkSource]) -> bool:
+    """Whether all of those that are far away are asked at once; a store may have to be looked at for that."""
     far = [source for source in sources if isinstance(source, FarSource) and source.far]
-    return bool(far), bool(far) and all(source.eager for source in far)
+    try:
+        return bool(far) and all(source.eager for source in far)
+    except RemoteError:  # which is told when it is asked for chunks
+        return False
 
 
 def nobody_has(id: ChunkId, where: str, errors: Sequence[CasyncError], lacking: Sequence[str]) -> CasyncError:
@@ -128,8 +136,13 @@ class FailoverGroup(Finder):
     ) -> None:
         self.members = tuple(StoreMember(source, warn, clock) for source in sources)
         self.name = "|".join(source.name for source in sources)
-        self.far, self.eager = distance(sources)
+        self.far = any_far(sources)
         self._warn = warn
+
+    @property
+    def eager(self) -> bool:
+        """Whether `begin` asks at once."""
+        return all_eager([member.source for member in self.members])
 
     @property
     def own_paths(self) -> tuple[bytes, ...]:
@@ -140,7 +153,7 @@ class FailoverGroup(Finder):
     def begin_finding(self, wanted: Wanted, digest: Digest) -> Callable[[], list[Answer]]:
         begun: tuple[ChunkSource, Callable[[], list[Answer]]] | None = None
         first = next((member for member in self.members if member.well), None)
-        if first is not None and isinstance(first.source, Finding) and first.source.eager:
+        if first is not None and isinstance(first.source, Finding) and all_eager([first.source]):
             try:
                 begun = first.source, first.source.begin_finding(wanted, digest)
             except RemoteError as error:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from casync_compat.errors import CasyncError, ChunkCorrupt, ChunkMissing, RemoteError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import ChunkSource, FarSource, Measured, OnDisk
-from casync_compat.store.failover import StoreMember, Warn, distance, ignore, in_turn, nobody_has
+from casync_compat.store.failover import StoreMember, Warn, all_eager, any_far, ignore, in_turn, nobody_has
 from casync_compat.store.finding import Answer, Finder, Finding, Wanted, find_in
 
 __all__ = ["Layered"]
@@ -73,7 +73,12 @@ class Layered(Finder):
         self._warn = warn
         self.layers: tuple[ChunkSource, ...] = tuple(member.source for member in members)
         self.name = ", ".join(layer.name for layer in self.layers)
-        self.far, self.eager = distance(self.layers)
+        self.far = any_far(self.layers)
+
+    @property
+    def eager(self) -> bool:
+        """Whether `begin` asks at once."""
+        return all_eager(self.layers)
 
     def begin_finding(self, wanted: Wanted, digest: Digest) -> Callable[[], list[Answer]]:
         """As `Finding` has it; the first layer that is far away is asked at once for what no nearer one has."""

@@ -53,3 +53,20 @@ def test_configuration(at: Path, pair: Pair, desync: Tool, tmp_path: Path) -> No
     theirs("extract", "-s", tmp_path / "plain-ours", tmp_path / "o.caibx", tmp_path / "one")
     ours("extract", f"--store={tmp_path}/plain-theirs", tmp_path / "t.caibx", tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == blob.read_bytes()
+
+
+def test_cache(at: Path, nginx: Nginx, pair: Pair, desync: Tool, tmp_path: Path) -> None:  # noqa: F811
+    """One cache for both: what either has fetched the other finds, without the server; casync reads it as a store."""
+    there, gone = f"{nginx.plain}/{at.name}/store", f"{nginx.plain}/{at.name}/gone"
+    for first in ("ours", "theirs"):
+        cache = tmp_path / f"cache-{first}"
+        cache.mkdir()
+        for who, store in ((first, there), ("ours", gone), ("theirs", gone)):
+            out = tmp_path / f"{first}-{who}"
+            if who == "ours":
+                pair.pycasync("extract", f"--store={store}", f"--chunk-cache={cache}", at / "b.caibx", out)
+            else:
+                desync("extract", "-s", store, "-c", cache, at / "b.caibx", out)
+            assert out.read_bytes() == (tmp_path / "blob").read_bytes()
+            out.unlink()
+        pair.casync("extract", f"--store={cache}", at / "b.caibx", tmp_path / f"{first}-casync")

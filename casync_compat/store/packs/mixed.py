@@ -256,7 +256,10 @@ class MixedStore(ChunkStore):
         if self.files.near and not writing.has(id) and super().is_whole(id, data):
             self._found_unsynced = True  # by casync, say, that knows no packs
             return Put(False, 0)
-        return writing.put(id, data)
+        put = writing.put(id, data)
+        if put.new and self.also is not None:
+            self.also(id, data)
+        return put
 
     def flush(self) -> None:
         """As of packs, where those are written; else `sync`."""
