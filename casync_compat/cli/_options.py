@@ -267,7 +267,11 @@ OPTIONS: tuple[Option, ...] = (
     _bool("--exclude-file", "obey .caexclude files", True),
     _id_option("--uid-shift", "shift user and group ids", "yes|SHIFT"),
     _id_option("--uid-range", "restrict user and group ids", "yes|RANGE"),
-    _many("--seed", "file or directory to take unchanged data from; repeatable", "PATH"),
+    _many(
+        "--seed",
+        "file or directory to take unchanged data from, or an index whose file lies beside it; repeatable",
+        "PATH|INDEX[:FILE]",
+    ),
     _bool("--seed-output", "take unchanged data from the output as it was", True),
     _flag(
         "-k",

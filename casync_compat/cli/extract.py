@@ -37,6 +37,7 @@ from casync_compat.fs.apply.sparing import deleted_text
 from casync_compat.fs.apply.tree import ApplyOptions
 from casync_compat.kinds import Kind
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
+from casync_compat.streams.seedfiles import split_seed
 from casync_compat.verbs.extract import extract_archive
 from casync_compat.verbs.extract_blob import extract_blob
 
@@ -62,7 +63,16 @@ def _input_kind(options: argparse.Namespace, source: str | None, output: str | N
     return kind
 
 
+def _seed(text: str) -> bytes:
+    """The path of a seed; of an index with the file that it describes, both."""
+    pair = split_seed(os.fsencode(text))
+    if pair is None or os.path.lexists(text):
+        return local_path(text)
+    return b":".join(local_path(os.fsdecode(each)) for each in pair)
+
+
 def _extract_options(options: argparse.Namespace, source: str | None) -> ExtractOptions:
+    home = cache_home()
     return ExtractOptions(
         apply=ApplyOptions(
             mask=replay_mask(options),
@@ -75,7 +85,8 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
             compare=options.compare,
             in_use=_caches(options),
         ),
-        seeds=tuple(map(local_path, options.seed)),
+        seeds=tuple(map(_seed, options.seed)),
+        seed_cache=home and os.path.join(home, b"seeds"),
         seed_output=options.seed_output,
         reflink=options.reflink,
         hardlink=options.hardlink,

@@ -29,8 +29,9 @@ class ExtractOptions:
     """How extraction goes about it.
 
     :ivar apply: how the tree is written
-    :ivar seeds: files (for blobs) or directories (for archives) to take unchanged data from; of one that cannot be
-        used there is a warning
+    :ivar seeds: files (for blobs) or directories (for archives) to take unchanged data from, and what else
+        `streams.seedfiles` knows; of one that cannot be used there is a warning
+    :ivar seed_cache: directory to remember in what files were cut into; None for none
     :ivar seed_output: use the output as it was as a seed too
     :ivar reflink: share blocks with seeds where the file system can
     :ivar hardlink: hard-link files that are the same in a seed, metadata included
@@ -43,6 +44,7 @@ class ExtractOptions:
 
     apply: ApplyOptions = field(default_factory=ApplyOptions)
     seeds: tuple[bytes, ...] = ()
+    seed_cache: bytes | None = None
     seed_output: bool = True
     reflink: bool = True
     hardlink: bool = False

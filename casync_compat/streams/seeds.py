@@ -39,12 +39,21 @@ class BlobSeed(Closing):
 
     :param path: the file
     :param index: the index that is going to be extracted: says how to cut
+    :param cut: what it was cut into, by those who know; None reads it
     :raises FileError: when it cannot be read, or is a stream, which cannot be read again
     """
 
-    def __init__(self, path: bytes, index: Index, *, jobs: int | None = None) -> None:
+    def __init__(
+        self, path: bytes, index: Index, *, jobs: int | None = None, cut: Index | None = None
+    ) -> None:
         _check_rereadable(path)
         self.path = os.path.realpath(path)  # reading back does not follow symlinks
+        self.cut = self._read(path, index, jobs) if cut is None else cut
+        """Its chunks."""
+        self._places = ChunkPlaces(self.cut)
+
+    @staticmethod
+    def _read(path: bytes, index: Index, jobs: int | None) -> Index:
         with (
             BlobInput(path) as blob,
             ChunkingSink(Nowhere(), index.sizes, index.feature_flags, stream_digest=False, jobs=jobs) as sink,
@@ -52,7 +61,7 @@ class BlobSeed(Closing):
             while count := blob.read_into(sink.room()):
                 sink.advance(count)
             sink.finish()
-            self._places = ChunkPlaces(sink.index)
+            return sink.index
 
     def parts(self, id_: bytes, first: int = 0, last: int | None = None) -> list[FilePart] | None:
         """The file parts of a chunk between two offsets in it, None when the seed does not have it."""

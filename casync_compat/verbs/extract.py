@@ -33,6 +33,7 @@ from casync_compat.streams.extraction import (
     UnusedSeeds,
 )
 from casync_compat.streams.inputs import Input, load_index
+from casync_compat.streams.seedfiles import SeedCache, file_seeds, is_file_seed, seed_paths
 from casync_compat.streams.seeds import Seeded, SeedSource
 from casync_compat.streams.sharing import BlockSharing, HardLinks
 from casync_compat.streams.transfer import OrderedPool, default_jobs
@@ -93,8 +94,13 @@ def _tree_seeds(
         seeds.add(seed)
         return seed
 
+    cache = SeedCache(options.seed_cache)
     for path in options.seeds:
         try:
+            if index is not None and is_file_seed(path) and not os.path.isdir(path):
+                for each in file_seeds(path, index, jobs=options.jobs, cache=cache):
+                    seeds.add(each)
+                continue
             if not os.path.isdir(path):
                 raise FileError(path, "use as a seed", "it is not a directory, and archives need one")
             read(path)
@@ -174,7 +180,8 @@ def _in_use(
     used = [] if isinstance(source, StoredFile) else [_STANDARD_INPUT if source is None else source]
     used += store.own_paths if isinstance(store, OnDisk) else ()
     top = os.path.join(os.path.realpath(output), b"")
-    seeds = (seed for seed in options.seeds if not top.startswith(os.path.join(os.path.realpath(seed), b"")))
+    named = (path for seed in options.seeds for path in seed_paths(seed))
+    seeds = (seed for seed in named if not top.startswith(os.path.join(os.path.realpath(seed), b"")))
     return [*used, *seeds, *options.apply.in_use]
 
 

@@ -36,6 +36,7 @@ from casync_compat.streams.extraction import (
 )
 from casync_compat.streams.inplace import HOLE, IN_PLACE, chunks_in_place
 from casync_compat.streams.inputs import Input, load_index, path_of
+from casync_compat.streams.seedfiles import SeedCache, file_seeds
 from casync_compat.streams.seeds import BlobSeed, Seeded, SeedSource
 
 __all__ = ["extract_blob"]
@@ -192,9 +193,11 @@ def _blob_seeds(
     unused: UnusedSeeds,
     warn: Warn,
 ) -> None:
+    cache = SeedCache(options.seed_cache)
     for path in options.seeds:
         try:
-            seeds.add(BlobSeed(path, index, jobs=options.jobs))
+            for seed in file_seeds(path, index, jobs=options.jobs, cache=cache):
+                seeds.add(seed)
         except CasyncError as error:
             unused.add(path, error)
     if options.seed_output and output is not None and _holds_data(output):

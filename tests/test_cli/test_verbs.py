@@ -575,3 +575,17 @@ def test_make_verify_reused(fails: Fails, ok: Run, tree: Path, index: Path) -> N
     assert str(largest) in fails("digest", index)
     ok("make", "--verify-reused", "again.caidx", tree)
     ok("verify", index)
+
+
+def test_seeds_on_the_command_line(ok: Run, run: Run, tmp_path: Path) -> None:
+    """An index and its file behind a colon are no host and path; what files were cut into is remembered."""
+    (tmp_path / "old").write_bytes(bytes(range(256)) * 2000)
+    ok("make", "old.caibx", "old")
+    os.rename("old", "moved")
+    os.rename("default.castr", "away.castr")
+    for seed in ("old.caibx:moved", "./old.caibx:./moved", "moved"):
+        told = json.loads(ok("extract", "--json", f"--seed={seed}", "old.caibx", "new").out)
+        assert (told["fetched"], told["from_seeds"]) == (0, told["chunks"])
+        os.unlink("new")
+    assert len(os.listdir(Path(os.environ["XDG_CACHE_HOME"]) / "pycasync" / "seeds")) == 1
+    assert b"not used as a seed" in run("extract", "--seed=old.caibx", "old.caibx", "new").err
