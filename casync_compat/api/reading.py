@@ -21,7 +21,7 @@ from casync_compat.errors import UsageError, naming, show_path
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
-from casync_compat.locations import PathType, name_of, open_index
+from casync_compat.locations import PathType, name_of, open_index, open_input
 from casync_compat.progress import ProgressCallback
 from casync_compat.streams.filetree import ArchiveFiles
 from casync_compat.streams.trees import Tree
@@ -203,7 +203,7 @@ def digest(
         if what is Kind.DIRECTORY:
             return digest_tree(os.fsencode(source), options or MakeOptions(), progress=progress)
         if what is Kind.BLOB:
-            return digest_blob(os.fsencode(source), algorithm, progress=progress)
+            return digest_blob(open_input(source, settings_for()), algorithm, progress=progress)
         if what is Kind.BLOB_INDEX:
             settings = settings_for()
             index, chunks = open_index(source, settings), source_of(store, source, settings)

@@ -18,7 +18,7 @@ import os
 from typing import TextIO
 
 from casync_compat.cli._common import is_stream
-from casync_compat.cli._location import is_remote, local_path
+from casync_compat.cli._location import is_remote, local_path, shown_name
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.apply.preview import Change
 from casync_compat.streams.archive import MakeResult
@@ -85,7 +85,7 @@ def tell_preview(output: str | None, result: MakeResult, to: TextIO) -> None:
     else:
         there = not is_remote(output) and os.path.lexists(local_path(output))
         verb = "replace" if there else "create"
-        print(f"Would {verb} {show_path(os.fsencode(output))}", file=to)
+        print(f"Would {verb} {show_path(shown_name(output))}", file=to)
     counts = result.chunks
     if counts is not None:
         print(f"Would store {counts.new} of {counts.total} chunks, {counts.new_bytes} bytes", file=to)

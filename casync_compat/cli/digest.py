@@ -88,7 +88,7 @@ def _digest(
         return digest, digest_of_flags(flags)
     if kind is Kind.BLOB:
         algorithm = Digest.parse(options.digest)
-        blob = None if is_stream(source) else local_path(str(source))
+        blob = None if is_stream(source) else open_input(str(source))
         return digest_blob(blob, algorithm, losses=losses, progress=progress), algorithm
     if kind is Kind.BLOB_INDEX:
         file = None if is_stream(source) else open_input(str(source))

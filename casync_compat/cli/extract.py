@@ -20,7 +20,7 @@ from casync_compat.cli._common import (
     replay_mask,
     source_for,
 )
-from casync_compat.cli._location import cache_home, local_path, open_input
+from casync_compat.cli._location import cache_home, local_path, open_input, shown_name
 from casync_compat.cli._options import (
     READING,
     RESTORING_STATUS,
@@ -58,7 +58,7 @@ def _input_kind(options: argparse.Namespace, source: str | None, output: str | N
         is_tree = output is None or (output != "-" and os.path.isdir(local_path(output)))
         kind = Kind.ARCHIVE if is_tree else Kind.BLOB_INDEX
     if kind not in _INPUTS:
-        name = source or "standard input"
+        name = "standard input" if source is None else show_path(shown_name(source))
         raise UsageError(f"{name}: not a .catar, .caidx or .caibx file; say what it is with --what")
     return kind
 

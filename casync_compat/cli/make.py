@@ -31,6 +31,7 @@ from casync_compat.cli._location import (
     local_path,
     name_of,
     open_chunk_store,
+    shown_name,
     warn,
 )
 from casync_compat.cli._options import NETWORK, STORE_HELP, TREES, add_options, add_positional
@@ -38,7 +39,7 @@ from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import check_output, dry_output, tell_preview
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
-from casync_compat.errors import UsageError
+from casync_compat.errors import UsageError, show_path
 from casync_compat.fs.losses import listed
 from casync_compat.kinds import Kind
 from casync_compat.locations import in_registry
@@ -79,7 +80,7 @@ def _output_kind(options: argparse.Namespace, output: str | None, source: str | 
         kind_ = Kind.of_suffix(name_of(output))
         if kind_ is None:
             raise UsageError(
-                f"{output}: the file to make must end in .catar, .caidx or .caibx, or use --what"
+                f"{show_path(shown_name(output))}: the file to make must end in .catar, .caidx or .caibx, or use --what"
             )
         return kind_
     if source is None or os.path.isdir(local_path(source)):
@@ -217,7 +218,7 @@ def _cache(options: argparse.Namespace, kind: Kind) -> bytes | None:
 
 def _summary(kind: Kind, output: str | None, result: MakeResult, dry_run: bool) -> dict[str, Any]:
     data: dict[str, Any] = {
-        "output": "-" if is_stream(output) else output,
+        "output": "-" if is_stream(output) or output is None else os.fsdecode(shown_name(output)),
         "kind": kind.value,
         "digest": str(result.digest) if result.digest is not None else None,
         "size": result.size,

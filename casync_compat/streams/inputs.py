@@ -64,23 +64,24 @@ def load_index(where: Input | None) -> Index:
         raise FileError(b"standard input", "read", error) from error
 
 
-def open_stored(where: StoredFile) -> BinaryIO:
+def open_stored(where: StoredFile, *, pages: bool = False) -> BinaryIO:
     """A file in a place of files as a binary file that is read once, from front to back; close it.
 
+    :param pages: whether it may be a web page; else one came in place of what was asked for
     :raises NotFound: there is none
-    :raises FormatError: a web page came in its place
+    :raises FormatError: it is a web page, and may not be
     """
-    return cast(BinaryIO, io.BufferedReader(_Front(_Whole(where)), _HEAD))
+    return cast(BinaryIO, io.BufferedReader(_Front(_Whole(where, pages=pages)), _HEAD))
 
 
-def _begun(where: StoredFile, head: int | None) -> Opened:
+def _begun(where: StoredFile, head: int | None, *, pages: bool = False) -> Opened:
     """A file that is begun, `head` never empty but where all of it is."""
     opened = where.files.open_file(where.name, head)
     if opened is None:
         raise NotFound(where.shown, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     if opened.rest is not None and not opened.head:
         opened = opened._replace(head=next(opened.rest, b""))
-    if opened.head[:_LOOKED_AT].lstrip().lower().startswith(_PAGES):
+    if not pages and opened.head[:_LOOKED_AT].lstrip().lower().startswith(_PAGES):
         _let_go(opened.rest)
         raise FormatError("a web page, or an error in XML, came in place of the file", where.shown)
     return opened
@@ -97,8 +98,8 @@ class _Whole(Closing):
     :ivar size: in bytes; None when the place does not say
     """
 
-    def __init__(self, where: StoredFile) -> None:
-        opened = _begun(where, None)
+    def __init__(self, where: StoredFile, *, pages: bool = False) -> None:
+        opened = _begun(where, None, pages=pages)
         self.size = opened.size
         self._next = opened.head
         self._rest = opened.rest

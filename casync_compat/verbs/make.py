@@ -29,8 +29,10 @@ from casync_compat.index import Index, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter, Warn, no_warning
 from casync_compat.store.base import ChunkSink, Keeping
 from casync_compat.store.dry import DryStore
+from casync_compat.store.files import StoredFile
 from casync_compat.streams.archive import Archiver, MakeResult, report
 from casync_compat.streams.chunking import ChunkCounts, ChunkingSink
+from casync_compat.streams.inputs import Input, open_stored
 from casync_compat.streams.leasing import Lease
 from casync_compat.streams.sinks import DigestSink, FileSink, Sink
 from catar.flags import DEFAULT, select
@@ -46,6 +48,8 @@ __all__ = [
     "make_blob_index",
 ]
 
+
+_PIECE = 256 << 10
 
 BLOB_FLAGS = select(default=0)
 """Feature flags of a blob index by default: 0xb000000000000000."""
@@ -319,7 +323,7 @@ def digest_tree(
 
 
 def digest_blob(
-    source: bytes | None,
+    source: Input | None,
     digest: Digest,
     *,
     losses: Losses | None = None,
@@ -330,8 +334,16 @@ def digest_blob(
     :param losses: told when it is not read as it was; None fails then
     :raises FileError: naming the file that could not be read
     """
+    reporter = Reporter(progress)
+    if isinstance(source, StoredFile):
+        with open_stored(source, pages=True) as file, DigestSink(digest) as sink:
+            while piece := file.read(_PIECE):
+                sink.write(piece)
+                if reporter.due:
+                    report(reporter, sink.written, source.shown)
+            sink.finish()
+            return _known(sink.digest)
     with BlobInput(source, losses) as blob, DigestSink(digest) as sink:
-        reporter = Reporter(progress)
         reporter.state.total = blob.size
         _read_blob(blob, sink, reporter)
         sink.finish()
