@@ -106,6 +106,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     _let_go_of_output()
     if (programs := sys.modules.get("casync_compat.store.program")) is not None:
         programs.end_all()
+    if (patience := sys.modules.get("casync_compat.net.patience")) is not None:
+        patience.give_up()  # threads that wait for servers are waited for in turn
     raise _Interrupted(number)
 
 

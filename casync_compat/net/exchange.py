@@ -36,6 +36,7 @@ from casync_compat.net.http import (
     Wanted,
     origin,
 )
+from casync_compat.net.patience import rest
 from casync_compat.net.traffic import Answer, CountedBody, Meter, Traffic
 from casync_compat.store.options import NOTHING_SAID, StoreOptions
 
@@ -64,7 +65,7 @@ class Clock:
 
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = rest
     jitter: Callable[[], float] = random.random
 
 

@@ -218,6 +218,8 @@ def transport_error(code: int, text: str, number: int = 0) -> TransportError:
         )
     if code == curl.E_OPERATION_TIMEDOUT:
         return TransportError("it does not answer (timed out)")
+    if code == curl.E_ABORTED_BY_CALLBACK:
+        return TransportError("connections were closed", final=True)
     if code == curl.E_PARTIAL_FILE:
         return TransportError("the answer broke off before its end")
     if code == curl.E_GOT_NOTHING:

@@ -23,6 +23,8 @@ from typing import Protocol
 
 import pycurl
 
+from casync_compat.closing import weakly
+from casync_compat.net import patience
 from casync_compat.net.http import TransportError
 from casync_compat.net.limiter import Limiter
 
@@ -137,6 +139,7 @@ class _Thread:
             _Multi(self._poll, self._owner, _H2_CONNECTIONS),
         )
         self._ending = False
+        self._gone = False  # the thread does nothing any more
         # A daemon: one that is not would be waited for at exit, with whatever a server that says nothing keeps open.
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         self._thread.start()
@@ -150,12 +153,22 @@ class _Thread:
         self._calls.append(what)
         with contextlib.suppress(OSError):  # closed meanwhile
             os.eventfd_write(self._wake, 1)
+        if self._gone:
+            self._do_calls()  # nobody else does, and all that is left is to say that it has ended
 
     def add(self, transfer: Transfer) -> None:
+        if self._ending:
+            raise TransportError("connections were closed", final=True)
         self._multis[transfer.shared].add(transfer)
 
     def start(self, transfer: Transfer) -> None:
-        self.call(lambda: self.add(transfer))
+        self.call(lambda: self._begin(transfer))
+
+    def _begin(self, transfer: Transfer) -> None:
+        try:
+            self.add(transfer)
+        except TransportError:
+            transfer.finished(pycurl.E_ABORTED_BY_CALLBACK, "closed")
 
     def stop(self, transfer: Transfer) -> None:
         self.call(lambda: self._drop(transfer))
@@ -169,8 +182,11 @@ class _Thread:
             while not self._ending:
                 self._turn()
         finally:
+            self._ending = True
             for multi in self._multis:
                 multi.close()
+            self._gone = True
+            self._do_calls()
             self._poll.close()
             os.close(self._wake)
 
@@ -201,16 +217,21 @@ class _Thread:
             multi.expire(now)
 
     def _do_calls(self) -> None:
-        while self._calls:
-            self._calls.popleft()()
+        with contextlib.suppress(IndexError):  # another thread was faster
+            while self._calls:
+                self._calls.popleft()()
 
     def _end(self) -> None:
         self._ending = True
 
+    def abandon(self) -> None:
+        """End all transfers, soon. Takes no lock."""
+        self.call(self._end)
+
     def close(self) -> None:
         """End all transfers, and the thread."""
         if self.lives:
-            self.call(self._end)
+            self.abandon()
             if threading.current_thread() is not self._thread:
                 self._thread.join(timeout=5)
 
@@ -236,8 +257,16 @@ class Loop:
         self.limiter = limiter
         self._lock = threading.Lock()
         self._current: _Thread | None = None
+        patience.tell(weakly(self._abandon))
+
+    def _abandon(self) -> None:
+        current = self._current
+        if current is not None and current.lives:
+            current.abandon()
 
     def _running(self) -> _Thread:
+        if patience.has_ended():
+            raise TransportError("the run is to end", final=True)
         with self._lock:
             if self._current is None or not self._current.lives:
                 self._current = _Thread(self.limiter)
@@ -245,7 +274,7 @@ class Loop:
             return self._current
 
     def start(self, transfer: Transfer) -> None:
-        """Start a transfer."""
+        """Start a transfer. :raises TransportError: the process is to end, here and below"""
         self._running().start(transfer)
 
     def run(self, transfer: Transfer) -> None:
@@ -257,7 +286,9 @@ class Loop:
 
     def stop(self, transfer: Transfer) -> None:
         """End a transfer that is under way; nothing if it has ended."""
-        self._running().stop(transfer)
+        current = self._current
+        if current is not None:
+            current.stop(transfer)
 
     def call(self, what: Callable[[], None]) -> None:
         """Have something done on the loop's thread, where alone handles may be touched while they are under way."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
 from casync_compat.errors import RemoteError
+from casync_compat.net import patience
 from casync_compat.net.exchange import Clock, Exchange
 from casync_compat.net.http import Fetched, Request, Response, TransportError, Wanted
+from casync_compat.net.transport import CurlTransport
 from casync_compat.store.http import HttpFiles
 from casync_compat.store.options import StoreOptions
 
@@ -133,3 +137,52 @@ def test_pauses() -> None:
     for attempt in (0, 0, 1, 2, 3, 10, 5000):
         exchange.pause(attempt)
     assert waits == [1.0, 2.0, 3.0, 6.0, 12.0, 22.5, 22.5]
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given up is given up for this test only."""
+    monkeypatch.setattr(patience, "_state", patience._State())
+
+
+@pytest.mark.usefixtures("ended")
+def test_a_run_that_is_to_end() -> None:
+    """Nobody rests any more, and whoever wants to know is told."""
+    told: list[int] = []
+    patience.tell(lambda: told.append(1))
+    patience.rest(0.001)
+    assert not patience.has_ended()
+    patience.give_up()
+    patience.rest(1e6)
+    assert patience.has_ended()
+    assert told == [1]
+
+
+@pytest.mark.usefixtures("ended")
+def test_servers_that_say_nothing() -> None:
+    """Whoever waits for them when a run is to end gets an error at once, and so does who comes later."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        transport = CurlTransport({}, "x")
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        answers = transport.begin([Wanted(url, 10)] * 300, {}, verify=True)
+        connection, _ = silent.accept()
+        failed: list[TransportError] = []
+
+        def ask() -> None:
+            try:
+                transport.send(Request("GET", url), verify=True)
+            except TransportError as error:
+                failed.append(error)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        patience.give_up()
+        found = answers()
+        asking.join()
+        assert {one.status for one in found} == {0}
+        assert all(one.error is not None and one.error.final for one in found)
+        assert [error.final for error in failed] == [True]
+        with pytest.raises(TransportError, match="end"):
+            transport.begin([Wanted(url, 10)], {}, verify=True)
+        connection.close()
+        transport.close()
