@@ -1,8 +1,8 @@
 """A process that has everything imported already, and forks one real command after another: run as a program.
 
 Each line on standard input is a JSON object: `words`, `cwd`, paths for `stdin`, `stdout` and `stderr`, how many
-`seconds` it may take, and `limits`, pairs of a number of `resource` and a value. Each line on standard output answers
-with `status` and `peak`, the most resident memory in KiB.
+`seconds` it may take, `limits`, pairs of a number of `resource` and a value, and `environ`, further variables. Each
+line on standard output answers with `status` and `peak`, the most resident memory in KiB.
 Starting an interpreter and importing costs a quarter of a second; forking costs a hundredth, and the run is a process
 of its own all the same, which ends as any program ends.
 """
@@ -33,6 +33,9 @@ def become(job: dict[str, object]) -> list[str]:
     """In a new child: take over the job's directory and streams. Returns the words of its command line."""
     os.chdir(str(job["cwd"]))
     os.umask(0o022)
+    environ = job.get("environ") or {}
+    assert isinstance(environ, dict)
+    os.environ.update(environ)
     for fd, name, flags in (
         (0, "stdin", os.O_RDONLY),
         (1, "stdout", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),

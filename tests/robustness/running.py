@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from builds import coverage_variables
 
@@ -102,22 +103,32 @@ def run(
     stdin: Path | None = None,
     stdout: Path | None = None,
     limits: Sequence[tuple[int, int]] = (),
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Outcome:
     """Run to the end. Output goes through files, so that its amount does not matter.
 
     :param limits: numbers of `resource` and their values; of memory, what may be had beyond what an idle run has
+    :param environ: further variables
     """
     out, err = stdout or cwd.parent / f"{cwd.name}.out", cwd.parent / f"{cwd.name}.err"
     job = {"stdin": str(stdin or os.devnull), "stdout": str(out), "stderr": str(err), "cwd": str(cwd)}
     status, peak = _nursery.run(
-        {**job, "seconds": SECONDS, "limits": list(limits), "words": [os.fsdecode(word) for word in words]}
+        {
+            **job,
+            "seconds": SECONDS,
+            "limits": list(limits),
+            "environ": dict(environ),
+            "words": [os.fsdecode(word) for word in words],
+        }
     )
     return Outcome(words, status, out.read_bytes() if stdout is None else b"", err.read_bytes(), peak)
 
 
-def works(*words: Word, cwd: Path, stdin: Path | None = None) -> Outcome:
+def works(
+    *words: Word, cwd: Path, stdin: Path | None = None, environ: Mapping[str, str] = MappingProxyType({})
+) -> Outcome:
     """A run that must succeed, and have nothing to complain about; it may say what it deleted."""
-    outcome = run(*words, cwd=cwd, stdin=stdin)
+    outcome = run(*words, cwd=cwd, stdin=stdin, environ=environ)
     assert outcome.status == 0, outcome
     assert [line for line in outcome.err.splitlines() if not line.startswith(b"pycasync: deleted ")] == [], (
         outcome
@@ -125,12 +136,18 @@ def works(*words: Word, cwd: Path, stdin: Path | None = None) -> Outcome:
     return outcome
 
 
-def fails(*words: Word, cwd: Path, stdin: Path | None = None, memory: int = 1 << 40) -> str:
+def fails(
+    *words: Word,
+    cwd: Path,
+    stdin: Path | None = None,
+    memory: int = 1 << 40,
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """A run that must fail as it should: status 1, one line on standard error. Returns the line.
 
     :param memory: what it may have resident at most, in bytes
     """
-    outcome = run(*words, cwd=cwd, stdin=stdin)
+    outcome = run(*words, cwd=cwd, stdin=stdin, environ=environ)
     assert outcome.status == 1, outcome
     assert outcome.peak < memory, outcome
     line = outcome.err.decode()
