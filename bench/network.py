@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import inputs
 from measure import Job, file_digest, measure, remove, run
 from run import table
-from wan import wan
+from wan import Wan, wan
 
 PORT, TLS_PORT = 18080, 18443
 PEAK_MIB = 200
@@ -62,6 +62,7 @@ TARGETS = [
     Target("50 ms", FAR, 1.0),
     Target("200 ms", FAR[:1], 5.0),
     Target("200 ms", FAR, 1.0),
+    Target("packs, 200 ms", ("objects",), 1.4),
     Target("SSH", ("casync",), 1.0),
 ]
 
@@ -194,6 +195,23 @@ class Bench:
                     stack.enter_context(nginx(home, self.root, line.address, line.far))
                     commands = self.fetching(f"http://{line.address}:{PORT}", FAR, prefix=line.near)
                     yield self.run(self.job(f"{latency} ms", commands))
+        if wanted in "packs, 200 ms":
+            with ExitStack() as stack:
+                line = stack.enter_context(wan(200, 1000, self.work))
+                stack.enter_context(nginx(home, self.root, line.address, line.far))
+                yield self.run(self.job("packs, 200 ms", self.packs(line, f"http://{line.address}:{PORT}")))
+
+    def packs(self, line: Wan, url: str) -> dict[str, list[str]]:
+        """Commands that extract the blob from packs, and from a chunk a file, which is `objects`."""
+        packed = self.root / "packed.castr"
+        if not packed.exists():
+            make = [*self.ours, "make", "--layout=packs", f"--store={packed}"]
+            run([*make, str(self.root / "packed.caibx"), str(self.blob)], self.work / "time")
+        extract = [*line.near, *self.ours, "extract", "--seed-output=no"]
+        return {
+            tool: [*extract, f"--store={url}/{store}.castr", f"{url}/{index}.caibx", str(self.outputs(tool))]
+            for tool, store, index in (("pycasync", "packed", "packed"), ("objects", "blobs", "blob"))
+        }
 
 
 def target_lines(jobs: list[Job]) -> list[str]:

@@ -57,6 +57,15 @@ class _Batch:
         self._left = len(wanted)
         self._all_there = threading.Event()
 
+    def headers_of(self, number: int) -> list[bytes]:
+        """The header fields of a request."""
+        _, limit, offset = self.wanted[number]
+        return (
+            self.headers
+            if offset is None
+            else [*self.headers, b"Range: bytes=%d-%d" % (offset, offset + limit - 1)]
+        )
+
     def done(self, number: int, found: Fetched) -> None:
         """On the loop's thread."""
         self.found[number] = found
@@ -124,7 +133,8 @@ class _Fetch:
         return len(data)
 
     def finished(self, code: int, text: str) -> None:
-        if code or (status := self._lane.status(self.handle)) != 200:
+        whole = (200,) if self.batch.wanted[self._number].offset is None else (200, 206)
+        if code or (status := self._lane.status(self.handle)) not in whole:
             found = self._failed(code, text)
         else:
             found = Fetched(status, b"".join(self.pieces))
@@ -175,7 +185,7 @@ class _Lane:
         shared = self._shared is not False
         handle = self._handle(batch.wanted[number].url, batch.verify, shared)
         fetch = _Fetch(self, batch, number, handle, shared)
-        handle.setopt(self._curl.HTTPHEADER, batch.headers)
+        handle.setopt(self._curl.HTTPHEADER, batch.headers_of(number))
         handle.setopt(self._curl.WRITEFUNCTION, fetch.take)
         self._loop.run(fetch)
         self._running += 1

@@ -163,20 +163,22 @@ class Transport(Protocol):
 
 
 class Wanted(NamedTuple):
-    """A small file to fetch.
+    """A small file to fetch, or a part of one.
 
     :ivar limit: the most bytes it may have
+    :ivar offset: of the part, which has `limit` bytes or less at the file's end; None for the whole file
     """
 
     url: str
     limit: int
+    offset: int | None = None
 
 
 class Fetched(NamedTuple):
     """What came.
 
     :ivar status: HTTP's; 0 when there was no whole answer, or it was too large
-    :ivar content: of a file; empty for any other status than 200
+    :ivar content: of a file, or with status 206 of a part; empty for any other status than 200
     :ivar error: why there was no whole answer; None when there was, or it was too large
     :ivar wait: seconds that the server asks to wait before the next attempt; 0 when it does not
     """

@@ -187,6 +187,13 @@ class Files(Protocol):
         """`read_many`, begun at once where the place is far; what is returned waits for the contents."""
         return lambda: self.read_many(wanted)
 
+    def begin_ranges(self, wanted: Sequence[tuple[bytes, int, int]]) -> Callable[[], list[bytes | None]]:
+        """`read_range` of several parts, begun at once where the place is `eager`; what is returned waits for them.
+
+        :param wanted: for each the name, the offset and the size
+        """
+        return lambda: [self.read_range(name, offset, size) for name, offset, size in wanted]
+
     def read_range(self, name: bytes, offset: int, size: int) -> bytes | None:
         """A part of a file, less at its end; None if there is no such file."""
 

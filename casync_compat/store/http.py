@@ -128,6 +128,16 @@ class HttpFiles(Files):
             self._checked(one, name, limit) for one, (name, limit) in zip(answers(), wanted, strict=True)
         ]
 
+    def begin_ranges(self, wanted: Sequence[tuple[bytes, int, int]]) -> Callable[[], list[bytes | None]]:
+        asked = [Wanted(self.url_of(name), size, offset) for name, offset, size in wanted]
+        answers = self._exchange.begin(asked, self._authorizer, frozenset())
+        return lambda: [
+            one.content
+            if one.status == 206 or (one.status == 200 and not offset)
+            else self.read_range(name, offset, size)  # which knows redirects and servers without ranges
+            for one, (name, offset, size) in zip(answers(), wanted, strict=True)
+        ]
+
     def read_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
         return self.begin(wanted)()
 

@@ -112,6 +112,9 @@ class FilesContract:
         for offset, size in [(0, 1), (0, len(content)), (7, 20), (len(content) - 1, 5), (len(content), 5)]:
             assert files.read_range(self.names[0], offset, size) == content[offset : offset + size]
         assert files.read_range(b"never", 0, 1) is None
+        parts = [(0, len(content)), (7, 20), (len(content) - 1, 1)]
+        found = files.begin_ranges([(self.names[0], *part) for part in parts] + [(b"never", 0, 1)])()
+        assert found == [content[offset : offset + size] for offset, size in parts] + [None]
 
     def test_begun(self, files: Files) -> None:
         """Who begins a file has its beginning and the rest, in parts or as a stream; who wants all of it has that."""

@@ -296,4 +296,4 @@ def test_a_web_server_is_asked_once() -> None:
     reader = bucket(web, usual=OBJECTS)
     assert not reader.eager
     assert [reader.get(D.of(chunk(n)), D, LIMIT) for n in range(20)] == [chunk(n) for n in range(20)]
-    assert web.requests["read"] == 4  # both heads, and head and segment
+    assert web.requests["read"] == 3  # both heads, and the segment

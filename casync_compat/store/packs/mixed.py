@@ -98,7 +98,7 @@ class MixedStore(ChunkStore):
                     self._found(self._find())
         return self._packs
 
-    def _find(self) -> bytes | None:
+    def _find(self) -> tuple[bytes, bytes] | None:
         first = self.mixing.prefix
         try:
             return find_prefix(self._pack_files, (first, *(one for one in _BOTH if one != first)))
@@ -114,15 +114,16 @@ class MixedStore(ChunkStore):
         self._unsure, self._looked = False, False
         return self.packs() is not None
 
-    def _found(self, prefix: bytes | None) -> None:
+    def _found(self, found: tuple[bytes, bytes | None] | None) -> None:
+        """:param found: a prefix, and the head there if there is one"""
         with self._deciding:
-            if prefix is not None and self._packs is None:
-                self._packs = self._packs_under(prefix)
+            if found is not None and self._packs is None:
+                self._packs = self._packs_under(*found)
             self._looked = True
 
-    def _packs_under(self, prefix: bytes) -> PackedStore:
+    def _packs_under(self, prefix: bytes, head: bytes | None) -> PackedStore:
         compression = self.compression
-        place = PackPlace(self._pack_files, prefix, cache=self.mixing.cache)
+        place = PackPlace(self._pack_files, prefix, head=head, cache=self.mixing.cache)
         packs = PackedStore(place, compression=compression)
         packs.name = self.name
         packs.verify_reused = self.verify_reused
@@ -132,7 +133,7 @@ class MixedStore(ChunkStore):
         """The packs of this store, which are begun where it has none, whatever else is there."""
         packs = self.packs()
         if packs is None:
-            self._found(self.mixing.prefix)
+            self._found((self.mixing.prefix, None))
             packs = self._packs
             assert packs is not None
         return packs
@@ -144,7 +145,7 @@ class MixedStore(ChunkStore):
             places = [PackPlace(self._pack_files, prefix) for prefix in (self.mixing.prefix, *_BOTH)]
             there = [place for place in places if next(place.pack_files(), None) is not None]
             return there[0] if there else places[0]
-        return PackPlace(self._pack_files, found)
+        return PackPlace(self._pack_files, found[0])
 
     def layout(self) -> StoreLayout:
         """How new chunks are written.
@@ -172,7 +173,7 @@ class MixedStore(ChunkStore):
             )
         target = StoreLayout.OBJECTS if found else wanted or self.mixing.usual
         if target is StoreLayout.PACKS:
-            self._found(self.mixing.prefix)
+            self._found((self.mixing.prefix, None))
         return target
 
     @property

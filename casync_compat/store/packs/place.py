@@ -50,14 +50,17 @@ _RELOADS = 16
 """Heads that are read one after another, before it is no longer believed that somebody else moves them."""
 _SWAPS = 100
 _PAUSE = 0.05
+_PART = 256 << 10
 _TAIL = 64 << 10
 """Bytes at the end of a pack that are read for its table; most tables fit."""
 
 
-def find_prefix(files: Files, prefixes: Sequence[bytes] = (LOCAL, BUCKET)) -> bytes | None:
-    """The first of the prefixes under which a head is; None when there is no packed store."""
+def find_prefix(files: Files, prefixes: Sequence[bytes] = (LOCAL, BUCKET)) -> tuple[bytes, bytes] | None:
+    """The first of the prefixes under which a head is, and that head; None when there is no packed store."""
     found = files.read_many([(prefix + _HEAD, HEAD_LIMIT) for prefix in prefixes])
-    return next((prefix for prefix, head in zip(prefixes, found, strict=True) if head is not None), None)
+    return next(
+        ((prefix, head) for prefix, head in zip(prefixes, found, strict=True) if head is not None), None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +107,20 @@ class PackPlace:
     """Where a packed store is.
 
     :param prefix: in front of all names
+    :param head: the head as it was just read, so that who only reads need not read it again
     :param cache: a place on this machine for copies of segments, which never change; None for none
     :ivar name: for messages
     """
 
-    def __init__(self, files: Files, prefix: bytes = BUCKET, *, cache: Files | None = None) -> None:
+    def __init__(
+        self, files: Files, prefix: bytes = BUCKET, *, head: bytes | None = None, cache: Files | None = None
+    ) -> None:
         self.files = files
         self.name = files.name
         self.prefix = prefix
         self._cache = cache
         self._head = prefix + _HEAD
+        self._just_read = head
 
     def pack_name(self, sha256: bytes) -> bytes:
         """The name of a pack's file."""
@@ -154,7 +161,9 @@ class PackPlace:
             status, data = found
             version = status.version
         else:
-            content = self.files.read(self._head, HEAD_LIMIT)
+            content, self._just_read = self._just_read, None
+            if content is None:
+                content = self.files.read(self._head, HEAD_LIMIT)
             if content is None:
                 return EMPTY, None
             data, version = content, None
@@ -173,7 +182,7 @@ class PackPlace:
         for name in wanted:  # one after another: they may be large
             file = self.segment_name(name.sha256)
             copy = None if self._cache is None else self._cached(name)
-            data = copy or self.files.read(file, name.size)
+            data = copy or self._whole(file, name.size)
             if data is None:
                 raise _Gone(file)
             if len(data) != name.size or hashlib.sha256(data).digest() != name.sha256:
@@ -185,6 +194,14 @@ class PackPlace:
             if copy is None and self._cache is not None:
                 self._cache.write(name.sha256.hex().encode(), data)
             yield segment
+
+    def _whole(self, file: bytes, size: int) -> bytes | None:
+        """A file of a known size: where many requests cost no more than one, in parts that arrive together."""
+        if not self.files.eager or Can.RANGE not in self.files.can or size <= _PART:
+            return self.files.read(file, size)
+        wanted = [(file, start, min(_PART, size - start)) for start in range(0, size, _PART)]
+        parts = self.files.begin_ranges(wanted)()
+        return None if None in parts else b"".join(part for part in parts if part is not None)
 
     def _cached(self, name: SegmentName) -> bytes | None:
         assert self._cache is not None
