@@ -8,6 +8,7 @@ module does no IO, and it knows no store.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from casync_compat.errors import ChunkCorrupt
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = [
+    "BatchSink",
     "BatchSource",
     "ChunkSink",
     "ChunkSource",
@@ -32,6 +34,7 @@ __all__ = [
     "Repacking",
     "Rereading",
     "Store",
+    "Surveyed",
     "checked",
 ]
 
@@ -121,6 +124,22 @@ class ChunkSink(Protocol):
 
         :raises FileError: that cannot be promised
         """
+
+
+@runtime_checkable
+class BatchSink(ChunkSink, Protocol):
+    """A sink that takes several chunks in less time than one by one."""
+
+    def put_many(self, chunks: Sequence[tuple[ChunkId, ReadableBuffer]]) -> list[Put]:
+        """Store raw chunks under their ids, as `put` does. After an error some may have been stored."""
+
+
+@runtime_checkable
+class Surveyed(Protocol):
+    """A store that need not be asked for each chunk as long as nobody removes any."""
+
+    def surveyed(self) -> AbstractContextManager[None]:
+        """While it lasts, nobody removes chunks: what was there once is taken to be there."""
 
 
 @runtime_checkable

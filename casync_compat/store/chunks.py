@@ -20,15 +20,18 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError, show_path
-from casync_compat.ids import ChunkId, Digest, DigestUnavailable
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import Put, checked
+from casync_compat.store.chunkfiles import DIRECTORIES, FLAT_NAME, HEX, LARGEST, NAME, ChunkFile, is_chunk
+from casync_compat.store.faraway import Survey, put_together
 from casync_compat.store.files import Can, FileDamaged, Files, FileStatus
 from casync_compat.store.finding import Answer, Wanted, look_for
 from casync_compat.store.framing import HEAD, looks_whole
@@ -36,30 +39,9 @@ from casync_compat.store.framing import HEAD, looks_whole
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["ChunkFile", "ChunkStore"]
+__all__ = ["ChunkStore"]
 
-_HEX = rb"[0-9a-f]{64}"
-_DIRECTORIES = rb"[0-9a-f]{4}"
-_NAME = rb"([0-9a-f]{4})/(\1[0-9a-f]{60})"
-_FLAT_NAME = rb"()([0-9a-f]{64})"
 _LEASES = Can.LIST | Can.WRITE | Can.SWAP | Can.DATES
-_LARGEST = 256 << 20
-"""Bytes of a chunk whose size nobody says, and that is read all the same."""
-
-
-class ChunkFile(NamedTuple):
-    """A file that has the name of a chunk.
-
-    :ivar name: in its place of files
-    :ivar id: that its name says
-    :ivar packed: whether it is the compressed form
-    :ivar placed: whether it lies where the chunk is looked for
-    """
-
-    name: bytes
-    id: ChunkId
-    packed: bool
-    placed: bool
 
 
 class ChunkStore(Closing):
@@ -103,6 +85,7 @@ class ChunkStore(Closing):
         self._mostly_packed = compression is not Compression.NONE
         self._lock = threading.Lock()
         self._found_unsynced = False
+        self._survey: Survey | None = None
 
     @property
     def own_paths(self) -> tuple[bytes, ...]:
@@ -297,13 +280,12 @@ class ChunkStore(Closing):
 
         :param data: the chunk, if it is known
         """
-        if not self.files.near:  # each look is a request
+        if self.far:  # each look is a request
             status = self.files.stat(file.name)
             if status is None or not status.size or not self.verify_reused:
                 return None if status is None else status.size > 0
             return self._is_right(file, data)
-        found = self.files.peek(file.name, HEAD)
-        if found is None:
+        if (found := self.files.peek(file.name, HEAD)) is None:
             return None
         stored = found[0].size
         if not stored or self.verify_reused:
@@ -316,14 +298,10 @@ class ChunkStore(Closing):
     def _is_right(self, file: ChunkFile, data: memoryview | None) -> bool:
         """Whether a file holds the very chunk."""
         try:
-            raw = self._read(file.name, file.packed, _LARGEST if data is None else data.nbytes)
+            raw = self._read(file.name, file.packed, LARGEST if data is None else data.nbytes)
         except (CompressionError, FileDamaged):
             return False
-        if not raw:
-            return False
-        if data is not None:
-            return data == memoryview(raw)
-        return any(_has_id(digest, raw, file.id) for digest in Digest)
+        return raw is not None and is_chunk(raw, file.id, data)
 
     def _in_order(self, id: ChunkId) -> tuple[ChunkFile, ChunkFile]:
         """The files that a chunk may be in, the likely one first."""
@@ -360,21 +338,41 @@ class ChunkStore(Closing):
     def put(self, id: ChunkId, data: ReadableBuffer) -> Put:
         if memoryview(data).nbytes == 0:
             raise UsageError("a chunk has at least one byte")
+        if self.far and not self.verify_reused:
+            return self._put_far([(id, data)])[0]
         name = self._written_name(id)
         there, damaged = self._is_written(id, name, memoryview(data).cast("B"))
         if there:
-            self._found_unsynced = (
-                True  # whoever wrote it may not have synced: a run that was killed, or one going on
-            )
+            self._found_unsynced = True  # whoever wrote it, a run that was killed say, may not have synced
             return Put(False, 0)
         content = self._encoded(data)
         self.files.write(name, content)
-        for other in damaged:
-            if other != name:  # casync would read it first
-                self.files.remove(other)
+        for other in filter(name.__ne__, damaged):  # casync would read it first
+            self.files.remove(other)
         if self.also is not None:
             self.also(id, data)
         return Put(True, content.nbytes)
+
+    def put_many(self, chunks: Sequence[tuple[ChunkId, ReadableBuffer]]) -> list[Put]:
+        if not self.far or self.verify_reused:
+            return [self.put(*chunk) for chunk in chunks]
+        return self._put_far(chunks)
+
+    def _put_far(self, chunks: Sequence[tuple[ChunkId, ReadableBuffer]]) -> list[Put]:
+        given = [(self._written_name(id), partial(self._encoded, data)) for id, data in chunks]
+        puts = put_together(self.files, self._survey, given)
+        for put, (id, data) in zip(puts, chunks, strict=True):
+            if put.new and self.also is not None:
+                self.also(id, data)
+        return puts
+
+    @contextmanager
+    def surveyed(self) -> Iterator[None]:
+        self._survey = Survey(self.files, self._under) if self.files.paged else None
+        try:
+            yield
+        finally:
+            self._survey = None
 
     def sync(self) -> None:
         with self._lock:  # to the end: a second caller must not return before the first one's writes are down
@@ -384,7 +382,7 @@ class ChunkStore(Closing):
     @property
     def _under(self) -> re.Pattern[bytes]:
         """The names of directories that chunks are in; patterns are made when a store is listed, since most are not."""
-        return re.compile(b"" if self._flat else _DIRECTORIES)
+        return re.compile(b"" if self._flat else DIRECTORIES)
 
     # ---- every file, for whoever checks a whole store
 
@@ -393,7 +391,7 @@ class ChunkStore(Closing):
         for file in self.files.list(under=self._under, details=False):
             name = file.name.rpartition(b"/")[2]
             bare = name.removesuffix(self._suffix)
-            if re.fullmatch(_HEX, bare):
+            if re.fullmatch(HEX, bare):
                 id = ChunkId.from_hex(bare.decode("ascii"))
                 yield ChunkFile(file.name, id, bare != name, file.name in self._names(id))
 
@@ -421,7 +419,7 @@ class ChunkStore(Closing):
 
     def ids(self) -> Iterator[ChunkId]:
         last = b""
-        form = re.compile(b"%s(?:%s)?" % (_FLAT_NAME if self._flat else _NAME, re.escape(self._suffix)))
+        form = re.compile(b"%s(?:%s)?" % (FLAT_NAME if self._flat else NAME, re.escape(self._suffix)))
         for file in self.files.list(under=self._under, details=False):
             match = form.fullmatch(file.name)
             # The two forms of a chunk follow one another, perhaps with strangers between them.
@@ -447,16 +445,5 @@ class ChunkStore(Closing):
         return self.files.directories(self._under)
 
     def clean(self, before: int) -> int:
-        """Remove temporary files of writers that were killed, if they were modified before `before`.
-
-        :param before: nanoseconds since 1970
-        :returns: how many were removed
-        """
+        """Remove temporary files of writers that were killed; as `Prunable.clean`."""
         return self.files.clean(self._under, before)
-
-
-def _has_id(digest: Digest, raw: bytes, id: ChunkId) -> bool:
-    try:
-        return digest.of(raw) == id
-    except DigestUnavailable:
-        return False

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from obstore.exceptions import (
     AlreadyExistsError,
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EVERYTHING", "ObjectFiles"]
 
+A = TypeVar("A")
+R = TypeVar("R")
+
 EVERYTHING = Can.RANGE | Can.LIST | Can.WRITE | Can.SWAP | Can.DATES
 """What S3, Google Cloud Storage and Azure can do."""
 
@@ -59,7 +62,7 @@ _LARGE = 64 << 20
 """Bytes above which an object is sent in parts."""
 _PART = 16 << 20
 
-_WINDOW = 10_000
+_WINDOW = 1000
 """Names of a listing that are put in order. Services list in order of the whole key; SeaweedFS in that of directories
 and names, so that `ab/c` comes before `ab.y` (observed with 4.48)."""
 
@@ -92,6 +95,7 @@ class ObjectFiles(Files):
     :param can: what the service can do
     """
 
+    paged = True
     name: str = ""
 
     def __init__(
@@ -154,26 +158,10 @@ class ObjectFiles(Files):
     def read_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
         if len(wanted) < 2 or _in_a_loop():
             return super().read_many(wanted)
-        return asyncio.run(self._read_many(wanted))
+        return asyncio.run(_together(self._read_one, wanted))
 
-    async def _read_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
-        found: list[bytes | None] = [None] * len(wanted)
-        left = iter(enumerate(wanted))
-
-        async def take() -> None:
-            for number, (name, limit) in left:
-                found[number] = await self._read_one(name, limit)
-
-        takers = [asyncio.ensure_future(take()) for _ in range(min(_AT_ONCE, len(wanted)))]
-        try:
-            await asyncio.gather(*takers)
-        except BaseException:
-            for taker in takers:
-                taker.cancel()
-            raise
-        return found
-
-    async def _read_one(self, name: bytes, limit: int) -> bytes | None:
+    async def _read_one(self, wanted: tuple[bytes, int]) -> bytes | None:
+        name, limit = wanted
         try:
             found = await self._store.get_async(self._key(name))
             self._check_size(name, found, limit)
@@ -219,6 +207,22 @@ class ObjectFiles(Files):
             return None
         except (BaseError, OSError) as error:
             raise self._failed(f"look for {_shown(name)}", error) from None
+        return self._status(meta)
+
+    def stat_many(self, names: Sequence[bytes]) -> list[FileStatus | None]:
+        if len(names) < 2 or _in_a_loop():
+            return super().stat_many(names)
+        return asyncio.run(_together(self._stat_one, names))
+
+    async def _stat_one(self, name: bytes) -> FileStatus | None:
+        try:
+            return self._status(await self._store.head_async(self._key(name)))
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise self._failed(f"look for {_shown(name)}", error) from None
+
+    def _status(self, meta: ObjectMeta) -> FileStatus:
         modified = _nanoseconds(meta["last_modified"])
         return FileStatus(meta["size"], modified, self._version(meta), modified)
 
@@ -237,6 +241,21 @@ class ObjectFiles(Files):
         large = content.nbytes > _LARGE
         try:
             return self._version(self._store.put(key, content, use_multipart=large, chunk_size=_PART))
+        except (BaseError, OSError) as error:
+            raise self._failed(f"write {_shown(name)}", error) from None
+
+    def write_many(self, files: Sequence[tuple[bytes, ReadableBuffer]]) -> None:
+        large = any(memoryview(data).nbytes > _PART for _, data in files)
+        if len(files) < 2 or large or _in_a_loop():
+            super().write_many(files)
+        else:
+            asyncio.run(_together(self._write_one, files))
+
+    async def _write_one(self, file: tuple[bytes, ReadableBuffer]) -> None:
+        name, data = file
+        content = memoryview(data).cast("B")
+        try:
+            await self._store.put_async(self._key(name), content, use_multipart=False)
         except (BaseError, OSError) as error:
             raise self._failed(f"write {_shown(name)}", error) from None
 
@@ -332,6 +351,24 @@ class ObjectFiles(Files):
 
     def close(self) -> None:
         """Connections are obstore's, and live as long as the place."""
+
+
+async def _together(call: Callable[[A], Awaitable[R]], given: Sequence[A]) -> list[R]:
+    """What a call gives for each, a few at a time. The first error ends all."""
+    found: dict[int, R] = {}
+    left = iter(enumerate(given))
+
+    async def take() -> None:
+        for number, one in left:
+            found[number] = await call(one)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_AT_ONCE, len(given))):
+                group.create_task(take())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [found[number] for number in range(len(given))]
 
 
 def _in_a_loop() -> bool:

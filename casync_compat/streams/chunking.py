@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from casync_compat.chunker import WINDOW_SIZE, ChunkSizes
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
-from casync_compat.store.base import ChunkSink, Deferring
+from casync_compat.store.base import BatchSink, ChunkSink, Deferring
 from casync_compat.streams.cutting import CutFinder
 from casync_compat.streams.sinks import ZEROS, SlabSink
 from casync_compat.streams.slabs import Slab
@@ -74,11 +74,12 @@ def store_chunks(
     :param batch: where each chunk begins and ends
     """
     chunks = [view[begin:end] for begin, end in batch]
-    out = []
-    for id_, chunk in zip(digest.of_many(chunks), chunks, strict=True):
-        put = store.put(id_, chunk)
-        out.append((id_, len(chunk), put.new, put.stored))
-    return out
+    ids = digest.of_many(chunks)
+    if isinstance(store, BatchSink):
+        puts = store.put_many(list(zip(ids, chunks, strict=True)))
+    else:
+        puts = [store.put(id_, chunk) for id_, chunk in zip(ids, chunks, strict=True)]
+    return [(id_, len(chunk), put.new, put.stored) for id_, chunk, put in zip(ids, chunks, puts, strict=True)]
 
 
 class ChunkingSink(SlabSink):

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index
 from casync_compat.progress import no_warning
-from casync_compat.store.base import Keeping, Leased
+from casync_compat.store.base import Keeping, Leased, Surveyed
 from casync_compat.store.leases import PACE, WAIT, LeaseLost, Leases, Mark, Pace
 from casync_compat.streams.transfer import Ticker
 
@@ -94,7 +94,8 @@ def writing(
         try:
             take()
             lease = Lease(store, leases, mark, take)
-            with Ticker(mark.renew, pace.renew):
+            survey = store.surveyed() if isinstance(store, Surveyed) else nullcontext()
+            with survey, Ticker(mark.renew, pace.renew):
                 yield lease
         except BaseException:
             mark.remove()

@@ -19,7 +19,8 @@ from casync_compat.compression import Compression, CompressionError, compress, d
 from casync_compat.ids import ChunkId, Digest, DigestUnavailable
 from casync_compat.index import Index
 from casync_compat.progress import ProgressCallback, Reporter
-from casync_compat.store.chunks import ChunkFile, ChunkStore
+from casync_compat.store.chunkfiles import ChunkFile
+from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import FileDamaged
 from casync_compat.store.packs.mixed import MixedStore
 from casync_compat.store.packs.packed import PackedStore

@@ -26,7 +26,8 @@ from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexChunk, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSource
-from casync_compat.store.chunks import ChunkFile, ChunkStore
+from casync_compat.store.chunkfiles import ChunkFile
+from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import FileDamaged
 from casync_compat.store.packs.checking import PackChecked, check_pack, packs_of
 from casync_compat.store.packs.mixed import MixedStore

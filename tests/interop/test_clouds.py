@@ -95,7 +95,7 @@ def test_desync(bucket: Bucket, pycasync: Tool, desync: Tool, tmp_path: Path) ->
     blob.write_bytes(random.Random(5).randbytes(5_000_000))
     ours, theirs = pycasync.given(**bucket.environ), desync.given(**bucket.environ)
     store, index = f"{name}/ours.castr", f"{name}/ours.caibx"
-    ours("make", "--store", bucket.locator(store), bucket.locator(index), blob)
+    ours("make", "--layout=objects", "--store", bucket.locator(store), bucket.locator(index), blob)
     theirs("extract", "-s", bucket.desync(store), bucket.desync(index), tmp_path / "by-desync")
     assert (tmp_path / "by-desync").read_bytes() == blob.read_bytes()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -261,6 +261,11 @@ class MixedStore(ChunkStore):
         if put.new and self.also is not None:
             self.also(id, data)
         return put
+
+    def put_many(self, chunks: Sequence[tuple[ChunkId, ReadableBuffer]]) -> list[Put]:
+        if self._writing is None:
+            return super().put_many(chunks)
+        return [self.put(id, data) for id, data in chunks]
 
     def flush(self) -> None:
         """As of packs, where those are written; else `sync`."""
