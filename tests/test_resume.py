@@ -102,6 +102,23 @@ def test_what_was_fetched_is_not_fetched_again(place: Place) -> None:
     assert place.out.stat().st_blocks * 512 < len(HOLED) - 200_000, "the hole is still one"
 
 
+def test_a_preview_knows_what_was_left(place: Place) -> None:
+    """What would be fetched is what the next run fetches, and looking changes nothing."""
+    with pytest.raises(StoreError):
+        place.extract(left=60)
+    (name,) = place.hidden()
+    before = (place.at / name).read_bytes()
+    told = place.extract(on_change=lambda change: None)
+    assert place.store.asked == []
+    assert (place.at / name).read_bytes() == before
+    real = place.extract()
+    assert (told.in_place, told.fetched, told.fetched_bytes) == (
+        real.in_place,
+        real.fetched,
+        real.fetched_bytes,
+    )
+
+
 def test_nothing_that_was_left_is_believed(place: Place) -> None:
     """What is damaged in the hidden file, in data or in holes, is fetched again; one that is too long is cut."""
     with pytest.raises(StoreError):

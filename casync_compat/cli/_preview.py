@@ -6,6 +6,7 @@
     Would change etc/
     Would create etc/new
     Would delete etc/old
+    Would fetch 4 chunks, 262144 bytes
     Would create 1, change 1 and delete 1 entries; 12 stay as they are
 
 Paths of trees are those in the target, directories with a slash at the end. Nothing is written.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TextIO
 
 from casync_compat.cli._common import is_stream
@@ -24,7 +26,7 @@ from casync_compat.fs.apply.preview import Change
 from casync_compat.streams.archive import MakeResult
 from casync_compat.streams.extraction import ExtractResult
 
-__all__ = ["Preview", "check_output", "dry_output", "tell_preview"]
+__all__ = ["Preview", "check_output", "dry_output", "tell_fetched", "tell_preview"]
 
 
 class Preview:
@@ -54,9 +56,16 @@ class Preview:
             return
         counts = [f"{verb} {count}" for verb, count in self._counts.items() if count]
         listed = " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
+        tell_fetched(result, sys.stdout)
         entries = "entry" if sum(self._counts.values()) == 1 else "entries"
         stay = f"{result.unchanged} stay as they are"
         print(f"Would {listed} {entries}; {stay}" if counts else f"Would change nothing; {stay}")
+
+
+def tell_fetched(result: ExtractResult, to: TextIO) -> None:
+    """Say what would be fetched from stores, where that is anything."""
+    if result.fetched:
+        print(f"Would fetch {result.fetched} chunks, {result.fetched_bytes} bytes", file=to)
 
 
 def dry_output(output: str | None) -> bytes | None:

@@ -30,7 +30,7 @@ from casync_compat.cli._options import (
     add_positional,
 )
 from casync_compat.cli._parser import Parser
-from casync_compat.cli._preview import Preview
+from casync_compat.cli._preview import Preview, tell_fetched
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.errors import UsageError, show_path
 from casync_compat.fs.apply.sparing import deleted_text
@@ -183,6 +183,7 @@ def run(options: argparse.Namespace) -> int:
             )
     if preview is not None:
         if kind is Kind.BLOB_INDEX and is_stream(output):
+            tell_fetched(result, sys.stderr)
             print(f"Would write {result.size} bytes to standard output", file=sys.stderr)
         else:
             preview.tell(result, _summary(result))

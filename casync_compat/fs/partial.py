@@ -20,9 +20,29 @@ from types import TracebackType
 
 from casync_compat.fs.atomic import AtomicFile, open_named, remove_unlocked, try_lock
 
-__all__ = ["PartialFile"]
+__all__ = ["PartialFile", "open_partial"]
 
 _NAME_MAX = 255
+
+
+def _name(path: bytes, identity: bytes) -> tuple[bytes, bytes]:
+    suffix = b"~" + identity + b".part"
+    return b".#" + os.path.basename(path)[: _NAME_MAX - 2 - len(suffix)], suffix
+
+
+def open_partial(path: bytes, identity: str) -> int | None:
+    """What an earlier run left for a `PartialFile`, open for reading; None where there is nothing."""
+    final = os.path.realpath(path)
+    name = b"".join(_name(final, identity.encode("ascii")))
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(os.path.join(os.path.dirname(final), name), flags)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None
 
 
 class PartialFile(AtomicFile):
@@ -45,9 +65,7 @@ class PartialFile(AtomicFile):
         self._worth_keeping = worth_keeping
 
     def _open_temporary(self, directory: bytes) -> None:
-        name = os.path.basename(self._final)
-        suffix = b"~" + self._identity + b".part"
-        stem = b".#" + name[: _NAME_MAX - 2 - len(suffix)]
+        stem, suffix = _name(self._final, self._identity)
         self._remove_others(directory, stem, stem + suffix)
         path = os.path.join(directory, stem + suffix)
         try:

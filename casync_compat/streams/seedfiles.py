@@ -54,10 +54,12 @@ class SeedCache:
     """Remembers what files were cut into, by their identity.
 
     :param directory: where, made when it is needed; None remembers nothing
+    :param look: only what is there is used
     """
 
-    def __init__(self, directory: bytes | None) -> None:
+    def __init__(self, directory: bytes | None, *, look: bool = False) -> None:
         self._directory = directory
+        self._look = look
 
     def _path(self, st: os.stat_result, index: Index) -> bytes | None:
         if self._directory is None or not stat.S_ISREG(st.st_mode):
@@ -87,7 +89,7 @@ class SeedCache:
             found = None if path is None else Index.load(path)
         except CasyncError:
             return None
-        if path is not None and found is not None:
+        if path is not None and found is not None and not self._look:
             with suppress(OSError):
                 os.utime(path)  # those that are used stay
         return found if found is not None and found.size == st.st_size else None
@@ -95,7 +97,7 @@ class SeedCache:
     def add(self, st: os.stat_result, index: Index, cut: Index) -> None:
         """Remember it, as far as that can be done."""
         path = self._path(st, index)
-        if path is None or self._directory is None:
+        if path is None or self._directory is None or self._look:
             return
         with suppress(OSError, CasyncError):
             os.makedirs(self._directory, 0o700, exist_ok=True)

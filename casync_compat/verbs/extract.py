@@ -94,7 +94,7 @@ def _tree_seeds(
         seeds.add(seed)
         return seed
 
-    cache = SeedCache(options.seed_cache)
+    cache = SeedCache(options.seed_cache, look=options.on_change is not None)
     for path in options.seeds:
         try:
             if index is not None and is_file_seed(path) and not os.path.isdir(path):

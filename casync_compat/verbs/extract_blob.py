@@ -19,11 +19,13 @@ from casync_compat.errors import CasyncError, FileError, RemoteError, StoreError
 from casync_compat.fs.apply.payload import PayloadWriter
 from casync_compat.fs.apply.preview import Change, OnChange
 from casync_compat.fs.atomic import AtomicFile
+from casync_compat.fs.blob import device_size
 from casync_compat.fs.inplace import InPlaceFile, check_room
-from casync_compat.fs.partial import PartialFile
+from casync_compat.fs.partial import PartialFile, open_partial
 from casync_compat.fs.reflink import BlockSharer
 from casync_compat.fs.standard import StandardOutput
-from casync_compat.index import Index, digest_of_flags
+from casync_compat.ids import ChunkId
+from casync_compat.index import Index
 from casync_compat.progress import ProgressCallback, Warn, no_warning
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.files import StoredFile
@@ -64,7 +66,8 @@ def extract_blob(
         _check_output(source, output)
     unused = UnusedSeeds(warn)
     if options.on_change is not None:
-        return _preview(index, output, options.on_change)
+        with closing(SeedSource()) as seeds:
+            return _preview(index, output, options, options.on_change, seeds, unused, warn)
     with unused.told(), ExitStack() as stack:
         seeds = stack.enter_context(SeedSource())
         counter = ExtractCounter(progress, index.size, seeds, len(index))
@@ -104,11 +107,35 @@ def _look(
     return chunks_in_place(out.fd, out.size, index, jobs=options.jobs)
 
 
-def _preview(index: Index, output: bytes | None, on_change: OnChange) -> ExtractResult:
-    """What would become of the output, from its contents and the index alone."""
-    result = ExtractResult(0, index.size)
+def _preview(
+    index: Index,
+    output: bytes | None,
+    options: ExtractOptions,
+    on_change: OnChange,
+    seeds: SeedSource,
+    unused: UnusedSeeds,
+    warn: Warn,
+) -> ExtractResult:
+    """What would become of the output, and where its chunks would come from. No chunk is fetched for that."""
+    exists, same, kept = _look_ahead(index, output, options)
+    if not same:
+        _blob_seeds(index, output, options, seeds, unused, warn)
+    result = _sources(index, kept, seeds)
     if output is None:
         return result
+    if not same:
+        on_change(Change("change" if exists else "create", output, False))
+    return replace(
+        result, created=int(not exists), updated=int(exists and not same), unchanged=int(exists and same)
+    )
+
+
+def _look_ahead(
+    index: Index, output: bytes | None, options: ExtractOptions
+) -> tuple[bool, bool, bytearray | None]:
+    """Whether there is an output, whether it is the blob, and what of it would be kept, as `chunks_in_place` says."""
+    if output is None:
+        return False, False, None
     try:
         fd = os.open(output, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -116,39 +143,62 @@ def _preview(index: Index, output: bytes | None, on_change: OnChange) -> Extract
             os.stat(os.path.dirname(output) or b".")
         except OSError as error:
             raise FileError(output, "create", error) from error
-        on_change(Change("create", output, False))
-        return replace(result, created=1)
+        return False, False, _left(index, output, options)
     except OSError as error:
         raise FileError(output, "open", error) from error
     try:
+        st = os.fstat(fd)
+        if stat.S_ISDIR(st.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         check_room(fd, output, index.size)
-        same = _has_chunks(fd, index)
+        device = stat.S_ISBLK(st.st_mode)
+        in_place = device or (options.in_place and stat.S_ISREG(st.st_mode))
+        if in_place or (stat.S_ISREG(st.st_mode) and st.st_size == index.size):
+            found = chunks_in_place(fd, device_size(fd) if device else st.st_size, index, jobs=options.jobs)
+            same = found.count(IN_PLACE) == len(index) and (device or st.st_size == index.size)
+            if same or (in_place and options.seed_output):
+                return True, same, found
     except OSError as error:
         raise FileError(output, "read", error) from error
     finally:
         os.close(fd)
-    if not same:
-        on_change(Change("change", output, False))
-    return replace(result, updated=int(not same), unchanged=int(same))
+    return True, False, _left(index, output, options)
 
 
-def _has_chunks(fd: int, index: Index) -> bool:
-    """Whether a file, or the begin of a device, is the blob."""
-    st = os.fstat(fd)
-    if stat.S_ISDIR(st.st_mode):
-        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not (stat.S_ISBLK(st.st_mode) or (stat.S_ISREG(st.st_mode) and st.st_size == index.size)):
-        return False
-    digest = digest_of_flags(index.feature_flags)
-    for chunk in index:
-        data = b""
-        while len(data) < chunk.size and (
-            more := os.pread(fd, chunk.size - len(data), chunk.start + len(data))
-        ):
-            data += more
-        if digest.of(data) != chunk.id:
-            return False
-    return True
+def _left(index: Index, output: bytes, options: ExtractOptions) -> bytearray | None:
+    """What an earlier run left that would be taken up again."""
+    fd = open_partial(output, _identity(index)) if options.resume else None
+    if fd is None:
+        return None
+    try:
+        return chunks_in_place(fd, os.fstat(fd).st_size, index, jobs=options.jobs)
+    finally:
+        os.close(fd)
+
+
+def _sources(index: Index, kept: bytearray | None, seeds: SeedSource) -> ExtractResult:
+    """Where chunks would come from; what would be fetched is counted once."""
+    fetched = dict[ChunkId, int]()
+    in_place = in_place_bytes = from_seeds = seed_bytes = 0
+    for number, chunk in enumerate(index):
+        if kept is not None and kept[number] == IN_PLACE:
+            in_place += 1
+            in_place_bytes += chunk.size
+        elif seeds.has(chunk.id):
+            from_seeds += 1
+            seed_bytes += chunk.size
+        else:
+            fetched[chunk.id] = chunk.size
+    return ExtractResult(
+        0,
+        index.size,
+        in_place + from_seeds + len(fetched),
+        from_seeds,
+        seed_bytes,
+        in_place=in_place,
+        in_place_bytes=in_place_bytes,
+        fetched_bytes=sum(fetched.values()),
+    )
 
 
 def _open_output(
@@ -163,9 +213,12 @@ def _open_output(
     if stat.S_ISBLK(mode) or (options.in_place and stat.S_ISREG(mode)):
         return stack.enter_context(InPlaceFile(output, index.size))
     if options.resume and stat.S_ISREG(mode):
-        identity = hashlib.sha256(index.to_bytes()).hexdigest()[:16]
-        return stack.enter_context(PartialFile(output, identity, _can_go_on))
+        return stack.enter_context(PartialFile(output, _identity(index), _can_go_on))
     return stack.enter_context(AtomicFile(output))
+
+
+def _identity(index: Index) -> str:
+    return hashlib.sha256(index.to_bytes()).hexdigest()[:16]
 
 
 def _can_go_on(error: Exception) -> bool:
@@ -193,7 +246,7 @@ def _blob_seeds(
     unused: UnusedSeeds,
     warn: Warn,
 ) -> None:
-    cache = SeedCache(options.seed_cache)
+    cache = SeedCache(options.seed_cache, look=options.on_change is not None)
     for path in options.seeds:
         try:
             for seed in file_seeds(path, index, jobs=options.jobs, cache=cache):

@@ -36,8 +36,8 @@ def seen(*tops: Path) -> Seen:
 
 
 def would(text: bytes) -> set[str]:
-    """The changes that were said, without the last line, which counts them."""
-    lines = text.decode().splitlines()
+    """The changes that were said, without what would be fetched, and the last line, which counts them."""
+    lines = [line for line in text.decode().splitlines() if not line.startswith("Would fetch ")]
     assert all(line.startswith("Would ") for line in lines)
     return {line.removeprefix("Would ") for line in lines[:-1]}
 
@@ -290,6 +290,27 @@ def test_a_blob(ok: Run) -> None:
     time.sleep(0.01)
     assert ok("extract", "-n", "b.caibx", "blob").out.startswith(b"Would change blob\n")
     assert seen(Path()) == before
+
+
+def test_what_would_be_fetched(ok: Run) -> None:
+    """After seeds, and what is in place: as many chunks as the run then fetches."""
+    data = os.urandom(600_000)
+    Path("blob").write_bytes(data)
+    Path("seed").write_bytes(data[:300_000])
+    Path("target").write_bytes(data[:100_000] + bytes(300_000) + data[400_000:])
+    ok("make", "--chunk-size=4096", "b.caibx", "blob")
+    counted = []
+    for words in (("new",), ("--seed=seed", "new"), ("-k", "--seed=seed", "target")):
+        said = ok("extract", "-n", "b.caibx", *words).out.decode()
+        told = json.loads(ok("extract", "-n", "--json", "b.caibx", *words).out)
+        assert f"Would fetch {told['fetched']} chunks, {told['fetched_bytes']} bytes\n" in said
+        real = json.loads(ok("extract", "--json", "b.caibx", *words).out)
+        keys = ("fetched", "fetched_bytes", "from_seeds", "in_place", "in_place_bytes", "chunks")
+        assert [told[key] for key in keys] == [real[key] for key in keys]
+        counted.append(told["fetched"])
+        Path("new").unlink(missing_ok=True)
+    assert counted[0] > counted[1] > counted[2] > 0
+    assert "fetch" not in ok("extract", "-n", "b.caibx", "target").out.decode()
 
 
 @pytest.mark.root

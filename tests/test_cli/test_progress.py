@@ -77,6 +77,8 @@ def test_long_times() -> None:
 def test_fetched_chunks() -> None:
     """Extraction calls new chunks by another name."""
     assert "chunks: 4 fetched, 6 reused" in line(Progress(1, chunks=10, new_chunks=4), fetched="fetched")
+    each = Progress(1, chunks=10, new_chunks=4, seed_chunks=5, kept_chunks=1, total_chunks=12)
+    assert "chunks: 4 fetched, 5 from seeds, 1 in place, 2 left" in line(each, fetched="fetched")
 
 
 @pytest.mark.parametrize("width", [0, 1, 10, 40, 79, 200])
