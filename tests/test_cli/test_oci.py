@@ -141,6 +141,22 @@ def test_copies(run: Run, ok: Run) -> None:
 
 
 @pytest.mark.usefixtures("image")
+def test_an_image_whose_chunks_are_in_packs(ok: Run, image: str) -> None:
+    """An image pulled into a packed store is there without where it came from: its tree, and the original."""
+    ok("oci", "convert", "--thin", "oci:images:app", "oci:images:app")
+    Path("seed").write_bytes(b"so that the store has packs")
+    ok("make", "--layout=packs", "--store=s.castr", "seed.caibx", "seed")
+    ok("oci", "pull", "--json", "--store=s.castr", "oci:images:app", "oci:third:app")
+    assert [path.name for path in Path("s.castr").iterdir()] == [".pycasync"]
+    Path("images").rename("gone")
+    ok("oci", "verify", "oci:third:app", "--store=s.castr")
+    assert ok("oci", "cat", "oci:third:app", "/etc/app", "--store=s.castr").out == b"1"
+    assert (
+        ok("oci", "export", "--store=s.castr", "oci:third:app", "oci:back:app").out.decode().strip() == image
+    )
+
+
+@pytest.mark.usefixtures("image")
 def test_verify(ok: Run, run: Run) -> None:
     """A whole image is all good; what is wrong is listed on standard output, with status 1."""
     ok("oci", "convert", "--thin", "oci:images:app", "oci:new:app")

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from casync_compat.cli._location import open_store
+from casync_compat.cli._location import open_chunk_store
 from casync_compat.cli._progress import ProgressLine, human_size
 from casync_compat.errors import UsageError
 from casync_compat.oci.places.opened import DEFAULT_TAG, Places
 from casync_compat.oci.spec.descriptor import Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.reference import Reference, parse_reference
-from casync_compat.store.local import LocalStore
+from casync_compat.store.base import Store
 
 __all__ = [
     "chunk_store",
@@ -84,9 +84,9 @@ def tag_for(target: Reference, source: Reference) -> str:
     return DEFAULT_TAG
 
 
-def chunk_store(options: argparse.Namespace) -> LocalStore | None:
+def chunk_store(options: argparse.Namespace) -> Store | None:
     """The store that `--store` names."""
-    return open_store(options.store) if options.store is not None else None
+    return open_chunk_store(options.store) if options.store is not None else None
 
 
 def progress_line(options: argparse.Namespace, what: str) -> ProgressLine:

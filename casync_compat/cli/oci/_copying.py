@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from casync_compat.cli._location import open_store, warn
+from casync_compat.cli._location import open_chunk_store, warn
 from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._common import opened, progress_line, references, tag_for, tell_traffic
 from casync_compat.oci.copy import copy_image
@@ -21,7 +21,7 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
     """Copy an image as it is. Returns the exit status."""
     source, target = references(options.source, options.target)
     tag = tag_for(target, source)
-    store = open_store(options.store) if getattr(options, "store", None) is not None else None
+    store = open_chunk_store(options.store) if getattr(options, "store", None) is not None else None
     done = 0
 
     wait = options.wait if store is not None else None

@@ -53,7 +53,7 @@ def add_platform(parser: argparse.ArgumentParser, *, everything: bool = True) ->
 
 
 def add_store(parser: argparse.ArgumentParser, help: str) -> None:
-    """A local chunk store."""
+    """A chunk store, wherever it is."""
     parser.add_argument("--store", metavar="PATH", help=help)
 
 

@@ -29,7 +29,7 @@ from casync_compat.index import Index
 from casync_compat.oci.convert import Converted, ConvertOptions, ConvertResult, convert
 from casync_compat.oci.image.converted import ConvertedLayers
 from casync_compat.oci.spec.descriptor import Platform
-from casync_compat.store.local import LocalStore
+from casync_compat.store.base import Store
 from casync_compat.streams.leasing import Lease, writing
 
 EXAMPLES = (
@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _options(options: argparse.Namespace, store: LocalStore | None, lease: Lease) -> ConvertOptions:
+def _options(options: argparse.Namespace, store: Store | None, lease: Lease) -> ConvertOptions:
     epoch = 0
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if text and options.mtime == "epoch":
