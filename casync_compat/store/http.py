@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["HttpFiles"]
 
 _ABSENT = (404, 410)
+_CHUNK = re.compile(rb"[0-9a-f]{4}/[0-9a-f]{64}(\.[^/]*)?")
+_PLAIN = "/;=,:@"
+"""What stands in a path as it is; a plus sign does not, which some servers read as a space."""
 _PIECE = 1 << 18
 
 
@@ -64,7 +67,7 @@ class HttpFiles(Files):
 
     def url_of(self, name: bytes) -> str:
         """Where a file is."""
-        return f"{self._base}{quote(name)}{self._query}"
+        return f"{self._base}{quote(name, safe=_PLAIN)}{self._query}"
 
     def _send(self, method: str, name: bytes, op: str, **fields: str) -> Answer:
         """The answer to a request without a body, if the file may be seen."""
@@ -95,7 +98,7 @@ class HttpFiles(Files):
         if download.status == 200 or (download.status == 416 and end is not None):
             return download
         download.close()
-        if download.status in _ABSENT:
+        if _is_absent(download.status, name):
             return None
         raise self._refused(download.status, op)
 
@@ -149,7 +152,7 @@ class HttpFiles(Files):
         op = f"read {_shown(name)}"
         if one.status == 200:
             return one.content
-        if one.status in _ABSENT:
+        if _is_absent(one.status, name):
             return None
         if one.error is not None:
             raise RemoteError(self.name, op, one.error.why) from one.error
@@ -212,7 +215,7 @@ class HttpFiles(Files):
         op = f"look for {_shown(name)}"
         answer = self._send("HEAD", name, op)
         answer.drain()
-        if answer.status in _ABSENT:
+        if _is_absent(answer.status, name):
             return None
         if answer.status != 200:
             raise self._failed(answer, op)
@@ -271,6 +274,11 @@ def _pieces(download: Download) -> Iterator[bytes]:
             yield piece
     finally:
         download.close()
+
+
+def _is_absent(status: int, name: bytes) -> bool:
+    """Whether an answer says that there is no such file. desync's chunk-server has 400 for another form."""
+    return status in _ABSENT or (status == 400 and _CHUNK.fullmatch(name) is not None)
 
 
 def _status(headers: Headers, size: int) -> FileStatus:

@@ -15,7 +15,7 @@ import pytest
 from filesystems import lacking
 from interop.registries import free_port
 
-__all__ = ["Nginx", "chunk_server", "nginx", "waiting_for"]
+__all__ = ["Nginx", "chunk_server", "index_server", "nginx", "waiting_for"]
 
 
 _NEW_CERTIFICATE = (
@@ -43,6 +43,7 @@ class Nginx:
     :ivar plain: its URL over HTTP/1.1
     :ivar tls: its URL over HTTP/2 with TLS
     :ivar bare: its URL over HTTP/1.1, without ranges
+    :ivar writable: its URL over HTTP/1.1, where PUT and DELETE are taken
     :ivar certificate: the authority of its certificate, as a file
     """
 
@@ -51,6 +52,7 @@ class Nginx:
     tls: str
     bare: str
     certificate: Path
+    writable: str
 
 
 @contextmanager
@@ -90,7 +92,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
         check=True,
         capture_output=True,
     )
-    plain, tls, bare = free_port(), free_port(), free_port()
+    plain, tls, bare, writable = free_port(), free_port(), free_port(), free_port()
     (home / "conf").write_text(
         f"""daemon off; pid {home}/pid; error_log {home}/log; worker_processes 1; user root;
 events {{ worker_connections 1024; }}
@@ -99,19 +101,36 @@ http {{
   uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi; root {root};
   server {{ listen 127.0.0.1:{plain}; }}
   server {{ listen 127.0.0.1:{bare}; max_ranges 0; }}
+  server {{
+    listen 127.0.0.1:{writable}; dav_methods PUT DELETE; create_full_put_path on; client_max_body_size 0;
+    dav_access user:rw group:r all:r;
+  }}
   server {{ listen 127.0.0.1:{tls} ssl http2; ssl_certificate {home}/cert.pem; ssl_certificate_key {home}/key.pem; }}
 }}
 """
     )
     with waiting_for([program, "-c", home / "conf"], tls, home / "out"):
         urls = (f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}", f"http://127.0.0.1:{bare}")
-        yield Nginx(root, *urls, home / "cert.pem")
+        yield Nginx(root, *urls, home / "cert.pem", f"http://127.0.0.1:{writable}")
 
 
 @contextmanager
 def chunk_server(program: str, store: Path, log: Path) -> Iterator[str]:
     """desync's chunk-server over a directory, which may be written to; its URL."""
+    with _desync(program, "chunk-server", store, log) as url:
+        yield url
+
+
+@contextmanager
+def index_server(program: str, directory: Path, log: Path) -> Iterator[str]:
+    """desync's index-server over a directory, which may be written to; its URL."""
+    with _desync(program, "index-server", directory, log) as url:
+        yield url
+
+
+@contextmanager
+def _desync(program: str, verb: str, directory: Path, log: Path) -> Iterator[str]:
     port = free_port()
-    command = [program, "chunk-server", "-w", "-s", str(store), "-l", f"127.0.0.1:{port}"]
+    command = [program, verb, "-w", "-s", str(directory), "-l", f"127.0.0.1:{port}"]
     with waiting_for(command, port, log):
         yield f"http://127.0.0.1:{port}"

@@ -68,7 +68,7 @@ def test_extract(ok: Run, web: str, tree: Path, tmp_path: Path) -> None:
         ).read_bytes()
         ok("extract", f"{web}/{name}", f"part-{name}", "sub/data")
         assert [path.name for path in (tmp_path / f"part-{name}").iterdir()] == ["data"]
-        assert ok("extract", "-n", f"{web}/{name}", f"out-{name}").out.startswith(b"Would change nothing")
+        assert b"Would change nothing" in ok("extract", "-n", f"{web}/{name}", f"out-{name}").out
     ok("extract", f"{web}/b.caibx", "out-blob")
     assert (tmp_path / "out-blob").read_bytes() == (tmp_path / "blob").read_bytes()
 

@@ -191,6 +191,22 @@ def test_access_is_told(server: WebServer, files: Files) -> None:
             files.stat(b"x")
 
 
+def test_the_form_that_a_server_does_not_give(server: WebServer, files: Files) -> None:
+    """desync's chunk-server answers 400 for one of the two forms of a chunk: then it is not there, and no error."""
+    (id, size), (other, _) = filled(server, 2, files)
+    server.special = lambda method, path, *_: None if path.endswith(".cacnk") else Reply(400)
+    store = ChunkStore(files)
+    assert D.of(store.get(id, D, size)) == id
+    del server.files[next(path for path in server.files if other.hex() in path)]
+    with pytest.raises(ChunkMissing):
+        ChunkStore(files).get(other, D, size)
+    with pytest.raises(ChunkMissing):
+        ChunkStore(files).get_many([(id, size), (other, size)], D)
+    assert not store.has(other)
+    with pytest.raises(RemoteError, match="400"):
+        files.stat(b"x.caidx")
+
+
 def test_what_a_server_cannot(files: Files) -> None:
     """Listing is refused in words."""
     assert Can.LIST not in files.can
