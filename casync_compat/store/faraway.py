@@ -84,7 +84,13 @@ def put_together(
 
     :param chunks: for each its name, and what gives its content
     """
-    there = [None if survey is None else survey.has(name) for name, _ in chunks]
+    first: dict[bytes, int] = {}  # a run of zeros is one chunk again and again
+    for number, (name, _) in enumerate(chunks):
+        first.setdefault(name, number)
+    there = [
+        True if first[name] != number else None if survey is None else survey.has(name)
+        for number, (name, _) in enumerate(chunks)
+    ]
     unclear = [number for number, known in enumerate(there) if known is None]
     found = files.stat_many([chunks[number][0] for number in unclear])
     for number, status in zip(unclear, found, strict=True):

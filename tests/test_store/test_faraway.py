@@ -150,3 +150,11 @@ def test_verified(files: FarFiles) -> None:
     store.verify_reused = True
     assert fill(store, CHUNKS[:20]) == 1
     assert files.contents[store.forms(CHUNKS[3][0])[1].name] == good
+
+
+def test_what_comes_twice_is_written_once(files: FarFiles) -> None:
+    """Of chunks put together those with one content are one file, asked for and written once."""
+    store = ChunkStore(files)
+    puts = store.put_many([CHUNKS[0], CHUNKS[1], CHUNKS[0], CHUNKS[0]])
+    assert [put.new for put in puts] == [True, True, False, False]
+    assert len(files.asked) == len(set(files.asked))
