@@ -22,11 +22,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
-from casync_compat.errors import CasyncError, FileError, show_path
+from casync_compat.errors import CasyncError, FileError, RemoteError, show_path
 from casync_compat.ids import ChunkId
 from casync_compat.store.files import FileChanged, FileDamaged, Files, Version
+from casync_compat.store.pace import PACE, Pace, boot_time
 from casync_compat.store.processes import has_ended, this_process
 
 __all__ = ["PACE", "WAIT", "LeaseLost", "Leases", "Mark", "Pace", "StoreBusy", "boot_time"]
@@ -47,33 +47,6 @@ _UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, e
 
 WAIT = 60.0
 """Seconds that a run waits for others where nobody says."""
-
-
-def boot_time() -> float:
-    """Seconds since the machine was started, those in which it slept included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often what is done, in seconds.
-
-    :ivar renew: a lease is renewed
-    :ivar dead: what was not renewed for so long is dead
-    :ivar quiet: who waits longer says so
-    :ivar poll: at first, between two looks; then longer, up to a second
-    :ivar clock: a clock that is never set
-    """
-
-    renew: float = 60.0
-    dead: float = 600.0
-    quiet: float = 1.0
-    poll: float = 0.05
-    clock: Callable[[], float] = boot_time
-    sleep: Callable[[float], None] = time.sleep
-
-
-PACE = Pace()
 
 
 class StoreBusy(CasyncError):
@@ -151,14 +124,28 @@ class Mark:
         if not self.held:
             return
         begin = self._pace.clock()
-        if self._is_ours() and self._files.touch(self.name):
+        if self._touched():
             self._renewed = begin
         else:
             self.held = False
 
+    def _touched(self) -> bool:
+        if self._files.near:
+            return self._is_ours() and self._files.touch(self.name)
+        # Versions of objects are digests of what is in them: whoever thinks it dead must see that it is another now.
+        status = self._files.stat(self.name)
+        if status is None or not self._is_ours():
+            return False
+        content = self._content + os.urandom(8).hex().encode() + b"\n"
+        try:
+            self._files.write(self.name, content, if_version=status.version)
+        except FileChanged:
+            return False
+        return True
+
     def _is_ours(self) -> bool:
         try:
-            return self._files.read(self.name, _WHO) == self._content
+            return (self._files.read(self.name, _WHO) or b"").startswith(self._content)
         except FileDamaged:
             return False
 
@@ -261,27 +248,36 @@ class Leases:
 
     def _look_anew(self) -> None:
         """Let a network file system ask its server whether there is a lock, and not remember that there was none."""
+        if not self._files.near:
+            return
         name = b".pycasync/" + os.urandom(8).hex().encode() + _TEMPORARY
         with suppress(FileError):
             self._files.write(name, b"")
             self._files.remove(name)
 
-    def done(self, mark: Mark, named: Callable[[], Iterator[ChunkId]]) -> None:
-        """Take a lease away, now that its index is there.
+    def name(self, mark: Mark, named: Callable[[], Iterator[ChunkId]]) -> bool:
+        """Leave word of what an index names, if a collection waits for this lease: it knows nothing of that index.
 
-        :param named: the chunks that the index names. A collection that waits for this lease knows nothing of it
+        To be called before the index is there, lest the run be killed in between, and after that.
+
+        :returns: whether one waits
         """
+        self._look_anew()
+        locked = self._files.stat(_LOCK) is not None
+        if locked:
+            self._files.write(mark.name + _NAMED, b"".join(dict.fromkeys(named())))
+        return locked
+
+    def done(self, mark: Mark, named: Callable[[], Iterator[ChunkId]]) -> None:
+        """Take a lease away, now that its index is there. Parameters as for `name`."""
         try:
-            self._look_anew()
-            locked = self._files.stat(_LOCK) is not None
-            if locked:
-                self._files.write(mark.name + _NAMED, b"".join(dict.fromkeys(named())))
-        except FileError:
+            locked = self.name(mark, named)
+        except (FileError, RemoteError):
             return  # the lease stays, and the collection waits until it gives up
         held = mark.held
         mark.remove()
         if held and not locked:
-            with suppress(FileError):
+            with suppress(FileError, RemoteError):
                 self._sweep()
 
     def _sweep(self) -> None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
+from casync_compat.errors import FileError
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index
 from casync_compat.progress import no_warning
@@ -46,15 +47,22 @@ class Lease:
         :raises StoreBusy: a collection is at work, and does not end
         """
         self.indexes.append(index)
-        if self._mark is None or self._leases is None or self._mark.check():
+        if self._mark is None or self._leases is None:
             return
-        self._again()
+        if not self._mark.check():
+            self._again()
+            self._look(self._leases)
+        with suppress(FileError):
+            self._leases.name(self._mark, self.named)
+
+    def _look(self, leases: Leases) -> None:
+        """Be sure that all is still there."""
         if not isinstance(self._store, Keeping):
             return
         for id_ in dict.fromkeys(self.named()):
             if not self._store.has(id_):
                 raise LeaseLost(
-                    self._leases.where, f"chunk {id_} was there and is gone, while this run had no lease"
+                    leases.where, f"chunk {id_} was there and is gone, while this run had no lease"
                 )
 
     def named(self) -> Iterator[ChunkId]:
