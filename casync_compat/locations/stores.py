@@ -16,6 +16,7 @@ from casync_compat.store.base import ChunkSource, FarSource, OnDisk, Store
 from casync_compat.store.cached import Cached, ChunkCache
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.failover import FailoverGroup
+from casync_compat.store.files import Can
 from casync_compat.store.layered import Layered
 from casync_compat.store.local import LocalStore
 from casync_compat.store.packs.layout import StoreLayout
@@ -114,6 +115,10 @@ def _in_files(where: str, settings: Settings) -> MixedStore:
     store = MixedStore(
         open_files(where, settings), compression=_compression(where, settings), suffix=settings.suffix
     )
+    path, mark, query = where.partition("?")
+    directory, _, name = path.rstrip("/").rpartition("/")
+    if Can.LIST in store.files.can and store.files.paged and name and not directory.endswith("/"):
+        store.around = lambda: open_files(f"{directory}{mark}{query}", settings)
     return store.mixed(Mixing(settings.layout, usual, BUCKET if bucket else LOCAL))
 
 

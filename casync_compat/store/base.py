@@ -28,6 +28,7 @@ __all__ = [
     "Keeping",
     "Leased",
     "Measured",
+    "Neighboured",
     "OnDisk",
     "Prunable",
     "Put",
@@ -236,6 +237,14 @@ class OnDisk(Protocol):
     @property
     def own_paths(self) -> tuple[bytes, ...]:
         """Those directories, so that a scan can leave them out, and an update in place spare them."""
+
+
+@runtime_checkable
+class Neighboured(Protocol):
+    """A store in a place of files that is not on this machine, beside indexes that need its chunks."""
+
+    def beside(self) -> Files | None:
+        """The place that the store is a directory of; None where nobody knows, or it costs much to look there."""
 
 
 @runtime_checkable

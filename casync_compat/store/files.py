@@ -37,6 +37,9 @@ Version: TypeAlias = str | tuple[int, ...]
 """What changes whenever a file is replaced. To be compared for equality, and with versions of the same name only."""
 
 
+ONLY_HERE = re.compile(b"")
+"""For `Files.list`: only files that are in no directory."""
+
 _PIECE = 8 << 20
 """Bytes of a large file that are asked for at once."""
 

@@ -27,6 +27,7 @@ from obstore.exceptions import (
 
 from casync_compat.errors import AccessDenied, RemoteError, UsageError
 from casync_compat.store.files import (
+    ONLY_HERE,
     Can,
     FileChanged,
     FileDamaged,
@@ -316,7 +317,7 @@ class ObjectFiles(Files):
     ) -> Iterator[Listed]:
         last = b""
         waiting: list[Listed] = []
-        for page in self._pages(prefix):
+        for page in self._here() if under is ONLY_HERE else self._pages(prefix):
             waiting += [
                 file
                 for file in page
@@ -333,6 +334,21 @@ class ObjectFiles(Files):
         waiting.sort(key=itemgetter(0))
         yield from waiting
 
+    def _here(self) -> Iterator[Sequence[Listed]]:
+        """The objects in no directory, without those in others being listed, too."""
+        cut = len(self._prefix)
+        try:
+            found = self._store.list_with_delimiter(self._prefix.rstrip("/") or None)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise self._failed("list the files", error) from None
+        yield [self._listed(one, cut) for one in found["objects"]]
+
+    @staticmethod
+    def _listed(one: ObjectMeta, cut: int) -> Listed:
+        return Listed(one["path"][cut:].encode(), one["size"], _nanoseconds(one["last_modified"]))
+
     def _pages(self, prefix: bytes) -> Iterator[Sequence[Listed]]:
         """All objects in the directory that `prefix` is in, and below."""
         directory, slash, _ = prefix.rpartition(b"/")
@@ -340,10 +356,7 @@ class ObjectFiles(Files):
         cut = len(self._prefix)
         try:
             for page in self._store.list(where or None, chunk_size=_PAGE):
-                yield [
-                    Listed(one["path"][cut:].encode(), one["size"], _nanoseconds(one["last_modified"]))
-                    for one in page
-                ]
+                yield [self._listed(one, cut) for one in page]
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:

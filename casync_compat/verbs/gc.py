@@ -6,7 +6,7 @@ files that a crashed run left behind go too, once they are a day old and surely 
 
 Whoever writes to the store is waited for (`store.leases`), and only then are the indexes read: those that it made or
 replaced count as they are then. An index that appeared beside the store since the run began counts as named: whoever
-named the others could not know of it.
+named the others could not know of it. The same goes for indexes beside a store in a bucket.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.ids import ChunkId
-from casync_compat.index import Index
-from casync_compat.store.base import Leased, OnDisk, Prunable, Repacking
+from casync_compat.index import MAX_INDEX_SIZE, Index
+from casync_compat.store.base import Leased, Neighboured, OnDisk, Prunable, Repacking
+from casync_compat.store.files import ONLY_HERE, Files
 from casync_compat.store.leases import boot_time
 from casync_compat.streams.leasing import Collection, busy, collecting
 
@@ -31,6 +32,9 @@ _INDEXES = (b".caidx", b".caibx")
 
 _STALE = 24 * 3600 * 1_000_000_000
 """Nanoseconds after which a temporary file is surely nobody's."""
+
+_LOOSE = 5 * 1_000_000_000
+"""Nanoseconds by which a run may have begun earlier than it knows, where dates are whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +146,14 @@ class _Run:
 
     def since_it_began(self) -> Iterator[Index]:
         """The indexes that have appeared beside the store."""
+        moment = self.collection.now() - int((boot_time() - self.began) * 1e9)
+        for files, name, modified in _far_beside(self.store):
+            if modified is None or modified >= moment - _LOOSE:
+                index = _read(files, name)
+                if index is not None:
+                    yield index
         if not isinstance(self.store, OnDisk):
             return
-        moment = self.collection.now() - int((boot_time() - self.began) * 1e9)
         for path in _beside(self.store.own_paths):
             with suppress(
                 CasyncError, OSError
@@ -198,9 +207,35 @@ def _collect(run: _Run, indexes: Iterable[Index], grace: float) -> GcResult:
 def _losing(store: Prunable, garbage: Iterable[ChunkId]) -> tuple[bytes, ...]:
     """The indexes beside a store that need what is to go, or cannot be read. Those that were named need none of it."""
     going: frozenset[bytes] = frozenset(garbage)
-    if not going or not isinstance(store, OnDisk):
+    if not going:
         return ()
-    return tuple(path for path in _beside(store.own_paths) if _needs(path, going))
+    paths = (
+        [path for path in _beside(store.own_paths) if _needs(path, going)]
+        if isinstance(store, OnDisk)
+        else []
+    )
+    for files, name, _ in _far_beside(store):
+        index = _read(files, name)
+        if index is None or not going.isdisjoint(index.ids()):
+            paths.append(os.fsencode(files.name) + b"/" + name)
+    return tuple(paths)
+
+
+def _far_beside(store: Prunable) -> Iterator[tuple[Files, bytes, int | None]]:
+    """All that is named as indexes are beside a store that is far away: place, name, and when it was written."""
+    files = store.beside() if isinstance(store, Neighboured) else None
+    if files is not None:
+        for file in files.list(under=ONLY_HERE):
+            if file.name.endswith(_INDEXES):
+                yield files, file.name, file.modified
+
+
+def _read(files: Files, name: bytes) -> Index | None:
+    """An index, None if it cannot be read."""
+    with suppress(CasyncError):
+        content = files.read(name, MAX_INDEX_SIZE)
+        return Index.parse(content, name) if content is not None else None
+    return None
 
 
 def _needs(path: bytes, going: frozenset[bytes]) -> bool:

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from casync_compat.errors import UsageError
-from casync_compat.store.files import Can, FileChanged, FileDamaged, Files
+from casync_compat.store.files import ONLY_HERE, Can, FileChanged, FileDamaged, Files
 
 NAMES: tuple[bytes, ...] = (b"a", b"ab/c.x", b"ab/c", b"ab.y", b"b/c/d", b"0123/45")
 LIMIT = 1 << 20
@@ -178,6 +178,9 @@ class FilesContract:
         )
         assert [file.name for file in files.list(under=under)] == sorted(
             name for name in self.names if under.fullmatch(name.rpartition(b"/")[0])
+        )
+        assert [file.name for file in files.list(under=ONLY_HERE)] == sorted(
+            name for name in self.names if b"/" not in name
         )
 
     def test_listing_what_is_not_there(self, files: Files) -> None:

@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
+from casync_compat.chunker import ChunkSizes
 from casync_compat.compression import Compression, compress
 from casync_compat.errors import AccessDenied, RemoteError
 from casync_compat.ids import ChunkId
+from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import Can, FileChanged, Files
+from casync_compat.store.leases import boot_time
+from casync_compat.store.packs.mixed import MixedStore, Mixing
+from casync_compat.verbs.gc import UnnamedIndexes, collect_garbage
+from catar import flags
 
 from .contract import D, PrunableContract, StoreRig
 from .contract_files import FilesContract
@@ -190,3 +196,33 @@ def test_swaps_are_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
         files.write(b"lock", b"mine", if_absent=True)
     assert pauses == sorted(pauses)
     assert 3 <= len(pauses) <= 10
+
+
+def index_of(*raws: bytes) -> Index:
+    builder = IndexBuilder(flags.DEFAULT, ChunkSizes())
+    for raw in raws:
+        builder.append(D.of(raw), len(raw))
+    return builder.build()
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_indexes_beside_a_store_in_a_bucket(late: bool) -> None:
+    """A collection spares what an index needs that came since it began, and refuses where an older one would lose."""
+    bucket = obstore_store.MemoryStore()
+    store = MixedStore(ObjectFiles(bucket, "s3://b/x.castr", "x.castr")).mixed(Mixing())
+    store.around = lambda: ObjectFiles(bucket, "s3://b")
+    for raw in (b"named", b"unnamed", b"garbage"):
+        store.put(D.of(raw), raw)
+    beside = ObjectFiles(bucket, "s3://b")
+    beside.write(b"unnamed.caibx", index_of(b"unnamed").to_bytes())
+    beside.write(b"deeper/garbage.caibx", index_of(b"garbage").to_bytes())
+    began = boot_time() + (-100 if late else 100)
+    if late:
+        assert collect_garbage(store, [index_of(b"named")], began=began).removed == 1
+        assert [store.has(D.of(raw)) for raw in (b"named", b"unnamed", b"garbage")] == [True, True, False]
+        return
+    with pytest.raises(UnnamedIndexes) as caught:
+        collect_garbage(store, [index_of(b"named")], began=began)
+    assert caught.value.paths == (b"s3://b/unnamed.caibx",)
+    assert store.has(D.of(b"garbage"))
+    assert collect_garbage(store, [index_of(b"named")], began=began, ignore_unnamed=True).removed == 2

@@ -52,9 +52,11 @@ class MixedStore(ChunkStore):
     """A ChunkStore with packs beside it.
 
     :ivar mixing: what was known beforehand
+    :ivar around: opens the place that the store is a directory of
     """
 
     mixing: Mixing = Mixing()
+    around: Callable[[], Files] | None = None
     _packs: PackedStore | None = None
     _looked = False
     _unsure = False
@@ -70,6 +72,9 @@ class MixedStore(ChunkStore):
         self._pack_files = self.files if files is None else files
         self._deciding = threading.RLock()
         return self
+
+    def beside(self) -> Files | None:
+        return None if self.around is None else self.around()
 
     def close(self) -> None:
         super().close()
