@@ -89,10 +89,7 @@ def compress(kind: Compression, data: ReadableBuffer) -> bytes:
     :raises UsageError: `kind` is NONE
     """
     if kind is Compression.ZSTD:
-        # The one-call interface would know the size and choose another window: not the frames that casync writes.
-        view = memoryview(data)
-        stream = _codecs.compressor(view.nbytes).compressobj()
-        return stream.compress(view) + stream.flush()
+        return _compress_zstd(memoryview(data))
     if kind is Compression.XZ:
         import lzma
 
@@ -191,6 +188,28 @@ class _Codecs(threading.local):
 _codecs = _Codecs()
 
 
+def no_memory_is_no_damage(error: Exception) -> None:
+    """Tell lack of memory, for which libzstd has no error of its own in Python, from bad data.
+
+    :param error: a `ZstdError`
+    :raises MemoryError: it says that there was too little
+    """
+    if "not enough memory" in str(error):
+        raise MemoryError(str(error)) from error
+
+
+def _compress_zstd(view: memoryview) -> bytes:
+    from zstandard import ZstdError
+
+    try:
+        # The one-call interface would know the size and choose another window: not the frames that casync writes.
+        stream = _codecs.compressor(view.nbytes).compressobj()
+        return stream.compress(view) + stream.flush()
+    except ZstdError as error:
+        no_memory_is_no_damage(error)
+        raise
+
+
 def _decompress_zstd(view: memoryview, limit: int) -> bytes:
     from zstandard import CONTENTSIZE_UNKNOWN, ZstdError, frame_header_size, get_frame_parameters
 
@@ -221,6 +240,7 @@ def _decompress_zstd(view: memoryview, limit: int) -> bytes:
             return b""
         raw: bytes = _codecs.decompressor().decompress(view, max_output_size=room, allow_extra_data=False)
     except ZstdError as e:
+        no_memory_is_no_damage(e)
         raise CompressionError(f"not one good zstd frame of at most {limit} bytes: {e}") from e
     if end != len(view):  # the library looks only where the frame declares its size
         raise CompressionError("bytes after the end of the zstd frame")

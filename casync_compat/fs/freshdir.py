@@ -20,7 +20,8 @@ __all__ = ["FreshDirectory"]
 class FreshDirectory:
     """Context manager that gives the temporary path of a directory, owner-only, and renames it at the end.
 
-    Leaving the block by an exception removes it with everything in it.
+    Leaving the block by an exception removes it with everything in it; two descriptors are kept for that, since what
+    went wrong may be that there are no more.
 
     :param path: nothing may be there, or an empty directory
     :raises FileError: something is there, or it cannot be made
@@ -32,6 +33,7 @@ class FreshDirectory:
         self._parent, name = os.path.split(self._final)
         self._name = temporary_name(name)
         self._fd = -1
+        self._spare: list[int] = []
 
     def __enter__(self) -> bytes:
         temporary = os.path.join(self._parent, self._name)
@@ -39,6 +41,7 @@ class FreshDirectory:
             if os.path.lexists(self._final) and (os.path.islink(self._final) or os.listdir(self._final)):
                 raise FileError(self.path, "write", "something is there already; name a new directory")
             self._fd = os.open(self._parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._spare += [os.dup(self._fd), os.dup(self._fd)]
             os.mkdir(self._name, 0o700, dir_fd=self._fd)
         except OSError as error:
             self._close()
@@ -61,11 +64,18 @@ class FreshDirectory:
         except OSError as problem:
             raise FileError(self.path, "write", problem) from problem
         finally:
+            self._let_go_of_spares()
             with suppress(CasyncError, OSError):  # nothing is there when all went well
                 remove(self._fd, self._name, os.path.join(self._parent, self._name))
             self._close()
 
+    def _let_go_of_spares(self) -> None:
+        spare, self._spare = self._spare, []
+        for fd in spare:
+            os.close(fd)
+
     def _close(self) -> None:
+        self._let_go_of_spares()
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

@@ -225,18 +225,47 @@ class _Remover:
                     raise
                 self._enter(name, locks)
 
+    def _open(self, name: bytes) -> int:
+        """Open a directory in the innermost one. Two descriptors are enough for any depth."""
+        try:
+            return os.open(name, OPEN_DIR, dir_fd=self._parent)
+        except OSError as error:
+            if not self._made_room(error, self._stack[:-1]):
+                raise
+        return os.open(name, OPEN_DIR, dir_fd=self._parent)
+
+    def _list(self, fd: int) -> list[bytes]:
+        """The names in a directory that was opened from the innermost one."""
+        try:
+            return [os.fsencode(entry) for entry in os.listdir(fd)]
+        except OSError as error:
+            if not self._made_room(error, self._stack):
+                raise
+        return [os.fsencode(entry) for entry in os.listdir(fd)]
+
+    @staticmethod
+    def _made_room(error: OSError, outer: list[_Emptied]) -> bool:
+        """Close directories that can be opened again from those below, where there are too few descriptors."""
+        opened = [each for each in outer if each.fd >= 0]
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return False
+        for each in opened:
+            os.close(each.fd)
+            each.fd = -1
+        return bool(opened)
+
     def _enter(self, name: bytes, locks: int) -> None:
         """:param locks: its flags that were cleared already"""
         if not self._stack:
             refuse_mounts_below(self._base, name, self._path)
-        fd = os.open(name, OPEN_DIR, dir_fd=self._parent)
+        fd = self._open(name)
         st = os.fstat(fd)
         entered = _Emptied(fd, (st.st_dev, st.st_ino), name, [], None, locks)
         try:
             if self._undo:
                 entered.locks |= clear_locks(fd)
             entered.mode = _make_writable(fd, st)
-            entered.names = [os.fsencode(entry) for entry in os.listdir(fd)]
+            entered.names = self._list(fd)
         except BaseException:
             entered.put_back()
             os.close(fd)

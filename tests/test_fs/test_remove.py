@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -211,3 +213,33 @@ class _Cut:
 
     def skip(self, count: int) -> None:
         self._at += count
+
+
+_POOR = """
+import os, resource, sys
+from casync_compat.fs.remove import remove
+parent = os.open(sys.argv[1], os.O_RDONLY)
+resource.setrlimit(resource.RLIMIT_NOFILE, (parent + 20,) * 2)
+taken = []
+try:
+    while True:
+        taken.append(os.dup(parent))
+except OSError:
+    pass
+for fd in taken[-int(sys.argv[2]):]:
+    os.close(fd)
+remove(parent, b"top", b"top")
+"""
+
+
+@pytest.mark.parametrize("free", [2, 3])
+def test_two_descriptors_are_enough(tmp_path: Path, free: int) -> None:
+    """A deep tree goes also when nearly no file can be opened any more."""
+    deep = tmp_path / "top"
+    for number in range(12):
+        deep = deep / f"d{number}"
+        deep.mkdir(parents=True)
+        (deep / "file").write_bytes(b"x")
+        (deep / "beside").mkdir()
+    subprocess.run([sys.executable, "-c", _POOR, tmp_path, str(free)], check=True)
+    assert list(tmp_path.iterdir()) == []

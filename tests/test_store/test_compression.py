@@ -17,7 +17,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casync_compat import _layouts
+from casync_compat import _layouts, compression
 from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
 from casync_compat.errors import FormatError, UsageError
 
@@ -318,6 +318,23 @@ class TestRefusals:
 def test_limit_of_files(kind: Compression, size: int) -> None:
     """The file of a chunk that cannot be compressed stays within what a store reads, in every format."""
     assert len(compress(kind, Random(1).randbytes(size))) <= file_limit(size)
+
+
+@pytest.mark.parametrize("call", ["compress", "decompress"])
+def test_no_memory_is_no_damage(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A good chunk that there is no memory for is not called damaged, and may be tried again."""
+    frame = compress(Compression.ZSTD, b"x" * 1000)
+
+    class Poor:
+        def __getattr__(self, name: str) -> object:
+            raise zstandard.ZstdError(f"zstd {call} error: Allocation error : not enough memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compression._codecs, "_small_compressor", Poor())
+        patch.setattr(compression._codecs, "_decompressor", Poor())
+        with pytest.raises(MemoryError):
+            decompress(frame, 1000) if call == "decompress" else compress(Compression.ZSTD, b"x" * 1000)
+    assert decompress(frame, 1000) == b"x" * 1000
 
 
 def test_packs_take_what_stores_take() -> None:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any, Protocol, cast
 
+from casync_compat.compression import no_memory_is_no_damage
 from casync_compat.oci.spec.errors import ImageError
 
 __all__ = ["Readable", "decompressed"]
@@ -114,4 +115,5 @@ def _unzstd(stream: _Peeked, where: str) -> Iterator[bytes]:
         while piece := reader.read(_PIECE):
             yield piece
     except zstandard.ZstdError as error:
+        no_memory_is_no_damage(error)
         raise ImageError(where, f"the zstd data is damaged: {error}") from error
