@@ -78,13 +78,17 @@ def test_every_verb(bucket: Bucket, pycasync: Tool, tmp_path: Path) -> None:
     (tree / "d0" / "f0").unlink()
     second = f"{prefix}/second.caidx"
     kept = run("make", second, tree)
+    place = open_files(prefix, Settings(environ=bucket.environ))
+    local = tmp_path / "home.caidx"
+    local.write_bytes(place.read(b"home.caidx", 1 << 20) or b"")
+    place.remove(b"home.caidx")
     assert b"chunks remaining" in run("gc", second)
     run("extract", second, tmp_path / "second")
     assert run("digest", tmp_path / "second") == kept
-    lost = run.run("verify", index)
+    lost = run.run("verify", f"--store={store}", local)
     assert lost.status == 1
     assert b"missing" in lost.out
-    assert run.run("extract", index, tmp_path / "gone").status != 0
+    assert run.run("extract", f"--store={store}", local, tmp_path / "gone").status != 0
 
 
 @pytest.mark.parametrize("bucket", ["seaweed", "versitygw"], indirect=True)
