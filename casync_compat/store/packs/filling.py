@@ -5,6 +5,7 @@ Values and bytes only; `store.packs.packed` writes them.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import attrgetter
 
@@ -25,6 +26,8 @@ __all__ = ["PACK_SIZE", "Filling", "Written", "with_packs"]
 
 PACK_SIZE = 16 << 20
 """Bytes of chunks from which on a pack is full."""
+_ROOM = 1 << 20
+"""Bytes of a buffer for the last chunk and the table; where that is not enough, it becomes larger."""
 _MOST_CHUNKS = 1 << 18
 _TIMES = 2
 """A segment is merged with the new one unless it has more than this times as many chunks."""
@@ -34,26 +37,47 @@ Written = tuple[Pack, list[PackedRow]]
 
 
 class Filling:
-    """A pack that is not full yet.
+    """A pack that is not full yet: one buffer, and where in it which chunk is.
 
-    :ivar frames: its chunks as they are stored, by id
+    The buffer is asked of the kernel, and goes back there: those of the C library stay with each thread that made one.
     """
 
     def __init__(self) -> None:
-        self.frames: dict[ChunkId, bytes] = {}
-        self._rows: list[PackRow] = []
+        self._buffer = mmap.mmap(-1, PACK_SIZE + _ROOM)
         self._size = 0
+        self._places: dict[ChunkId, tuple[int, int]] = {}
+        self._rows: list[PackRow] = []
+
+    @property
+    def ids(self) -> Collection[ChunkId]:
+        """Of its chunks."""
+        return self._places.keys()
+
+    def _append(self, data: bytes) -> None:
+        end = self._size + len(data)
+        if end > len(self._buffer):
+            larger = mmap.mmap(-1, end + _ROOM)
+            larger[: self._size] = self._buffer[: self._size]
+            self._buffer = larger
+        self._buffer[self._size : end] = data
+        self._size = end
 
     def add(self, id: ChunkId, frame: bytes, raw: int) -> bool:
         """Add a chunk, which is not in it yet; whether it is full now."""
-        self.frames[id] = frame
+        self._places[id] = self._size, len(frame)
+        self._append(frame)
         self._rows.append(PackRow(id, len(frame), raw))
-        self._size += len(frame)
         return self._size >= PACK_SIZE or len(self._rows) >= _MOST_CHUNKS
 
-    def content(self) -> bytes:
-        """The pack as it is written."""
-        return b"".join([*self.frames.values(), pack_table(self._rows)])
+    def frame(self, id: ChunkId) -> bytes | None:
+        """A chunk as it is stored; None when it is not in it."""
+        place = self._places.get(id)
+        return None if place is None else self._buffer[place[0] : place[0] + place[1]]
+
+    def content(self) -> memoryview:
+        """The pack as it is written; nothing is added to it from now on."""
+        self._append(pack_table(self._rows))
+        return memoryview(self._buffer)[: self._size]
 
     def rows(self, pack: Pack) -> list[PackedRow]:
         """Its chunks and where they are, now that it is written."""

@@ -86,7 +86,7 @@ class PackedStore(PackedReader):
         """A chunk in a pack that is not yet written."""
         with self._lock:
             for filling in (self._filling, *self._under_way):
-                frame = filling.frames.get(id)
+                frame = filling.frame(id)
                 if frame is not None:
                     return frame
         return None
@@ -139,7 +139,9 @@ class PackedStore(PackedReader):
         return self._add(id, frame, raw)
 
     def _add(self, id: ChunkId, frame: bytes, raw: int) -> Put:
-        with self._lock:
+        with self._idle:
+            # Where packs come faster than they are written, whoever has chunks waits: memory is for so many packs.
+            self._idle.wait_for(lambda: len(self._under_way) < _WRITERS)
             if self._unwritten(id) is not None or id in self._places:
                 return Put(False, 0)
             filling = self._filling if self._filling.add(id, frame, raw) else None
@@ -190,7 +192,7 @@ class PackedStore(PackedReader):
             self._syncing
         ):  # to the end: a second caller must not return before the first one's chunks are down
             with self._lock:
-                filling = self._filling if self._filling.frames else None
+                filling = self._filling if self._filling.ids else None
                 if filling is not None:
                     self._start(filling)
                 before = list(self._under_way)
@@ -241,7 +243,7 @@ class PackedStore(PackedReader):
     def ids(self) -> Iterator[ChunkId]:
         self.reload()
         with self._lock:
-            new = {*self._filling.frames, *self._places}.union(*(one.frames for one in self._under_way))
+            new = {*self._filling.ids, *self._places}.union(*(one.ids for one in self._under_way))
             gone = self._removed - new
         last = b""
         for id in heapq.merge(sorted(new), *(segment.ids() for segment in self.view().segments.values())):

@@ -22,7 +22,7 @@ __all__ = ["PackGone", "Ranges", "plan"]
 _GAP = 64 << 10
 """Bytes between two chunks that are read along: measured to halve the requests of an update for a tenth more bytes."""
 _LARGEST = 8 << 20
-_AHEAD = 16 << 20
+_AHEAD = 12 << 20
 """Bytes of blocks under way at most; at first, it is twice what was read."""
 _KEPT = 2
 """Times as many in memory at most, those under way included."""

@@ -149,7 +149,7 @@ def _move(
             elif filling.add(row.id, frame, row.place.raw):
                 written.append(_written(place, filling))
                 filling = Filling()
-    if filling.frames:
+    if filling.ids:
         written.append(_written(place, filling))
     return written, good
 
