@@ -24,6 +24,20 @@ from .contract import LIMIT, D, Rig, SourceContract, text
 SCRIPT = Path(__file__).parents[1] / "scriptedpeer.py"
 
 
+Children = Callable[[], list[str]]
+
+
+@pytest.fixture
+def children() -> Children:
+    """Processes of this test's that run, or wait to be looked at."""
+
+    def all_of_us() -> list[str]:
+        return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+    before = all_of_us()
+    return lambda: [one for one in all_of_us() if one not in before]
+
+
 @pytest.fixture
 def ssh(tmp_path: Path) -> str:
     """What is started in place of ssh."""
@@ -113,7 +127,9 @@ def test_many_chunks_at_once(begin: Callable[..., Peer], tmp_path: Path) -> None
         ("stall", "nothing was heard from there for 1 seconds"),
     ],
 )
-def test_faults(begin: Callable[..., Peer], tmp_path: Path, fault: str, says: str) -> None:
+def test_faults(
+    begin: Callable[..., Peer], tmp_path: Path, children: Children, fault: str, says: str
+) -> None:
     """Whatever the other end does wrong is one line that names it, and nothing hangs or is left running."""
     ids = filled(tmp_path / "c")
     peer = begin(fault, silence=1 if fault in ("mute", "stall") else None)
@@ -126,12 +142,6 @@ def test_faults(begin: Callable[..., Peer], tmp_path: Path, fault: str, says: st
     del store, peer
     gc.collect()
     assert not children()
-
-
-def children() -> list[str]:
-    """Processes of ours that run, or wait to be looked at."""
-    task = f"/proc/self/task/{os.getpid()}/children"
-    return Path(task).read_text().split()
 
 
 def test_chunk_that_is_too_large(begin: Callable[..., Peer], tmp_path: Path) -> None:
@@ -167,7 +177,9 @@ def test_reading_files(begin: Callable[..., Peer], tmp_path: Path, name: bytes) 
             files.read(name, 99_999)
 
 
-def test_one_conversation_for_index_and_chunks(begin: Callable[..., Peer], tmp_path: Path) -> None:
+def test_one_conversation_for_index_and_chunks(
+    begin: Callable[..., Peer], tmp_path: Path, children: Children
+) -> None:
     """Chunks come through the connection that the index came through."""
     ids = filled(tmp_path / "c")
     (tmp_path / "x.caidx").write_bytes(index_of(5))
@@ -240,7 +252,7 @@ def test_push_that_fails(begin: Callable[..., Peer], tmp_path: Path, fault: str,
         files.write(b"x.caidx", index_of(1))
 
 
-def test_chunks_without_their_index(begin: Callable[..., Peer], tmp_path: Path) -> None:
+def test_chunks_without_their_index(begin: Callable[..., Peer], tmp_path: Path, children: Children) -> None:
     """casync loses chunks that are pushed without an index; here they are refused before anything is done."""
     store = PeerStore(begin(), str(tmp_path / "c"), "well:c")
     with pytest.raises(UsageError, match="only together with their index"):
