@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 
 from casync_compat.cli._common import (
@@ -20,7 +22,7 @@ from casync_compat.cli._common import (
     replay_mask,
     source_for,
 )
-from casync_compat.cli._location import cache_home, local_path, open_input, shown_name
+from casync_compat.cli._location import cache_home, local_path, open_input, shown_name, warn
 from casync_compat.cli._options import (
     READING,
     RESTORING_STATUS,
@@ -32,7 +34,7 @@ from casync_compat.cli._options import (
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import Preview, tell_fetched
 from casync_compat.cli._progress import ProgressLine
-from casync_compat.errors import UsageError, show_path
+from casync_compat.errors import CasyncError, UsageError, show_path
 from casync_compat.fs.apply.sparing import deleted_text
 from casync_compat.fs.apply.tree import ApplyOptions
 from casync_compat.kinds import Kind
@@ -71,6 +73,25 @@ def _seed(text: str) -> bytes:
     return b":".join(local_path(os.fsdecode(each)) for each in pair)
 
 
+def _is_image(text: str) -> bool:
+    return text.startswith(("oci:", "oci-archive:"))
+
+
+def _with_images(chosen: ExtractOptions, seeds: Iterable[str], stack: ExitStack) -> ExtractOptions:
+    """The options, with seeds that are images, until the stack is closed."""
+    for text in filter(_is_image, seeds):
+        from casync_compat.oci.image.packseeds import PackSeeds  # lazily, as is all that knows images
+
+        try:
+            image = stack.enter_context(PackSeeds(text))
+        except CasyncError as error:
+            warn(f"{text} is not used as a seed: {error}")
+            continue
+        apply = replace(chosen.apply, in_use=(*chosen.apply.in_use, image.path))
+        chosen = replace(chosen, apply=apply, seed_sources=(*chosen.seed_sources, *image.sources))
+    return chosen
+
+
 def _extract_options(options: argparse.Namespace, source: str | None) -> ExtractOptions:
     home = cache_home()
     return ExtractOptions(
@@ -85,7 +106,7 @@ def _extract_options(options: argparse.Namespace, source: str | None) -> Extract
             compare=options.compare,
             in_use=_caches(options),
         ),
-        seeds=tuple(map(_seed, options.seed)),
+        seeds=tuple(_seed(text) for text in options.seed if not _is_image(text)),
         seed_cache=home and os.path.join(home, b"seeds"),
         seed_output=options.seed_output,
         reflink=options.reflink,
@@ -133,11 +154,15 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
+    with ExitStack() as stack:
+        return _extract(options, _with_images(_extract_options(options, options.input), options.seed, stack))
+
+
+def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
     source, output, inside = options.input, options.output, options.inside
     kind = _input_kind(options, source, output)
     where = None if is_stream(source) else open_input(str(source))
     preview = Preview(options.json) if options.dry_run else None
-    chosen = _extract_options(options, source)
     if preview is not None:
         chosen = replace(chosen, on_change=preview)
     wanted = not (options.no_progress or options.verbose)

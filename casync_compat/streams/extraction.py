@@ -19,6 +19,7 @@ from casync_compat.fs.apply.restore import ApplyOptions
 from casync_compat.fs.losses import LeftOutKind
 from casync_compat.index import IndexChunk
 from casync_compat.progress import ProgressCallback, Reporter, Warn
+from casync_compat.store.base import ChunkSource
 from casync_compat.streams.seeds import SeedSource
 
 __all__ = ["ExtractCounter", "ExtractOptions", "ExtractResult", "UnusedSeeds"]
@@ -31,6 +32,7 @@ class ExtractOptions:
     :ivar apply: how the tree is written
     :ivar seeds: files (for blobs) or directories (for archives) to take unchanged data from, and what else
         `streams.seedfiles` knows; of one that cannot be used there is a warning
+    :ivar seed_sources: further seeds: sources of chunks that are near
     :ivar seed_cache: directory to remember in what files were cut into; None for none
     :ivar seed_output: use the output as it was as a seed too
     :ivar reflink: share blocks with seeds where the file system can
@@ -44,6 +46,7 @@ class ExtractOptions:
 
     apply: ApplyOptions = field(default_factory=ApplyOptions)
     seeds: tuple[bytes, ...] = ()
+    seed_sources: tuple[ChunkSource, ...] = ()
     seed_cache: bytes | None = None
     seed_output: bool = True
     reflink: bool = True

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from casync_compat.closing import Closing
-from casync_compat.errors import ChunkMissing, FileError
+from casync_compat.errors import CasyncError, ChunkMissing, FileError
 from casync_compat.fs.blob import BlobInput
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
@@ -22,7 +22,7 @@ from casync_compat.streams.chunking import ChunkingSink
 from casync_compat.streams.seedparts import ChunkPlaces, FilePart, Nowhere, read_file
 from casync_compat.streams.treeseed import TreeSeed
 
-__all__ = ["BlobSeed", "SeedSource", "Seeded"]
+__all__ = ["BlobSeed", "SeedSource", "Seeded", "SourceSeed"]
 
 
 def _check_rereadable(path: bytes) -> None:
@@ -87,6 +87,40 @@ class BlobSeed(Closing):
         """Nothing is held."""
 
 
+class SourceSeed(Closing):
+    """A source of chunks that is near, as a seed.
+
+    :param source: stays the caller's
+    :param index: the index that is going to be extracted
+    """
+
+    def __init__(self, source: ChunkSource, index: Index) -> None:
+        self._source = source
+        self._digest = index.digest
+        self._limit = index.sizes.max
+
+    def has(self, id_: bytes) -> bool:
+        """Whether the source has the chunk."""
+        return self._source.has(ChunkId(id_))
+
+    def parts(self, id_: bytes, first: int = 0, last: int | None = None) -> list[FilePart] | None:
+        """No file has it as it is; None when the source does not have it either."""
+        return [] if self.has(id_) else None
+
+    def read(self, id_: bytes) -> bytes | None:
+        """The chunk; None when the source does not have it, or has it damaged."""
+        try:
+            return self._source.get(ChunkId(id_), self._digest, self._limit)
+        except CasyncError:
+            return None
+
+    def link_target(self, digest: bytes) -> None:
+        """Nothing: no chunk is a file."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class SeedSource(Closing):
     """Several seeds as one `ChunkSource`.
 
@@ -97,7 +131,7 @@ class SeedSource(Closing):
     name = "the seeds"
 
     def __init__(self) -> None:
-        self.seeds: list[BlobSeed | TreeSeed] = []
+        self.seeds: list[BlobSeed | TreeSeed | SourceSeed] = []
         self._lock = threading.Lock()
         self.used = 0
         self.used_bytes = 0
@@ -107,7 +141,7 @@ class SeedSource(Closing):
         for seed in self.seeds:
             seed.close()
 
-    def add(self, seed: BlobSeed | TreeSeed) -> None:
+    def add(self, seed: BlobSeed | TreeSeed | SourceSeed) -> None:
         """Take another seed; earlier ones are asked first."""
         self.seeds.append(seed)
 

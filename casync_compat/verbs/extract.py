@@ -34,7 +34,7 @@ from casync_compat.streams.extraction import (
 )
 from casync_compat.streams.inputs import Input, load_index
 from casync_compat.streams.seedfiles import SeedCache, file_seeds, is_file_seed, seed_paths
-from casync_compat.streams.seeds import Seeded, SeedSource
+from casync_compat.streams.seeds import Seeded, SeedSource, SourceSeed
 from casync_compat.streams.sharing import BlockSharing, HardLinks
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 from casync_compat.streams.trees import Tree
@@ -106,6 +106,9 @@ def _tree_seeds(
             read(path)
         except CasyncError as error:
             unused.add(path, error)
+    if index is not None:
+        for source in options.seed_sources:
+            seeds.add(SourceSeed(source, index))
     if options.seed_output and index is not None and _has_entries(output):
         try:
             return read(output, unread=options.apply.compare == "metadata" and links is None)

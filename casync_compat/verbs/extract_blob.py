@@ -39,7 +39,7 @@ from casync_compat.streams.extraction import (
 from casync_compat.streams.inplace import HOLE, IN_PLACE, chunks_in_place
 from casync_compat.streams.inputs import Input, load_index, path_of
 from casync_compat.streams.seedfiles import SeedCache, file_seeds
-from casync_compat.streams.seeds import BlobSeed, Seeded, SeedSource
+from casync_compat.streams.seeds import BlobSeed, Seeded, SeedSource, SourceSeed
 
 __all__ = ["extract_blob"]
 
@@ -253,6 +253,8 @@ def _blob_seeds(
                 seeds.add(seed)
         except CasyncError as error:
             unused.add(path, error)
+    for source in options.seed_sources:
+        seeds.add(SourceSeed(source, index))
     if options.seed_output and output is not None and _holds_data(output):
         try:
             seeds.add(BlobSeed(output, index, jobs=options.jobs))

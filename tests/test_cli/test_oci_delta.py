@@ -133,3 +133,18 @@ def test_what_is_meant_must_be_clear(images: dict[str, str], ok: Run, fails: Fai
     fails("oci", "apply", "x.patch", "oci:there:2")
     ok("oci", "delta", "oci:a:1", "oci:a:2", "-o", "2.patch")
     assert "2.patch" in fails("apply", "2.patch", "y.caibx")
+
+
+def test_packs_as_seeds(images: dict[str, str], ok: Run, run: Run, fails: Fails, tmp_path: Path) -> None:
+    """An image in a layout gives `extract` the chunks that it has; what cannot be a seed costs a warning."""
+    ok("oci", "convert", "--thin", "--chunk-size=4K", "oci:plain:2", "oci:b:2", "--store=s.castr")
+    told = json.loads(ok("extract", "--json", "--store=s.castr", "--seed=oci:a:1", "0.caidx", "out").out)
+    assert 0 < told["fetched"] < told["from_seeds"]
+    os.rename("s.castr", "away.castr")
+    words = ("--store=s.castr", "--seed=oci:a:2", "0.caidx", "else")
+    told = json.loads(ok("extract", "--json", *words).out)
+    assert told["fetched"] == 0
+    assert everything(tmp_path / "else") == everything(tmp_path / "out")
+    told = run("extract", "--store=away.castr", "--seed=oci:plain:2", "0.caidx", "third")
+    assert told.status == 0
+    assert b"oci:plain:2 is not used as a seed: " in told.err
