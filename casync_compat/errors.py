@@ -34,6 +34,7 @@ __all__ = [
     "AccessDenied",
     "CasyncError",
     "ChunkCorrupt",
+    "ChunkLocked",
     "ChunkMissing",
     "ClosedError",
     "FileError",
@@ -106,6 +107,24 @@ class ChunkMissing(StoreError):
 
     def __str__(self) -> str:
         return f"chunk {self.id.hex()} is missing from {self.where}"
+
+
+class ChunkLocked(ChunkMissing):
+    """The store has the chunk, but encrypted with a key that was not given.
+
+    :ivar keys: ids of the keys that it is encrypted with
+    :ivar given: id of the key that was given; empty for none
+    """
+
+    def __init__(self, id: bytes, where: str, keys: str, given: str) -> None:
+        super().__init__(id, where)
+        self.args = (id, where, keys, given)
+        self.keys = keys
+        self.given = given
+
+    def __str__(self) -> str:
+        given = f"the key given is {self.given}" if self.given else "no key was given"
+        return f"chunk {self.id.hex()} in {self.where} is encrypted with the key {self.keys}, but {given}"
 
 
 class ChunkCorrupt(StoreError):

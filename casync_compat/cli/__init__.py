@@ -283,6 +283,10 @@ def _run(words: list[str], settings: _Settings) -> int:
         from casync_compat.cli import _location
 
         _location.connect(options)
+    elif "casync_compat.cli._location" in sys.modules:
+        from casync_compat.cli import _location
+
+        _location.disconnect()
     if not collector.isenabled():
         collector.freeze()
         collector.enable()

@@ -22,6 +22,7 @@ from casync_compat.locations import (
     name_of,
     shown_name,
 )
+from casync_compat.locations.configfiles import read_key_file
 from casync_compat.locations.settings import Shared
 from casync_compat.locations.shown import without_login
 from casync_compat.net.limiter import Limiter
@@ -38,6 +39,7 @@ __all__ = [
     "cache_home",
     "connect",
     "default_store",
+    "disconnect",
     "index_output",
     "input_path",
     "is_remote",
@@ -63,14 +65,30 @@ CONFIGURATION = Configuration(os.environ, warn)
 SETTINGS = Settings(environ=os.environ, warn=warn, options=CONFIGURATION, general=CONFIGURATION.general)
 
 
+_BEFORE: list[Settings] = []
+"""What `SETTINGS` were before a command line was taken in."""
+
+
+def disconnect() -> None:
+    """Forget what an earlier command line of this process said of connections."""
+    global SETTINGS
+    if _BEFORE:
+        SETTINGS = _BEFORE.pop()
+
+
 def connect(options: argparse.Namespace) -> None:
     """Take in what a command line says of all connections."""
     global SETTINGS
+    disconnect()
+    _BEFORE.append(SETTINGS)
     network = StoreOptions(
         ca_cert=options.ca_cert,
         client_cert=options.client_cert,
         client_key=options.client_key,
         trust_insecure=options.trust_insecure,
+        encryption=bool(options.encryption_key_file or options.encryption_algorithm),
+        encryption_key=read_key_file(options.encryption_key_file) if options.encryption_key_file else None,
+        encryption_algorithm=options.encryption_algorithm,
     )
     limiter = Limiter(options.rate_limit_bps) if options.rate_limit_bps else None
     SETTINGS = replace(

@@ -231,6 +231,16 @@ _NETWORK = (
         "LIMIT",
         type=_rate,
     ),
+    _value(
+        "--encryption-key-file",
+        "encrypt chunks, as desync does, with the key in it: 64 hexadecimal digits",
+        "FILE",
+    ),
+    _value(
+        "--encryption-algorithm",
+        "xchacha20-poly1305 (default) or aes-256-gcm; without a file the key is $DESYNC_ENCRYPTION_KEY",
+        "NAME",
+    ),
     _value("--chunk-cache", "directory to keep chunks in that come from, or go, far away", "DIR"),
     _value("--chunk-cache-size", "what it may have at most: 500M, 10G", "BYTES", type=_cache_size),
 )

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 from casync_compat.chunker.params import parse_size
 from casync_compat.errors import FileError, UsageError, show_path
 
-__all__ = ["ConfigFile", "Fields", "read_desync", "read_ours"]
+__all__ = ["ConfigFile", "Fields", "read_desync", "read_key_file", "read_ours"]
 
 Fields: TypeAlias = dict[str, Any]
 """Values by the names of the fields of `StoreOptions`."""
@@ -130,12 +130,24 @@ def _hex_key(value: object) -> str:
 def _key_file(value: object) -> str:
     path = _path(value)
     try:
+        return read_key_file(path)
+    except (FileError, UsageError) as error:
+        raise _Wrong(f"names a file that is no key: {error}") from error
+
+
+def read_key_file(path: str) -> str:
+    """The encryption key in a file: 64 hexadecimal digits.
+
+    :raises FileError: it cannot be read
+    :raises UsageError: it has no such key
+    """
+    try:
         with open(path, encoding="ascii", errors="replace") as file:
             return _hex_key(file.read(4096))
     except OSError as error:
-        raise _Wrong(f"names {show_path(path)}, which cannot be read: {error.strerror}") from error
+        raise FileError(path, "read", error) from error
     except _Wrong as error:
-        raise _Wrong(f"names {show_path(path)}, which {error}") from error
+        raise UsageError(f"{show_path(path)}: an encryption key {error}") from error
 
 
 def _go_time(value: object) -> float | None:

@@ -11,13 +11,13 @@ from casync_compat.errors import UsageError
 from casync_compat.locations.settings import Settings
 from casync_compat.oci.registry import artifacts, chunkstore
 from casync_compat.oci.registry.client import RegistryClient, Repository
-from casync_compat.store.base import Store
+from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import Files
 
 __all__ = ["fetch_index", "index_files", "open_store"]
 
 
-def open_store(where: str, settings: Settings) -> Store:
+def open_store(where: str, settings: Settings) -> ChunkStore:
     """The chunk store in a repository."""
     username, password = _login(where, settings)
     return chunkstore.open_chunk_store(

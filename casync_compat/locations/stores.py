@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError, show_path
@@ -25,6 +25,9 @@ from casync_compat.store.packs.place import BUCKET, LOCAL
 
 __all__ = ["layout_of", "open_local_store", "open_mixed", "open_source", "open_store"]
 
+if TYPE_CHECKING:
+    from casync_compat.store.cipher import Cipher
+
 S = TypeVar("S", bound=ChunkSource)
 
 
@@ -35,14 +38,42 @@ def open_local_store(where: PathType, settings: Settings) -> LocalStore:
     """
     path = local_path(where)
     compression = _compression(os.fsdecode(path), settings)
+    cipher = _cipher(os.fsdecode(path), settings)
     packs = os.path.join(path, LOCAL.rstrip(b"/"))
     if settings.layout is StoreLayout.PACKS or os.path.exists(os.path.join(packs, b"head")):
+        _refuse_packs(cipher, show_path(path))
         return MixedLocalStore.at(path, Mixing(settings.layout), compression, settings.suffix)
     if os.path.isdir(os.path.join(packs, b"packs")):
         settings.warn(
             f"{show_path(path)} has packs, but its head is missing; `pycasync store pack --rebuild` makes it anew"
         )
-    return LocalStore(path, compression=compression, suffix=settings.suffix)
+    store = LocalStore(path, compression=compression, suffix=settings.suffix)
+    if cipher is not None:
+        store.encrypt(cipher)
+    return store
+
+
+def _refuse_packs(cipher: Cipher | None, where: str) -> None:
+    if cipher is not None:
+        raise UsageError(f"{where}: packs cannot be encrypted; use --layout=objects, or leave out encryption")
+
+
+def _cipher(where: str, settings: Settings) -> Cipher | None:
+    """What chunks of a store are encrypted with; None where nobody says that they are.
+
+    :raises UsageError: a key is missing, or not one
+    """
+    said = settings.said_of(where)
+    if not said.encryption:
+        return None
+    key = said.encryption_key or settings.environ.get("DESYNC_ENCRYPTION_KEY")
+    if not key:
+        raise UsageError(
+            f"{shown(where)}: chunks are to be encrypted, but no key is given; set DESYNC_ENCRYPTION_KEY"
+        )
+    from casync_compat.store.cipher import Cipher  # lazily: few stores are encrypted
+
+    return Cipher.of(said.encryption_algorithm, key)
 
 
 def layout_of(store: object) -> StoreLayout:
@@ -86,12 +117,17 @@ def _open(where: PathType, settings: Settings) -> Store:
     if isinstance(where, str) and in_peer(where):
         from casync_compat.locations import peers  # lazily, as all that starts programs
 
+        if _cipher(where, settings) is not None:
+            raise UsageError(f"{shown(where)}: casync's protocol knows no encrypted chunks")
         return peers.open_store(where, settings)
     if not isinstance(where, str) or not in_registry(where):
         return open_local_store(where, settings)
     from casync_compat.locations import registries  # lazily, as is all that knows registries
 
-    return registries.open_store(where, settings)
+    store = registries.open_store(where, settings)
+    if (cipher := _cipher(where, settings)) is not None:
+        store.encrypt(cipher)
+    return store
 
 
 def open_mixed(where: PathType, settings: Settings) -> MixedStore:
@@ -100,16 +136,31 @@ def open_mixed(where: PathType, settings: Settings) -> MixedStore:
     :raises UsageError: it is of a kind that has no packs
     """
     if isinstance(where, str) and in_files(where):
-        return _in_files(where, settings)
+        _refuse_packs(_cipher(where, settings), shown(where))
+        return _mixed_in_files(where, settings)
     if isinstance(where, str) and in_registry(where):
         raise UsageError(f"{where}: a store in a registry has no packs")
     path = local_path(where)
+    _refuse_packs(_cipher(os.fsdecode(path), settings), show_path(path))
     compression = _compression(os.fsdecode(path), settings)
     return MixedLocalStore.at(path, Mixing(settings.layout), compression, settings.suffix)
 
 
-def _in_files(where: str, settings: Settings) -> MixedStore:
+def _in_files(where: str, settings: Settings) -> ChunkStore:
     """A store in a place of files that is not on this machine."""
+    cipher = _cipher(where, settings)
+    if cipher is None:
+        return _mixed_in_files(where, settings)
+    if settings.layout is StoreLayout.PACKS:
+        _refuse_packs(cipher, shown(where))
+    store = ChunkStore(
+        open_files(where, settings), compression=_compression(where, settings), suffix=settings.suffix
+    )
+    store.encrypt(cipher)
+    return store
+
+
+def _mixed_in_files(where: str, settings: Settings) -> MixedStore:
     bucket = where.partition("://")[0] in BUCKETS
     usual = StoreLayout.PACKS if bucket else StoreLayout.OBJECTS
     store = MixedStore(
@@ -155,6 +206,8 @@ def chunk_cache(settings: Settings) -> ChunkCache | None:
         plain = settings.said_of(os.fsdecode(path)).uncompressed
         compression = Compression.NONE if plain else Compression.ZSTD
         store = LocalStore(path, compression=compression, suffix=settings.suffix)
+        if (cipher := _cipher(os.fsdecode(path), settings)) is not None:
+            store.encrypt(cipher)
         caches[path] = ChunkCache(store, size, settings.warn)
     return caches[path]
 

@@ -1,4 +1,4 @@
-"""Files that have the name of a chunk: what casync calls them, and what a name says (casync `src/castore.c`)."""
+"""Files that have the name of a chunk, whatever that is (`chunknames`), and whether what is in them is it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,10 @@ from typing import NamedTuple
 
 from casync_compat.ids import ChunkId, Digest, DigestUnavailable
 
-__all__ = ["DIRECTORIES", "FLAT_NAME", "HEX", "LARGEST", "NAME", "ChunkFile", "is_chunk"]
+__all__ = ["LARGEST", "ChunkFile", "is_chunk"]
 
-HEX = rb"[0-9a-f]{64}"
-"""Pattern of an id in a name."""
-DIRECTORIES = rb"[0-9a-f]{4}"
-"""Pattern of the names of directories that chunks are in."""
-NAME = rb"([0-9a-f]{4})/(\1[0-9a-f]{60})"
-"""Pattern of a plain chunk's name; the second group is its id."""
 LARGEST = 256 << 20
 """Bytes of a chunk whose size nobody says, and that is read all the same."""
-FLAT_NAME = rb"()([0-9a-f]{64})"
-"""The same where there are no directories."""
 
 
 class ChunkFile(NamedTuple):

@@ -18,7 +18,6 @@ and deciding what may be removed (``gc``). What is damaged inside is reported by
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,10 +26,12 @@ from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
-from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError, show_path
+from casync_compat.errors import ChunkCorrupt, ChunkLocked, ChunkMissing, UsageError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import Put, checked
-from casync_compat.store.chunkfiles import DIRECTORIES, FLAT_NAME, HEX, LARGEST, NAME, ChunkFile, is_chunk
+from casync_compat.store.chunkfiles import LARGEST, ChunkFile, is_chunk
+from casync_compat.store.chunknames import ChunkNames, key_ids
+from casync_compat.store.encrypted import EncryptedFiles
 from casync_compat.store.faraway import Survey, put_together
 from casync_compat.store.files import Can, FileDamaged, Files, FileStatus
 from casync_compat.store.finding import Answer, Wanted, look_for
@@ -38,6 +39,8 @@ from casync_compat.store.framing import HEAD, looks_whole
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+    from casync_compat.store.cipher import Cipher
 
 __all__ = ["ChunkStore"]
 
@@ -53,10 +56,13 @@ class ChunkStore(Closing):
     :ivar eager: whether `begin` asks at once
     :ivar compression: how new chunks are written; whatever is there is read
     :ivar also: called with each chunk that was written, to remember it
+    :ivar given_key: which key encrypts; empty for none
     :ivar verify_reused: whether `put` and `keep` read a chunk that is there, to see that it is the right one
     """
 
     verify_reused: bool = False
+    given_key: str = ""
+    _overhead = 0
     also: Callable[[ChunkId, ReadableBuffer], object] | None = None
 
     def __init__(
@@ -74,14 +80,12 @@ class ChunkStore(Closing):
         :param flat: whether names have no directory in front
         :raises UsageError: `suffix` cannot be used
         """
-        if not suffix or b"/" in suffix or b"\0" in suffix or suffix.endswith(b".tmp"):
-            raise UsageError(f"{show_path(suffix) or 'nothing'} cannot be the suffix of compressed chunks")
+        self.names = ChunkNames(suffix, flat=flat)
+        self._names = self.names.of
         self.files = files
         self.far, self.eager = not files.near, files.eager
         self.name = name if name is not None else files.name
         self.compression = compression
-        self._suffix = suffix
-        self._flat = flat
         self._mostly_packed = compression is not Compression.NONE
         self._lock = threading.Lock()
         self._found_unsynced = False
@@ -124,7 +128,22 @@ class ChunkStore(Closing):
                 raise damage
             finally:
                 del damage  # or the error and this frame, buffers and all, keep each other alive
-        raise ChunkMissing(id, self.name)
+        raise self._missing(id)
+
+    def _missing(self, id: ChunkId) -> ChunkMissing:
+        """That a chunk is not there; or that it is, but encrypted with another key, where a look is cheap."""
+        if self.files.near:
+            name = self._names(id)[0]
+            seen = (file.name for file in self.files.list(name, under=self.names.under, details=False))
+            if locked := self.names.locked_for(id, seen):
+                return ChunkLocked(id, self.name, key_ids(locked), self.given_key)
+        return ChunkMissing(id, self.name)
+
+    def encrypt(self, cipher: Cipher) -> None:
+        """Read what is encrypted with a key, too, and write everything so."""
+        self.files = EncryptedFiles(self.files, cipher)
+        self.given_key = key_ids({cipher.suffix})
+        self._overhead = cipher.overhead
 
     def get_many(self, wanted: Wanted, digest: Digest) -> list[bytes]:
         return self.begin(wanted, digest)()
@@ -311,13 +330,6 @@ class ChunkStore(Closing):
     def _path(self, name: bytes) -> str:
         return f"{self.files.name}/{name.decode('ascii', 'replace')}"
 
-    def _names(self, id: ChunkId) -> tuple[bytes, bytes]:
-        """The names of the plain form and of the compressed one."""
-        plain = id.hex().encode("ascii")
-        if not self._flat:
-            plain = plain[:4] + b"/" + plain
-        return plain, plain + self._suffix
-
     def _likely(self, plain: bytes, packed: bytes) -> tuple[bytes, bytes]:
         """Both names, the one that is likely to be there first."""
         return (packed, plain) if self._mostly_packed else (plain, packed)
@@ -351,7 +363,7 @@ class ChunkStore(Closing):
             self.files.remove(other)
         if self.also is not None:
             self.also(id, data)
-        return Put(True, content.nbytes)
+        return Put(True, content.nbytes + self._overhead)
 
     def put_many(self, chunks: Sequence[tuple[ChunkId, ReadableBuffer]]) -> list[Put]:
         if not self.far or self.verify_reused:
@@ -364,11 +376,11 @@ class ChunkStore(Closing):
         for put, (id, data) in zip(puts, chunks, strict=True):
             if put.new and self.also is not None:
                 self.also(id, data)
-        return puts
+        return [put._replace(stored=put.stored + self._overhead) if put.new else put for put in puts]
 
     @contextmanager
     def surveyed(self) -> Iterator[None]:
-        self._survey = Survey(self.files, self._under) if self.files.paged else None
+        self._survey = Survey(self.files, self.names.under) if self.files.paged else None
         try:
             yield
         finally:
@@ -379,26 +391,18 @@ class ChunkStore(Closing):
             others, self._found_unsynced = self._found_unsynced, False
             self.files.sync(others=others)
 
-    @property
-    def _under(self) -> re.Pattern[bytes]:
-        """The names of directories that chunks are in; patterns are made when a store is listed, since most are not."""
-        return re.compile(b"" if self._flat else DIRECTORIES)
-
     # ---- every file, for whoever checks a whole store
 
     def chunk_files(self) -> Iterator[ChunkFile]:
         """Every file that has the name of a chunk, in ascending order; both forms of a chunk are listed."""
-        for file in self.files.list(under=self._under, details=False):
-            name = file.name.rpartition(b"/")[2]
-            bare = name.removesuffix(self._suffix)
-            if re.fullmatch(HEX, bare):
-                id = ChunkId.from_hex(bare.decode("ascii"))
-                yield ChunkFile(file.name, id, bare != name, file.name in self._names(id))
+        for file in self.files.list(under=self.names.under, details=False):
+            found = self.names.read(file.name)
+            if found is not None:
+                yield found
 
     def forms(self, id: ChunkId) -> tuple[ChunkFile, ChunkFile]:
         """The files that a chunk may be in, whether there or not: the plain form and the compressed one."""
-        plain, packed = self._names(id)
-        return ChunkFile(plain, id, False, True), ChunkFile(packed, id, True, True)
+        return self.names.forms(id)
 
     def content(self, file: ChunkFile, limit: int) -> bytes | None:
         """What a chunk file holds, decompressed, its id unchecked; empty for an empty file, None if there is none.
@@ -418,21 +422,15 @@ class ChunkStore(Closing):
     # ---- listing and removing
 
     def ids(self) -> Iterator[ChunkId]:
-        last = b""
-        form = re.compile(b"%s(?:%s)?" % (FLAT_NAME if self._flat else NAME, re.escape(self._suffix)))
-        for file in self.files.list(under=self._under, details=False):
-            match = form.fullmatch(file.name)
-            # The two forms of a chunk follow one another, perhaps with strangers between them.
-            if match is not None and match[2] != last:
-                last = match[2]
-                yield ChunkId.from_hex(last.decode("ascii"))
+        """The ids of all chunks, also of those that are encrypted with a key that nobody gave."""
+        return self.names.ids_of(file.name for file in self.files.list(under=self.names.under, details=False))
 
     def remove(self, id: ChunkId) -> int:
-        return sum(map(self.files.remove, self._names(id)))
+        return sum(map(self.files.remove, self.names.all_of(id)))
 
     def younger(self, id: ChunkId, moment: int) -> bool:
         """Whether a file of the chunk was written, or came here, after a moment; where nobody knows, it was."""
-        for name in self._names(id):
+        for name in self.names.all_of(id):
             status = self.files.stat(name)
             if status is not None and (
                 status.modified is None or max(status.modified, status.arrived or 0) > moment
@@ -442,8 +440,8 @@ class ChunkStore(Closing):
 
     def directories(self) -> int:
         """How many directories the chunks lie in; 0 where there is no such thing."""
-        return self.files.directories(self._under)
+        return self.files.directories(self.names.under)
 
     def clean(self, before: int) -> int:
         """Remove temporary files of writers that were killed; as `Prunable.clean`."""
-        return self.files.clean(self._under, before)
+        return self.files.clean(self.names.under, before)

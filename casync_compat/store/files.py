@@ -114,7 +114,10 @@ class FileDamaged(CasyncError):
 
     :ivar where: the place, as a user would name it
     :ivar why: what is wrong
+    :cvar kind: the same in a word
     """
+
+    kind = "too-large"
 
     def __init__(self, name: bytes, where: str, why: str) -> None:
         super().__init__(name, where, why)

@@ -5,8 +5,7 @@
     0
 
 Every byte is read and hashed; names alone prove nothing. A store may hold chunks of all three digests: a chunk is good
-if any of them gives its id, the likeliest tried first. What has no chunk's name is nobody's business here; temporary
-files of runs that were killed are gc's.
+if any of them gives its id, the likeliest tried first. What has no chunk's name is nobody's business here, but gc's.
 """
 
 from __future__ import annotations
@@ -133,7 +132,7 @@ class _Checker:
         except CompressionError as error:
             defect = self._defect(file, "corrupt", str(error))
         except FileDamaged as error:
-            defect = self._defect(file, "too-large", error.why)
+            defect = self._defect(file, error.kind, error.why)
         except FileError as error:
             defect = self._defect(file, "unreadable", str(error.cause))
         return len(raw), None if defect is None else self._mend(file, defect, size)
@@ -270,6 +269,8 @@ def verify_store(
         for file in store.chunk_files():
             collect(pool.submit(checker.look, file))
         collect(pool.drain())
+    if why := store.names.unread():
+        tally.found(Defect("unreadable", store.name, why))
     packs = store.packs() if isinstance(store, MixedStore) else None
     if packs is not None:
         _verify_packs(packs, checker, tally, count)

@@ -70,3 +70,36 @@ def test_cache(at: Path, nginx: Nginx, pair: Pair, desync: Tool, tmp_path: Path)
             assert out.read_bytes() == (tmp_path / "blob").read_bytes()
             out.unlink()
         pair.casync("extract", f"--store={cache}", at / "b.caibx", tmp_path / f"{first}-casync")
+
+
+KEY = "6368616e676520746869732070617373776f726420746f206120736563726574"
+
+
+@pytest.mark.parametrize("algorithm", ["xchacha20-poly1305", "aes-256-gcm"])
+@pytest.mark.parametrize("plain", [False, True])
+def test_encrypted_stores(
+    at: Path, pair: Pair, desync: Tool, tmp_path: Path, algorithm: str, plain: bool
+) -> None:
+    """desync reads what we encrypt, and we what it encrypts, compressed or not, with the same names."""
+    home = tmp_path / "home"
+    (home / ".config/desync").mkdir(parents=True)
+    said = {"encryption": True, "encryption-algorithm": algorithm, "uncompressed": plain}
+    options = {"store-options": {str(tmp_path / "*.castr"): said}}
+    (home / ".config/desync/config.json").write_text(json.dumps(options))
+    ours = pair.pycasync.given(HOME=str(home), DESYNC_ENCRYPTION_KEY=KEY)
+    theirs = desync.given(HOME=str(home), DESYNC_ENCRYPTION_KEY=KEY)
+    stores = tmp_path / "ours.castr", tmp_path / "theirs.castr"
+    for store in stores:
+        store.mkdir()
+    blob = tmp_path / "blob"
+    ours("make", f"--store={stores[0]}", tmp_path / "o.caibx", blob)
+    theirs("make", "-s", stores[1], tmp_path / "t.caibx", blob)
+    ours("extract", f"--store={stores[1]}", tmp_path / "t.caibx", tmp_path / "one")
+    theirs("extract", "-s", stores[0], tmp_path / "o.caibx", tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == blob.read_bytes()
+    suffixes = [{file.name[64:] for file in store.glob("*/*")} for store in stores]
+    assert suffixes[0] == suffixes[1] == {f"{'' if plain else '.cacnk'}.{algorithm}-50d64035"}
+    theirs("verify", "-s", stores[0])
+    ours("verify", stores[1])
+    ours("gc", "--yes", f"--store={stores[1]}", tmp_path / "t.caibx")
+    theirs("extract", "-s", stores[1], tmp_path / "t.caibx", tmp_path / "three")
