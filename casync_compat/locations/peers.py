@@ -1,4 +1,4 @@
-"""Locations where another casync is: `HOST:PATH` and `ssh://` through ssh, URLs of other schemes through a helper.
+"""Locations behind programs: another casync by `HOST:PATH`, `ssh://` or a helper; an SFTP server, by `sftp://`.
 
 casync starts what `CASYNC_SSH_PATH` names for the former, and has `CASYNC_REMOTE_PATH` run at the other end; for a URL
 it starts `casync-SCHEME` of the directory `CASYNC_PROTOCOL_PATH` (casync `src/caremote.c`, `ca_remote_start`). So do
@@ -7,6 +7,7 @@ we, in the same words. What a remote shell would take for more than a word is qu
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shlex
@@ -17,13 +18,15 @@ from typing import TypeAlias
 from casync_compat.errors import UsageError
 from casync_compat.locations.settings import Settings
 from casync_compat.locations.shown import shown
+from casync_compat.store.channel import Server
 from casync_compat.store.files import Files
 from casync_compat.store.peer import Peer, PeerFiles, PeerStore
+from casync_compat.store.sftp import SftpFiles
 
-__all__ = ["HelperWay", "SshWay", "index_files", "open_store"]
+__all__ = ["HelperWay", "SshWay", "index_files", "open_sftp", "open_store"]
 
 _SHELL = re.compile(
-    r"ssh://(?:(?P<user>[A-Za-z0-9._-]+)@)?(?P<host>[A-Za-z0-9._-]+)(?::(?P<port>\d+))?(?P<path>/.*)?"
+    r"s(?:sh|ftp)://(?:(?P<user>[A-Za-z0-9._-]+)@)?(?P<host>[A-Za-z0-9._-]+)(?::(?P<port>\d+))?(?P<path>/.*)?"
 )
 _PROTOCOLS = "/usr/lib/casync/protocols"
 _HOME = re.compile(r"(~[A-Za-z0-9._-]*/)?(.*)", re.DOTALL)
@@ -95,17 +98,8 @@ def _way(where: str, environ: Mapping[str, str]) -> tuple[Way, str]:
     remote = environ.get("CASYNC_REMOTE_PATH") or "casync"
     scheme, mark, _ = where.partition("://")
     if mark and scheme == "ssh":
-        from urllib.parse import unquote  # lazily: 4 ms
-
-        match = _SHELL.fullmatch(where)
-        if match is None or not match["path"]:
-            raise UsageError(
-                f"{shown(where)}: write ssh://USER@HOST:PORT/PATH, where user and port may be left out"
-            )
-        path = unquote(match["path"], errors="surrogateescape")
-        path = path.removeprefix("/~/") if path.startswith("/~/") else path
-        host = f"{match['user']}@{match['host']}" if match["user"] else match["host"]
-        return SshWay(_host(host, where), int(match["port"]) if match["port"] else None, ssh, remote), path
+        host, port, path = _parsed(where)
+        return SshWay(host, port, ssh, remote), path
     if mark and re.fullmatch("[a-z][a-z0-9+.-]*", scheme):
         directory = environ.get("CASYNC_PROTOCOL_PATH") or _PROTOCOLS
         program = os.path.join(directory, f"casync-{scheme}")
@@ -117,6 +111,46 @@ def _way(where: str, environ: Mapping[str, str]) -> tuple[Way, str]:
         return HelperWay(scheme, program), where
     host, _, path = where.partition(":")
     return SshWay(_host(host, where), None, ssh, remote), path
+
+
+def _parsed(where: str) -> tuple[str, int | None, str]:
+    """Host with user, port and path of an URL that ssh leads to.
+
+    :raises UsageError: it is malformed
+    """
+    from urllib.parse import unquote  # lazily: 4 ms
+
+    match = _SHELL.fullmatch(where)
+    scheme = where.partition(":")[0]
+    if match is None or (scheme == "ssh" and not match["path"]):
+        raise UsageError(
+            f"{shown(where)}: write {scheme}://HOST/PATH, with USER@ before the host and :PORT behind it if need be"
+        )
+    path = unquote(match["path"] or "/", errors="surrogateescape")
+    path = "" if path == "/~" else path.removeprefix("/~/")
+    host = _host(f"{match['user']}@{match['host']}" if match["user"] else match["host"], where)
+    return host, int(match["port"]) if match["port"] else None, path
+
+
+def open_sftp(where: str, settings: Settings) -> SftpFiles:
+    """A directory on an SFTP server; one connection serves all that is opened there.
+
+    :raises UsageError: the location is malformed
+    """
+    host, port, path = _parsed(where)
+    ssh = settings.environ.get("CASYNC_SSH_PATH") or "ssh"
+    argv = (ssh, *(() if port is None else ("-p", str(port))), "-s", host, "sftp")
+    servers = settings.shared.servers
+    if argv not in servers:
+        name = host if port is None else f"{host}:{port}"
+        servers[argv] = Server(
+            argv,
+            name,
+            on_line=lambda line: settings.warn(f"{name} says: {line}"),
+            silence=settings.options(where).timeout,
+        )
+        atexit.register(servers[argv].close)
+    return SftpFiles(servers[argv], os.fsencode(path), shown(where).rstrip("/"))
 
 
 def _host(host: str, where: str) -> str:
@@ -133,8 +167,6 @@ def _peer(way: Way, settings: Settings, where: str) -> Peer:
     shared = settings.shared
     key = repr(way)
     if key not in shared.peers:
-        import atexit
-
         silence = settings.options(where).timeout
         shared.peers[key] = Peer(
             way, on_line=lambda line: settings.warn(f"{way.name} says: {line}"), silence=silence

@@ -49,6 +49,12 @@ def _azure(where: str, settings: Settings) -> Files:
     return open_azure(where, settings)
 
 
+def _sftp(where: str, settings: Settings) -> Files:
+    from casync_compat.locations.peers import open_sftp
+
+    return open_sftp(where, settings)
+
+
 PLACES: Mapping[str, Callable[[str, Settings], Files]] = {
     "https": _web,
     "http": _web,
@@ -56,6 +62,7 @@ PLACES: Mapping[str, Callable[[str, Settings], Files]] = {
     "s3+https": _s3,
     "s3+http": _s3,
     "gs": _gcs,
+    "sftp": _sftp,
     "az": _azure,
     "azure": _azure,
     "abfss": _azure,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from casync_compat.net.loop import Loop
     from casync_compat.oci.registry.client import RegistryClient
     from casync_compat.store.cached import ChunkCache
+    from casync_compat.store.channel import Server
     from casync_compat.store.peer import Peer
 
 __all__ = ["IndexPlace", "PathType", "Settings", "Shared"]
@@ -43,6 +44,7 @@ class Shared:
         self.exchanges: dict[object, Exchange] = {}
         self.loop: Loop | None = None
         self.peers: dict[str, Peer] = {}
+        self.servers: dict[tuple[str, ...], Server] = {}
         self.fetched: dict[str, bytes] = {}
         self.caches: dict[bytes, ChunkCache] = {}
         self._directory: bytes | None = None

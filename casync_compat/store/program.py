@@ -36,7 +36,7 @@ START = 300.0
 _PIECE = 1 << 18
 _PIPE = 1 << 20
 _LINE = 2000
-_GRACE = 3.0
+_GRACE = 5.0
 """Seconds that a program is given to end, once its input has ended or it was told to go."""
 _NOT_STARTED = 255
 """What ssh exits with when the error is its own (ssh(1))."""
@@ -127,12 +127,20 @@ class Program(Closing):
     def send(self, data: bytes) -> None:
         """Have bytes written behind all others. Does not wait; `wait` writes."""
         with self.lock:
-            self._queue.append(memoryview(data))
-            self._queued += len(data)
-            if not self._reading:
-                self._write()
-            else:
-                os.eventfd_write(self._wake, 1)
+            self.queue(data)
+            self.flush()
+
+    def queue(self, data: bytes) -> None:
+        """The same with `lock` held; `flush`, or the end of `on_bytes`, begins with it."""
+        self._queue.append(memoryview(data))
+        self._queued += len(data)
+
+    def flush(self) -> None:
+        """Begin to write what is queued. Called with `lock`."""
+        if not self._reading:
+            self._write()
+        else:
+            os.eventfd_write(self._wake, 1)
 
     def finish(self) -> None:
         """End its standard input, once all is written."""
@@ -224,6 +232,8 @@ class Program(Closing):
                 if not data:
                     self._open.discard(self._out)
                 self._on_bytes(data)
+                if self._queued:
+                    self._write()
 
     def _write(self) -> None:
         while self._queue:
@@ -313,31 +323,36 @@ class Program(Closing):
         return status
 
     def close(self) -> None:
-        """End it, and wait until it has ended."""
+        """End it, and wait until it has ended: by itself if it is well, since it may have things to put away."""
         process, self._process = self._process, None
         if process is None:
             return
         with self.lock:
+            well = self._failure is None
             self._failure = self._failure or self._closed()
-        if process.stdin is not None:
-            with suppress(OSError):
-                process.stdin.close()
         try:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._let_go(process)
+            for signal_ in (signal.SIGTERM, signal.SIGKILL):
+                if signal_ is signal.SIGKILL or well:
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(_GRACE)
+                if process.poll() is not None:
+                    break
+                process.send_signal(signal_)
         finally:
+            process.wait()
             _running.discard(process.pid)
-            os.eventfd_write(self._wake, 1)
-            while self._reading:  # another thread is about to notice
-                time.sleep(0.01)
-            for file in (process.stdout, process.stderr):
-                if file is not None:
+
+    def _let_go(self, process: subprocess.Popen[bytes]) -> None:
+        """Close its pipes, once no other thread reads them."""
+        os.eventfd_write(self._wake, 1)
+        while self._reading:
+            time.sleep(0.01)
+        for file in (process.stdin, process.stdout, process.stderr):
+            if file is not None:
+                with suppress(OSError):
                     file.close()
-            os.close(self._wake)
+        os.close(self._wake)
 
     def _closed(self) -> RemoteError:
         return RemoteError(self.where, "go on", "the connection was closed")

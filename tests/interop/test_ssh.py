@@ -71,7 +71,7 @@ def test_urls(ours: Tool, end: Sshd, pair: Pair, tree: Path, tmp_path: Path) -> 
 
 def test_many_chunks(ours: Tool, pair: Pair, tmp_path: Path, at: str) -> None:
     """A blob of some thousand chunks, from index and store there, and from an index here and a store there."""
-    (pair.base / "blob").write_bytes(content(7, 24 << 20))
+    (pair.base / "blob").write_bytes(content(6 << 20, 7))
     index = tmp_path / "b.caibx"
     pair.casync("make", "--chunk-size=8192", f"--store={tmp_path}/default.castr", index, pair.base / "blob")
     ours("extract", f"{at}/b.caibx", pair.base / "one")
@@ -100,8 +100,8 @@ def test_writing_trees(
 
 def test_writing_blobs(ours: Tool, pair: Pair, tmp_path: Path, at: str) -> None:
     """A large blob goes there; one that differs little sends little, and the index names all of it."""
-    data = content(3, 12 << 20)
-    for name, blob in (("a", data), ("b", data[: 6 << 20] + b"changed" + data[6 << 20 :])):
+    data = content(6 << 20, 3)
+    for name, blob in (("a", data), ("b", data[: 3 << 20] + b"changed" + data[3 << 20 :])):
         (pair.base / name).write_bytes(blob)
         ours("make", f"{at}/{name}.caibx", pair.base / name)
         pair.casync("extract", tmp_path / f"{name}.caibx", pair.base / f"{name}-out")
@@ -171,7 +171,7 @@ def test_who_cannot_be_reached(pair: Pair, sshd: Sshd) -> None:  # noqa: F811
 
 def test_desync_at_the_other_end(pair: Pair, desync: Tool, end: Sshd, tmp_path: Path, at: str) -> None:
     """desync serves chunks in the same protocol."""
-    (pair.base / "blob").write_bytes(content(5, 3 << 20))
+    (pair.base / "blob").write_bytes(content(3 << 20, 5))
     pair.casync("make", f"--store={tmp_path}/default.castr", tmp_path / "b.caibx", pair.base / "blob")
     ours = pair.pycasync.given(CASYNC_SSH_PATH=end.ssh, CASYNC_REMOTE_PATH=desync.command[0])
     ours("extract", f"--store={at}/default.castr", tmp_path / "b.caibx", pair.base / "out")
