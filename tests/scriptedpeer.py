@@ -46,6 +46,7 @@ class Peer:
             self.connection = Connection(Terms.WRITABLE_ARCHIVE)
         self.say(self.connection.hello)
         self.chunks = 0
+        self.sent: set[ChunkId] = set()
 
     def say(self, message: Message) -> None:
         data = self.connection.send(message)
@@ -88,6 +89,9 @@ class Peer:
             self.say(part(data[at : at + 1000]))
 
     def chunk(self, id: ChunkId, path: Path) -> None:
+        if id in self.sent:  # as casync does
+            return
+        self.sent.add(id)
         self.chunks += 1
         if self.fault == "stall":
             time.sleep(600)

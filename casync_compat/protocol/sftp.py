@@ -4,9 +4,9 @@ Version 3 is draft-ietf-secsh-filexfer-02, which every server speaks; the extens
 Numbers are big-endian here, unlike anywhere else in this package.
 
     >>> reader = PacketReader()
-    >>> reader.receive(packet(Kind.VERSION, number(3)))
+    >>> reader.receive(packet(PacketKind.VERSION, number(3)))
     >>> reader.next_packet()
-    Packet(kind=<Kind.VERSION: 2>, body=b'\\x00\\x00\\x00\\x03')
+    Packet(kind=<PacketKind.VERSION: 2>, body=b'\\x00\\x00\\x00\\x03')
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from catar.inbox import Inbox
 
 __all__ = [
     "Attributes",
-    "Body",
-    "Kind",
     "Open",
     "Packet",
+    "PacketBody",
+    "PacketKind",
     "PacketReader",
     "Status",
     "long",
@@ -42,7 +42,7 @@ _MOST = 1 << 20
 _SHOWN = 60
 
 
-class Kind(enum.IntEnum):
+class PacketKind(enum.IntEnum):
     """What a packet is (`SSH_FXP_…`)."""
 
     INIT = 1
@@ -90,7 +90,7 @@ class Open(enum.IntFlag):
 class Packet(NamedTuple):
     """A packet; its number, where it has one, is the first of the body."""
 
-    kind: Kind
+    kind: PacketKind
     body: bytes
 
 
@@ -134,7 +134,7 @@ def permissions(mode: int) -> bytes:
     return number(_PERMISSIONS) + number(mode)
 
 
-def packet(kind: Kind, body: bytes) -> bytes:
+def packet(kind: PacketKind, body: bytes) -> bytes:
     """A packet as bytes."""
     return _HEAD.pack(1 + len(body), kind) + body
 
@@ -142,7 +142,7 @@ def packet(kind: Kind, body: bytes) -> bytes:
 _SIZE, _OWNER, _PERMISSIONS, _TIMES, _EXTENDED = 1, 2, 4, 8, 1 << 31
 
 
-class Body:
+class PacketBody:
     """The body of a packet, read from its beginning.
 
     :raises FormatError: from every method, where it is too short
@@ -219,7 +219,7 @@ class PacketReader:
             return None
         size, code = _HEAD.unpack_from(inbox.data, inbox.pos)
         try:
-            kind = Kind(code)
+            kind = PacketKind(code)
         except ValueError:
             kind = None
         if kind is None or not 5 <= size <= _MOST:

@@ -13,17 +13,26 @@ from typing import Generic, TypeAlias, TypeVar
 
 from casync_compat.closing import Closing
 from casync_compat.errors import CasyncError, FormatError, RemoteError, show_path
-from casync_compat.protocol.sftp import Body, Kind, Packet, PacketReader, Status, number, packet, string
+from casync_compat.protocol.sftp import (
+    Packet,
+    PacketBody,
+    PacketKind,
+    PacketReader,
+    Status,
+    number,
+    packet,
+    string,
+)
 from casync_compat.store.program import Program
 
-__all__ = ["Answer", "Channel", "Request", "Run", "Server", "Task", "check", "status_of"]
+__all__ = ["Channel", "Request", "Run", "Server", "SftpAnswer", "Task", "check", "status_of"]
 
 R = TypeVar("R")
 
-Request: TypeAlias = tuple[Kind, bytes]
+Request: TypeAlias = tuple[PacketKind, bytes]
 """A packet without its number."""
 
-Task: TypeAlias = Generator[list[Request], list["Answer"], R]
+Task: TypeAlias = Generator[list[Request], list["SftpAnswer"], R]
 
 _SPEAK = "speak SFTP"
 _LEAST = 32 << 10
@@ -31,37 +40,37 @@ _LEAST = 32 << 10
 _MOST = 256 << 10
 
 
-class Answer:
+class SftpAnswer:
     """The answer to a request."""
 
     __slots__ = ("body", "kind")
 
-    def __init__(self, kind: Kind, body: Body) -> None:
+    def __init__(self, kind: PacketKind, body: PacketBody) -> None:
         self.kind = kind
         self.body = body
 
 
-def status_of(answer: Answer) -> tuple[int, str] | None:
+def status_of(answer: SftpAnswer) -> tuple[int, str] | None:
     """Code and text, where an answer is a mere status."""
-    if answer.kind is not Kind.STATUS:
+    if answer.kind is not PacketKind.STATUS:
         return None
     code = answer.body.number()
     text = show_path(answer.body.string()) if answer.body.left >= 4 else ""
     return code, text
 
 
-def check(answer: Answer, kind: Kind, where: str, op: str) -> Body:
+def check(answer: SftpAnswer, kind: PacketKind, where: str, op: str) -> PacketBody:
     """What an answer of a kind has in it; of a status nothing.
 
     :raises RemoteError: it is another
     """
-    if answer.kind is kind and kind is not Kind.STATUS:
+    if answer.kind is kind and kind is not PacketKind.STATUS:
         return answer.body
     found = status_of(answer)
     if found is None:
         raise RemoteError(where, op, "the answer is not to the question")
     code, text = found
-    if code != Status.OK or kind is not Kind.STATUS:
+    if code != Status.OK or kind is not PacketKind.STATUS:
         raise RemoteError(where, op, text or f"it failed with status {code}")
     return answer.body
 
@@ -98,7 +107,7 @@ class _Place(Generic[R]):
         self.run = run
         self.index = index
         self.task = task
-        self.answers: list[Answer] = []
+        self.answers: list[SftpAnswer] = []
         self.left = 0
 
 
@@ -135,14 +144,14 @@ class Channel(Closing):
         self._number = 0
         self._version: int | None = None
         self._program = Program(argv, where, self._receive, on_line=on_line, silence=silence)
-        self._program.send(packet(Kind.INIT, number(3)))
+        self._program.send(packet(PacketKind.INIT, number(3)))
         self._program.wait(lambda: self._version is not None, "begin")
         if b"limits@openssh.com" in self.extensions:
             self.run([self._limits()], "begin")
 
     def _limits(self) -> Task[None]:
-        (answer,) = yield [(Kind.EXTENDED, string(b"limits@openssh.com"))]
-        if answer.kind is Kind.EXTENDED_REPLY:
+        (answer,) = yield [(PacketKind.EXTENDED, string(b"limits@openssh.com"))]
+        if answer.kind is PacketKind.EXTENDED_REPLY:
             largest, most_read, most_written, _ = (answer.body.long() for _ in range(4))
             self.most_read = min(_MOST, most_read or largest or _LEAST)
             self.most_written = min(_MOST, most_written or largest or _LEAST)
@@ -172,7 +181,7 @@ class Channel(Closing):
         """Both."""
         return self.wait(self.start(tasks), op)
 
-    def post(self, kind: Kind, body: bytes) -> None:
+    def post(self, kind: PacketKind, body: bytes) -> None:
         """Send a request whose answer is of no interest. Only within a task."""
         self._send(kind, body, None)
 
@@ -182,7 +191,7 @@ class Channel(Closing):
         for index, task in run.more(self.at_once):
             self._advance(_Place(run, index, task), None)
 
-    def _advance(self, place: _Place[R], answers: list[Answer] | None) -> None:
+    def _advance(self, place: _Place[R], answers: list[SftpAnswer] | None) -> None:
         run = place.run
         try:
             requests = next(place.task) if answers is None else place.task.send(answers)
@@ -191,7 +200,7 @@ class Channel(Closing):
         except CasyncError as error:
             run.error = run.error or error
         else:
-            place.answers = [Answer(Kind.STATUS, Body(b""))] * len(requests)
+            place.answers = [SftpAnswer(PacketKind.STATUS, PacketBody(b""))] * len(requests)
             place.left = len(requests)
             for index, (kind, body) in enumerate(requests):
                 self._send(kind, body, (place, index))
@@ -199,7 +208,7 @@ class Channel(Closing):
         run.active -= 1
         self._begin(run)
 
-    def _send(self, kind: Kind, body: bytes, pending: tuple[_Place[R], int] | None) -> None:
+    def _send(self, kind: PacketKind, body: bytes, pending: tuple[_Place[R], int] | None) -> None:
         self._number = (self._number + 1) & 0xFFFFFFFF
         self._pending[self._number] = pending  # type: ignore[assignment]
         self._program.queue(packet(kind, number(self._number) + body))
@@ -213,9 +222,9 @@ class Channel(Closing):
             raise self._program.fail(_SPEAK, error.reason) from None
 
     def _take(self, found: Packet) -> None:
-        body = Body(found.body)
+        body = PacketBody(found.body)
         id = body.number()
-        if found.kind is Kind.VERSION:
+        if found.kind is PacketKind.VERSION:
             if id < 3:
                 raise FormatError(f"it speaks version {id}, which is too old")
             while body.left:
@@ -228,7 +237,7 @@ class Channel(Closing):
         pending = self._pending.pop(id)
         if pending is not None:
             place, index = pending
-            place.answers[index] = Answer(found.kind, body)
+            place.answers[index] = SftpAnswer(found.kind, body)
             place.left -= 1
             if not place.left:
                 self._advance(place, place.answers)

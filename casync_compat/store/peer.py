@@ -63,6 +63,7 @@ class _Aside:
 
     offset: int
     size: int
+    compressed: bool
 
 
 class Peer:
@@ -87,7 +88,7 @@ class Peer:
         """Whether an index is going to be written there."""
         self._on_line = on_line
         self._silence = silence
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[tuple[str, bool], Session] = {}
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -103,28 +104,32 @@ class Peer:
     def pull_index(self, index: str, store: str) -> Session:
         """A conversation in which the index comes, and then chunks of a store."""
         with self._lock:
-            self._drop(store)
+            self._drop((store, False))
             session = self.begin("pull", _PULL_BOTH, index=index, store=store)
-            self._sessions[store] = session
+            self._sessions[store, False] = session
             return session
 
-    def chunks_of(self, store: str) -> Session:
-        """The conversation in which chunks of a store come."""
-        with self._lock:
-            if store not in self._sessions:
-                self._sessions[store] = self.begin("pull", Terms.PULL_CHUNKS, store=store)
-            return self._sessions[store]
+    def chunks_of(self, store: str, again: bool = False) -> Session:
+        """The conversation in which chunks of a store come.
 
-    def _drop(self, store: str) -> None:
-        session = self._sessions.pop(store, None)
+        :param again: another one, for those that came in that one
+        """
+        key = (store, again)
+        with self._lock:
+            if key not in self._sessions:
+                self._sessions[key] = self.begin("pull", Terms.PULL_CHUNKS, store=store)
+            return self._sessions[key]
+
+    def _drop(self, key: tuple[str, bool]) -> None:
+        session = self._sessions.pop(key, None)
         if session is not None:
             session.close()
 
     def close(self) -> None:
         """End all that was begun. Something new can be begun afterwards."""
         with self._lock:
-            for store in list(self._sessions):
-                self._drop(store)
+            for key in list(self._sessions):
+                self._drop(key)
 
 
 class PeerStore(Closing):
@@ -148,6 +153,9 @@ class PeerStore(Closing):
         self._lock = threading.Lock()
         self._aside: dict[ChunkId, _Aside] = {}
         self._spool: Spool | None = None
+        self._again = threading.Lock()
+        self._repeated: dict[ChunkId, _Aside | None] = {}
+        self._repeats: Spool | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -161,10 +169,34 @@ class PeerStore(Closing):
         return self.get_many([(id, limit)], digest)[0]
 
     def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
-        replies = self._peer.chunks_of(self.path).chunks(wanted)
-        return [
-            self._raw(reply, id, digest, limit) for reply, (id, limit) in zip(replies, wanted, strict=True)
-        ]
+        replies = self._replies(wanted)
+        return [self._raw(replies[id], id, digest, limit) for id, limit in wanted]
+
+    def _replies(self, wanted: Sequence[tuple[ChunkId, int]]) -> dict[ChunkId, ChunkReply | None]:
+        """What the store has; chunks that are wanted for the second time are kept for the third."""
+        found = self._peer.chunks_of(self.path).chunks(wanted)
+        if any(id not in found for id, _ in wanted):
+            with self._again:
+                left = [(id, limit) for id, limit in wanted if id not in found and id not in self._repeated]
+                if left:
+                    self._keep(self._peer.chunks_of(self.path, again=True).chunks(left))
+                found.update((id, self._kept(id)) for id, _ in wanted if id not in found)
+        return found
+
+    def _keep(self, replies: dict[ChunkId, ChunkReply | None]) -> None:
+        if self._repeats is None:
+            self._repeats = Spool("chunks that come again")
+        for id, reply in replies.items():
+            self._repeated[id] = None
+            if reply is not None:
+                at = self._repeats.append(reply.data)
+                self._repeated[id] = _Aside(at, len(reply.data), reply.compressed)
+
+    def _kept(self, id: ChunkId) -> ChunkReply | None:
+        aside = self._repeated[id]
+        if aside is None or self._repeats is None:
+            return None
+        return ChunkReply(id, self._repeats.read_at(aside.offset, aside.size), aside.compressed)
 
     def _raw(self, reply: ChunkReply | None, id: ChunkId, digest: Digest, limit: int) -> bytes:
         if reply is None:
@@ -181,7 +213,7 @@ class PeerStore(Closing):
 
     def has(self, id: ChunkId) -> bool:
         """Whether the store has the chunk. There is no way to ask but to fetch it."""
-        return self._peer.chunks_of(self.path).chunks([(id, _LARGEST)])[0] is not None
+        return self._replies([(id, _LARGEST)])[id] is not None
 
     # ---- writing
 
@@ -212,7 +244,7 @@ class PeerStore(Closing):
                 return Put(False, 0)
             if self._spool is None:
                 self._spool = Spool("chunks to be sent")
-            self._aside[id] = _Aside(self._spool.append(stored), len(stored))
+            self._aside[id] = _Aside(self._spool.append(stored), len(stored), not plain)
             self._peer.filled = self
         return Put(True, len(stored))
 
@@ -225,7 +257,7 @@ class PeerStore(Closing):
         if found is None or self._spool is None:
             return None
         data = self._spool.read_at(found.offset, found.size)
-        return ChunkReply(id, data, self.compression is not Compression.NONE)
+        return ChunkReply(id, data, found.compressed)
 
     def sent(self) -> None:
         """Forget what was set aside."""
@@ -393,7 +425,7 @@ class PeerFiles(Files):
                     self.name, "write", "the index there afterwards is not the one that was sent"
                 )
             looked_at = [(id, index.sizes.max) for id in sent[::step]]
-            for (id, _), reply in zip(looked_at, session.chunks(looked_at) if looked_at else (), strict=True):
+            for id, reply in (session.chunks(looked_at) if looked_at else {}).items():
                 if reply is None:
                     raise RemoteError(self.name, "write", f"chunk {id} was sent and is not there")
 

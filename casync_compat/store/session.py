@@ -81,6 +81,7 @@ class Session(Closing):
         self._parts: deque[bytes] = deque()
         self._whole = False
         self._answers: dict[ChunkId, _Answer] = {}
+        self._asked: set[ChunkId] = set()
         self._wanted: deque[ChunkId] = deque()
         self._farewell = False
         self._program = Program(argv, where, self._receive, on_line=on_line, silence=silence)
@@ -159,32 +160,36 @@ class Session(Closing):
             if last:
                 return
 
-    def chunks(self, wanted: Sequence[tuple[ChunkId, int]]) -> list[ChunkReply | None]:
+    def chunks(self, wanted: Sequence[tuple[ChunkId, int]]) -> dict[ChunkId, ChunkReply | None]:
         """What the other end has for chunks; None for each that it has not, no data for what is larger than allowed.
+
+        casync sends a chunk once in a conversation, and whoever asks again waits for ever (`src/caremote.c`,
+        `ca_remote_enqueue_request`): those that came before, and are not under way, are left out.
 
         :param wanted: for each its id, and the most bytes that it may have, uncompressed
         """
         op = f"read chunk {wanted[0][0]}" if len(wanted) == 1 else f"read {len(wanted)} chunks"
         self._agreed(op)
         program, known = self._program, self._answers
+        answers: dict[ChunkId, _Answer] = {}
         with program.lock:
-            ask = [id for id in dict(wanted) if id not in known]
-            answers = []
-            for id, limit in wanted:
-                answer = known.setdefault(id, _Answer(file_limit(limit)))
-                answer.users += 1
-                answers.append(answer)
+            ask = [id for id in dict(wanted) if id not in self._asked]
+            for id, limit in dict(wanted).items():
+                if id in known or id not in self._asked:
+                    answers[id] = known.setdefault(id, _Answer(file_limit(limit)))
+                    answers[id].users += 1
+            self._asked.update(ask)
         try:
             if ask:
                 self._say(ChunkRequest(tuple(ask), urgent=True))
-            program.wait(lambda: all(answer.come for answer in answers), op)
+            program.wait(lambda: all(answer.come for answer in answers.values()), op)
         finally:
             with program.lock:
-                for (id, _), answer in zip(wanted, answers, strict=True):
+                for id, answer in answers.items():
                     answer.users -= 1
                     if not answer.users:
                         known.pop(id, None)
-        return [answer.reply for answer in answers]
+        return {id: answer.reply for id, answer in answers.items()}
 
     # ---- pushing
 

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from casync_compat.errors import RemoteError, UsageError
 from casync_compat.protocol.sftp import (
     Attributes,
-    Body,
-    Kind,
     Open,
+    PacketBody,
+    PacketKind,
     Status,
     long,
     number,
     permissions,
     string,
 )
-from casync_compat.store.channel import Answer, Channel, Request, Server, Task, check, status_of
+from casync_compat.store.channel import Channel, Request, Server, SftpAnswer, Task, check, status_of
 from casync_compat.store.files import Can, FileDamaged, Files, FileStatus, Listed, Version, check_name
 
 if TYPE_CHECKING:
@@ -103,15 +103,18 @@ class SftpFiles(Files):
             return None
 
     def _whole(self, channel: Channel, name: bytes, limit: int, op: str) -> Task[bytes | None]:
-        handle = yield from self._handle(Kind.OPEN, _opening(self._at(name), Open.READ), op)
+        handle = yield from self._handle(PacketKind.OPEN, _opening(self._at(name), Open.READ), op)
         if handle is None:
             return None
         try:
             said, beginning = yield [
-                (Kind.FSTAT, string(handle)),
-                (Kind.READ, string(handle) + long(0) + number(min(_FIRST, limit + 1, channel.most_read))),
+                (PacketKind.FSTAT, string(handle)),
+                (
+                    PacketKind.READ,
+                    string(handle) + long(0) + number(min(_FIRST, limit + 1, channel.most_read)),
+                ),
             ]
-            known = check(said, Kind.ATTRS, self.name, op).attributes()
+            known = check(said, PacketKind.ATTRS, self.name, op).attributes()
             if not known.is_file:
                 return None
             data = self._data(beginning, op)
@@ -122,21 +125,21 @@ class SftpFiles(Files):
                 data += yield from self._range(channel, handle, len(data), size, op)
             return data
         finally:
-            channel.post(Kind.CLOSE, string(handle))
+            channel.post(PacketKind.CLOSE, string(handle))
 
-    def _handle(self, kind: Kind, body: bytes, op: str) -> Task[bytes | None]:
+    def _handle(self, kind: PacketKind, body: bytes, op: str) -> Task[bytes | None]:
         """An open file or directory; None where there is none."""
         (answer,) = yield [(kind, body)]
-        if answer.kind is Kind.HANDLE:
+        if answer.kind is PacketKind.HANDLE:
             return answer.body.string()
         found = status_of(answer)
         if found is not None and found[0] == Status.NO_SUCH_FILE:
             return None
         raise RemoteError(self.name, op, found[1] if found and found[1] else "the server does not open it")
 
-    def _data(self, answer: Answer, op: str) -> bytes:
+    def _data(self, answer: SftpAnswer, op: str) -> bytes:
         """What was read; nothing at the end."""
-        if answer.kind is Kind.DATA:
+        if answer.kind is PacketKind.DATA:
             return answer.body.string()
         found = status_of(answer)
         if found is not None and found[0] == Status.EOF:
@@ -149,7 +152,9 @@ class SftpFiles(Files):
         step = channel.most_read
         while start < end:
             asked = [(at, min(step, end - at)) for at in range(start, min(end, start + _ROUND), step)]
-            answers = yield [(Kind.READ, string(handle) + long(at) + number(size)) for at, size in asked]
+            answers = yield [
+                (PacketKind.READ, string(handle) + long(at) + number(size)) for at, size in asked
+            ]
             for (_, size), answer in zip(asked, answers, strict=True):
                 data = self._data(answer, op)
                 if not data:
@@ -165,13 +170,13 @@ class SftpFiles(Files):
         return channel.run([self._part(channel, name, offset, size, op)], op)[0]
 
     def _part(self, channel: Channel, name: bytes, offset: int, size: int, op: str) -> Task[bytes | None]:
-        handle = yield from self._handle(Kind.OPEN, _opening(self._at(name), Open.READ), op)
+        handle = yield from self._handle(PacketKind.OPEN, _opening(self._at(name), Open.READ), op)
         if handle is None:
             return None
         try:
             return (yield from self._range(channel, handle, offset, offset + size, op))
         finally:
-            channel.post(Kind.CLOSE, string(handle))
+            channel.post(PacketKind.CLOSE, string(handle))
 
     def pieces(self, name: bytes) -> Iterator[bytes] | None:
         status = self.stat(name)
@@ -198,11 +203,11 @@ class SftpFiles(Files):
         return FileStatus(known.size or 0, _nanoseconds(known))
 
     def _attributes(self, name: bytes, op: str) -> Task[Attributes | None]:
-        (answer,) = yield [(Kind.STAT, string(self._at(name)))]
+        (answer,) = yield [(PacketKind.STAT, string(self._at(name)))]
         return self._known(answer, op)
 
-    def _known(self, answer: Answer, op: str) -> Attributes | None:
-        if answer.kind is Kind.ATTRS:
+    def _known(self, answer: SftpAnswer, op: str) -> Attributes | None:
+        if answer.kind is PacketKind.ATTRS:
             return answer.body.attributes()
         found = status_of(answer)
         if found is not None and found[0] == Status.NO_SUCH_FILE:
@@ -228,7 +233,7 @@ class SftpFiles(Files):
         body = _opening(temporary, Open.WRITE | Open.CREATE | Open.EXCLUSIVE)
         handle = None
         for _ in range(4):  # a directory may be taken away as soon as it was made
-            handle = yield from self._handle(Kind.OPEN, body, op)
+            handle = yield from self._handle(PacketKind.OPEN, body, op)
             if handle is not None:
                 break
             yield from self._make_directories(name, op)
@@ -238,7 +243,7 @@ class SftpFiles(Files):
             yield from self._fill(channel, handle, data, op)
             yield from self._rename(channel, temporary, target, op)
         except RemoteError:
-            yield [(Kind.REMOVE, string(temporary))]
+            yield [(PacketKind.REMOVE, string(temporary))]
             raise
 
     def _fill(self, channel: Channel, handle: bytes, data: memoryview, op: str) -> Task[None]:
@@ -246,28 +251,28 @@ class SftpFiles(Files):
         for start in range(0, len(data) or 1, _ROUND):
             piece = data[start : start + _ROUND]
             requests: list[Request] = [
-                (Kind.WRITE, string(handle) + long(start + at) + string(piece[at : at + step]))
+                (PacketKind.WRITE, string(handle) + long(start + at) + string(piece[at : at + step]))
                 for at in range(0, len(piece), step)
             ]
             last = start + _ROUND >= len(data)
-            answers = yield [*requests, (Kind.CLOSE, string(handle))] if last else requests
+            answers = yield [*requests, (PacketKind.CLOSE, string(handle))] if last else requests
             for answer in answers:
-                check(answer, Kind.STATUS, self.name, op)
+                check(answer, PacketKind.STATUS, self.name, op)
 
     def _rename(self, channel: Channel, old: bytes, new: bytes, op: str) -> Task[None]:
         both = string(old) + string(new)
         if b"posix-rename@openssh.com" in channel.extensions:
-            (answer,) = yield [(Kind.EXTENDED, string(b"posix-rename@openssh.com") + both)]
+            (answer,) = yield [(PacketKind.EXTENDED, string(b"posix-rename@openssh.com") + both)]
         else:  # version 3 has no way to replace a file at once
-            answer, again = yield [(Kind.RENAME, both), (Kind.STAT, string(old))]
+            answer, again = yield [(PacketKind.RENAME, both), (PacketKind.STAT, string(old))]
             if self._known(again, op) is not None:
-                _, answer = yield [(Kind.REMOVE, string(new)), (Kind.RENAME, both)]
-        check(answer, Kind.STATUS, self.name, op)
+                _, answer = yield [(PacketKind.REMOVE, string(new)), (PacketKind.RENAME, both)]
+        check(answer, PacketKind.STATUS, self.name, op)
 
     def _make_directories(self, name: bytes, op: str) -> Task[None]:
         parts = name.split(b"/")[:-1]
         paths = [self._at(b"/".join(parts[:count])) for count in range(len(parts) + 1)]
-        yield [(Kind.MKDIR, string(path) + permissions(0o777)) for path in paths]
+        yield [(PacketKind.MKDIR, string(path) + permissions(0o777)) for path in paths]
 
     def remove(self, name: bytes) -> int:
         op = f"remove {_shown(name)}"
@@ -276,14 +281,14 @@ class SftpFiles(Files):
 
     def _removed(self, channel: Channel, name: bytes, op: str) -> Task[int]:
         path = string(self._at(name))
-        before, gone = yield [(Kind.STAT, path), (Kind.REMOVE, path)]
+        before, gone = yield [(PacketKind.STAT, path), (PacketKind.REMOVE, path)]
         known = self._known(before, op)
         if known is None or not known.is_file:
             return 0
-        check(gone, Kind.STATUS, self.name, op)
+        check(gone, PacketKind.STATUS, self.name, op)
         directory = name.rpartition(b"/")[0]
         if directory:  # goes if it is empty
-            channel.post(Kind.RMDIR, string(self._at(directory)))
+            channel.post(PacketKind.RMDIR, string(self._at(directory)))
         return known.size or 0
 
     def sync(self, *, others: bool = False) -> None:
@@ -297,13 +302,13 @@ class SftpFiles(Files):
             channel.run((self._synced(channel, name, op) for name in dict.fromkeys(names)), op)
 
     def _synced(self, channel: Channel, name: bytes, op: str) -> Task[None]:
-        handle = yield from self._handle(Kind.OPEN, _opening(self._at(name), Open.READ), op)
+        handle = yield from self._handle(PacketKind.OPEN, _opening(self._at(name), Open.READ), op)
         if handle is not None:  # else somebody has removed it
             answer, _ = yield [
-                (Kind.EXTENDED, string(b"fsync@openssh.com") + string(handle)),
-                (Kind.CLOSE, string(handle)),
+                (PacketKind.EXTENDED, string(b"fsync@openssh.com") + string(handle)),
+                (PacketKind.CLOSE, string(handle)),
             ]
-            check(answer, Kind.STATUS, self.name, op)
+            check(answer, PacketKind.STATUS, self.name, op)
 
     # ---- listing
 
@@ -344,20 +349,20 @@ class SftpFiles(Files):
 
     def _listed(self, channel: Channel, directory: bytes, op: str) -> Task[Sequence[_Entry]]:
         """What is in a directory, with its name from here on, in order; directories have a slash at the end."""
-        handle = yield from self._handle(Kind.OPENDIR, string(self._at(directory)), op)
+        handle = yield from self._handle(PacketKind.OPENDIR, string(self._at(directory)), op)
         if handle is None:
             return []
         front = directory + b"/" if directory else b""
         found: list[_Entry] = []
         ended = False
         while not ended:
-            for answer in (yield [(Kind.READDIR, string(handle))] * 2):
-                if answer.kind is Kind.NAME:
+            for answer in (yield [(PacketKind.READDIR, string(handle))] * 2):
+                if answer.kind is PacketKind.NAME:
                     found += ((front + name, known) for name, known in _names(answer.body))
                 else:
                     self._data(answer, op)
                     ended = True
-        channel.post(Kind.CLOSE, string(handle))
+        channel.post(PacketKind.CLOSE, string(handle))
         found.sort(key=itemgetter(0))
         return found
 
@@ -378,7 +383,7 @@ def _opening(path: bytes, how: Open) -> bytes:
     return string(path) + number(how) + created
 
 
-def _names(body: Body) -> Iterator[_Entry]:
+def _names(body: PacketBody) -> Iterator[_Entry]:
     for _ in range(body.number()):
         name = body.string()
         body.string()

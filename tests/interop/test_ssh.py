@@ -71,7 +71,8 @@ def test_urls(ours: Tool, end: Sshd, pair: Pair, tree: Path, tmp_path: Path) -> 
 
 def test_many_chunks(ours: Tool, pair: Pair, tmp_path: Path, at: str) -> None:
     """A blob of some thousand chunks, from index and store there, and from an index here and a store there."""
-    (pair.base / "blob").write_bytes(content(6 << 20, 7))
+    piece = content(2 << 20, 7)
+    (pair.base / "blob").write_bytes(piece + content(2 << 20, 8) + piece + piece)
     index = tmp_path / "b.caibx"
     pair.casync("make", "--chunk-size=8192", f"--store={tmp_path}/default.castr", index, pair.base / "blob")
     ours("extract", f"{at}/b.caibx", pair.base / "one")

@@ -9,9 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casync_compat.errors import FormatError
-from casync_compat.protocol.sftp import Body, Kind, Packet, PacketReader, long, number, packet, string
+from casync_compat.protocol.sftp import (
+    Packet,
+    PacketBody,
+    PacketKind,
+    PacketReader,
+    long,
+    number,
+    packet,
+    string,
+)
 
-packets = st.builds(Packet, st.sampled_from(Kind), st.binary(min_size=4, max_size=200))
+packets = st.builds(Packet, st.sampled_from(PacketKind), st.binary(min_size=4, max_size=200))
 
 
 def read(*pieces: bytes) -> list[Packet]:
@@ -36,8 +45,8 @@ def test_any_pieces_give_the_same_packets(sent: list[Packet], draw: st.DataObjec
 def test_bytes_are_the_drafts() -> None:
     """A packet as OpenSSH's sftp sends it: OPEN of `/x` to read."""
     raw = bytes.fromhex("00000013 03 00000001 00000002 2f78 00000001 00000000")
-    assert packet(Kind.OPEN, number(1) + string(b"/x") + number(1) + number(0)) == raw
-    body = Body(read(raw)[0].body)
+    assert packet(PacketKind.OPEN, number(1) + string(b"/x") + number(1) + number(0)) == raw
+    body = PacketBody(read(raw)[0].body)
     assert (body.number(), body.string(), body.number(), body.number(), body.left) == (1, b"/x", 1, 0, 0)
 
 
@@ -45,12 +54,12 @@ def test_attributes() -> None:
     """What is said of a file is found, whatever else is said, and what is not said is not known."""
     everything = number(0x8000000F) + long(1 << 40) + number(1) + number(2) + number(0o100644)
     everything += number(10) + number(20) + number(1) + string(b"name") + string(b"value")
-    body = Body(everything + b"rest")
+    body = PacketBody(everything + b"rest")
     found = body.attributes()
     assert (found.size, found.mode, found.modified, found.is_file) == (1 << 40, 0o100644, 20, True)
     assert body.left == 4
-    assert Body(number(0)).attributes() == (None, None, None)
-    assert Body(number(4) + number(0o040755)).attributes().is_directory
+    assert PacketBody(number(0)).attributes() == (None, None, None)
+    assert PacketBody(number(4) + number(0o040755)).attributes().is_directory
 
 
 @pytest.mark.parametrize(
@@ -72,6 +81,6 @@ def test_what_is_no_packet(raw: bytes) -> None:
 )
 def test_short_bodies(raw: bytes) -> None:
     """What ends too early is an error, whatever it says of its size."""
-    body = Body(raw)
+    body = PacketBody(raw)
     with pytest.raises(FormatError, match="too short"):
         body.attributes() if raw != number(9) else body.string()

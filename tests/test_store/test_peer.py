@@ -111,6 +111,16 @@ def test_many_chunks_at_once(begin: Callable[..., Peer], tmp_path: Path) -> None
     assert store.get(ids[1], D, LIMIT) == text(1000, 1)
 
 
+def test_chunks_that_come_again(begin: Callable[..., Peer], tmp_path: Path) -> None:
+    """casync sends a chunk once in a conversation; whoever needs it again gets it all the same, with one more."""
+    ids = filled(tmp_path / "c", 6)
+    store = PeerStore(begin(), str(tmp_path / "c"), "well:c")
+    for _ in range(4):
+        assert store.get_many([(id, LIMIT) for id in ids], D) == [text(1000, n) for n in range(6)]
+        assert not store.has(D.of(b"none"))
+    assert len(children()) == 2
+
+
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
