@@ -111,6 +111,66 @@ def test_what_is_missing_is_named(pair: Pair, tree: Path, at: Path, web: str) ->
     assert web.encode() in outcome.err
 
 
+CERTIFICATES = Path(__file__).parents[1] / "fixtures/certificates"
+
+
+@pytest.mark.parametrize("web", ["mutual"], indirect=True)
+def test_client_certificates(ours: Tool, pair: Pair, tree: Path, at: Path, web: str) -> None:
+    """A server that wants one has it shown; without it, and with another one, it gives nothing."""
+    good = (f"--client-cert={CERTIFICATES}/a.pem", f"--client-key={CERTIFICATES}/a.key")
+    assert ours("list", *good, f"{web}/tree.caidx") == pair.casync("list", at / "tree.caidx")
+    assert ours("digest", *good, f"{web}/tree.caidx") == pair.casync("digest", at / "tree.caidx")
+    for bad in ((), (f"--client-cert={CERTIFICATES}/b.pem", f"--client-key={CERTIFICATES}/b.key")):
+        outcome = ours.run("list", *bad, f"{web}/tree.caidx")
+        assert outcome.status == 1
+        assert len(outcome.err.splitlines()) == 1
+        assert web.encode() in outcome.err
+
+
+@pytest.mark.parametrize("web", ["tls"], indirect=True)
+def test_authorities(pair: Pair, tree: Path, nginx: Nginx, web: str) -> None:  # noqa: F811
+    """The option, the variable, or no check at all."""
+    expected = pair.pycasync("list", tree)
+    url = f"{web}/tree.caidx"
+    assert pair.pycasync("list", f"--ca-cert={nginx.certificate}", url) == expected
+    assert pair.pycasync("list", "--trust-insecure", url) == expected
+    assert pair.pycasync.given(SSL_CERT_FILE=str(nginx.certificate))("list", url) == expected
+
+
+@pytest.mark.parametrize("web", ["locked"], indirect=True)
+def test_logins(pair: Pair, tree: Path, at: Path, web: str, tmp_path: Path) -> None:
+    """In the URL, in netrc's file, in desync's variable and in the configuration; nowhere is it shown."""
+    expected = pair.casync("list", at / "tree.caidx")
+    with_login = web.replace("://", "://me:p%3Aw%40x@")
+    assert pair.pycasync("list", f"{with_login}/tree.caidx") == expected
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password p:w@x\n")
+    (tmp_path / "toml").write_text(
+        "".join(
+            f'[stores."{url}"]\nusername = "me"\npassword = "p:w@x"\n'
+            for url in (web, f"{web}/default.castr")
+        )
+    )
+    for given in (
+        {"NETRC": str(tmp_path / "netrc")},
+        {"DESYNC_HTTP_AUTH": "Basic bWU6cDp3QHg="},
+        {"PYCASYNC_CONFIG": str(tmp_path / "toml")},
+    ):
+        assert pair.pycasync.given(**given)("list", f"{web}/tree.caidx") == expected
+    for url in (web, web.replace("://", "://me:TOPSECRET@")):
+        outcome = pair.pycasync.run("list", "-v", f"{url}/tree.caidx")
+        assert outcome.status == 1
+        assert b"401" in outcome.err
+        assert b"TOPSECRET" not in outcome.err
+
+
+@pytest.mark.parametrize("web", ["strict"], indirect=True)
+def test_a_server_that_turns_away(pair: Pair, tree: Path, at: Path, web: str) -> None:
+    """Too many requests at once are asked for again, more slowly."""
+    pair.pycasync("extract", f"{web}/tree.caidx", pair.base / "ours")
+    pair.casync("extract", at / "tree.caidx", pair.base / "theirs")
+    assert_same(snapshot(pair.base / "ours"), snapshot(pair.base / "theirs"))
+
+
 class TestChunkServer:
     """desync's chunk-server."""
 

@@ -45,6 +45,9 @@ class Nginx:
     :ivar bare: its URL over HTTP/1.1, without ranges
     :ivar writable: its URL over HTTP/1.1, where PUT and DELETE are taken
     :ivar certificate: the authority of its certificate, as a file
+    :ivar mutual: its URL over HTTP/2 with TLS, for those who show the certificate of tests/fixtures/certificates/a.pem
+    :ivar locked: its URL over HTTP/1.1, for the user `me` with the password `p:w@x`
+    :ivar strict: its URL over HTTP/1.1, where more than a few requests at once, or 50 a second, are turned away
     """
 
     root: Path
@@ -53,6 +56,9 @@ class Nginx:
     bare: str
     certificate: Path
     writable: str
+    mutual: str
+    locked: str
+    strict: str
 
 
 @contextmanager
@@ -92,7 +98,10 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
         check=True,
         capture_output=True,
     )
-    plain, tls, bare, writable = free_port(), free_port(), free_port(), free_port()
+    plain, tls, bare, writable, mutual, locked, strict = (free_port() for _ in range(7))
+    (home / "users").write_text("me:{PLAIN}p:w@x\n")
+    client = Path(__file__).parents[1] / "fixtures/certificates/a.pem"
+    secure = f"ssl_certificate {home}/cert.pem; ssl_certificate_key {home}/key.pem;"
     (home / "conf").write_text(
         f"""daemon off; pid {home}/pid; error_log {home}/log; worker_processes 1; user root;
 events {{ worker_connections 1024; }}
@@ -105,13 +114,26 @@ http {{
     listen 127.0.0.1:{writable}; dav_methods PUT DELETE; create_full_put_path on; client_max_body_size 0;
     dav_access user:rw group:r all:r;
   }}
-  server {{ listen 127.0.0.1:{tls} ssl http2; ssl_certificate {home}/cert.pem; ssl_certificate_key {home}/key.pem; }}
+  server {{ listen 127.0.0.1:{tls} ssl http2; {secure} }}
+  server {{ listen 127.0.0.1:{mutual} ssl http2; {secure} ssl_client_certificate {client}; ssl_verify_client on; }}
+  server {{ listen 127.0.0.1:{locked}; auth_basic x; auth_basic_user_file {home}/users; }}
+  limit_req_zone $server_port zone=strict:1m rate=50r/s; limit_req_status 429;
+  server {{ listen 127.0.0.1:{strict}; limit_req zone=strict burst=5 nodelay; }}
 }}
 """
     )
     with waiting_for([program, "-c", home / "conf"], tls, home / "out"):
-        urls = (f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}", f"http://127.0.0.1:{bare}")
-        yield Nginx(root, *urls, home / "cert.pem", f"http://127.0.0.1:{writable}")
+        yield Nginx(
+            root,
+            plain=f"http://127.0.0.1:{plain}",
+            tls=f"https://127.0.0.1:{tls}",
+            bare=f"http://127.0.0.1:{bare}",
+            certificate=home / "cert.pem",
+            writable=f"http://127.0.0.1:{writable}",
+            mutual=f"https://127.0.0.1:{mutual}",
+            locked=f"http://127.0.0.1:{locked}",
+            strict=f"http://127.0.0.1:{strict}",
+        )
 
 
 @contextmanager
