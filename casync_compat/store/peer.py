@@ -14,7 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.compression import Compression, CompressionError, compress, decompress
@@ -25,12 +25,12 @@ from casync_compat.protocol import ChunkReply, Terms
 from casync_compat.spool import Spool
 from casync_compat.store.base import Put, checked
 from casync_compat.store.files import Can, FileDamaged, Files, FileStatus, Listed, Opened, Version
-from casync_compat.store.session import Session
+from casync_compat.store.session import Session, Way
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["Peer", "PeerFiles", "PeerStore", "Way"]
+__all__ = ["Peer", "PeerFiles", "PeerStore"]
 
 _PULL_BOTH = Terms.PULL_INDEX | Terms.PULL_CHUNKS
 _PUSH_BOTH = Terms.PUSH_INDEX | Terms.PUSH_CHUNKS | Terms.PUSH_INDEX_CHUNKS
@@ -40,21 +40,6 @@ _LOOKED_AT = 16
 """Chunks that are fetched again after they were pushed."""
 _COMPARED = 64 << 10
 """Bytes of an archive that are fetched again after it was pushed."""
-
-
-class Way(Protocol):
-    """How a casync is reached."""
-
-    @property
-    def name(self) -> str:
-        """The other end as a user would name it."""
-
-    def argv(self, verb: str, archive: str, index: str, store: str) -> Sequence[str]:
-        """What to start.
-
-        :param verb: "pull" or "push"
-        :param archive: path there, "-" for none; `index` and `store` alike
-        """
 
 
 @dataclass(frozen=True, slots=True)

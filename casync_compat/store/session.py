@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from casync_compat.closing import Closing
 from casync_compat.compression import file_limit
@@ -30,7 +31,7 @@ from casync_compat.protocol import (
 )
 from casync_compat.store.program import Program
 
-__all__ = ["Session"]
+__all__ = ["Session", "Way"]
 
 _PART = 64 << 10
 """Bytes in one part of an index or archive, as casync sends them."""
@@ -53,6 +54,21 @@ class _Answer:
     users: int = 0
     come: bool = False
     reply: ChunkReply | None = None
+
+
+class Way(Protocol):
+    """How a casync is reached."""
+
+    @property
+    def name(self) -> str:
+        """The other end as a user would name it."""
+
+    def argv(self, verb: str, archive: str, index: str, store: str) -> Sequence[str]:
+        """What to start.
+
+        :param verb: "pull" or "push"
+        :param archive: path there, "-" for none; `index` and `store` alike
+        """
 
 
 class Session(Closing):

@@ -9,8 +9,7 @@ something else, or the reverse, is removed last. Nothing is fsynced. One excepti
 and that admits nobody but its owner until it is complete, `casync_compat.fs.apply.runs` gives files their names at
 once, with mode 0200 until they are complete.
 
-Semantics are casync 2's (`src/cadecoder.c`) but for what `casync_compat.fs.apply.restore` lists. One writer writes one
-tree, and is used from one thread.
+Semantics are casync 2's (`src/cadecoder.c`) but for what `fs.apply.restore` lists. One writer, one tree, one thread.
 """
 
 from __future__ import annotations
