@@ -149,11 +149,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, body.encode(), Content_Type="application/xml")
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256  # as many as are asked for at once
+
+
 @contextmanager
 def gcs_stub() -> Iterator[str]:
     """The URL of a stub that runs until the block ends."""
     handler = type("Handler", (_Handler,), {"stored": _Objects()})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
