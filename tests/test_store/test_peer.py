@@ -111,7 +111,7 @@ def test_many_chunks_at_once(begin: Callable[..., Peer], tmp_path: Path) -> None
     assert store.get(ids[1], D, LIMIT) == text(1000, 1)
 
 
-def test_chunks_that_come_again(begin: Callable[..., Peer], tmp_path: Path) -> None:
+def test_chunks_that_come_again(begin: Callable[..., Peer], tmp_path: Path, children: Children) -> None:
     """casync sends a chunk once in a conversation; whoever needs it again gets it all the same, with one more."""
     ids = filled(tmp_path / "c", 6)
     store = PeerStore(begin(), str(tmp_path / "c"), "well:c")
