@@ -59,9 +59,13 @@ def start(*words: Word, cwd: Path, stdin: int | None = subprocess.DEVNULL) -> su
 
 
 class _Nursery:
-    """Where runs are forked, started when the first is wanted. See `nursery.py`."""
+    """Where runs are forked, started when the first is wanted. See `nursery.py`.
 
-    def __init__(self) -> None:
+    :param environ: of the runs
+    """
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._environ = environ
         self._process: subprocess.Popen[bytes] | None = None
         self._mounts = ""
 
@@ -73,7 +77,7 @@ class _Nursery:
             self._mounts = mounts
             program = (sys.executable, str(Path(__file__).with_name("nursery.py")))
             self._process = subprocess.Popen(
-                program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), cwd="/"
+                program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environ, cwd="/"
             )
         process = self._process
         assert process.stdin is not None
@@ -94,7 +98,11 @@ class _Nursery:
             process.communicate()
 
 
-_nursery = _Nursery()
+_nursery = _Nursery(environment())
+# Not measured: coverage writes a file of its own at the end, which has the limits of the run, too.
+_limited = _Nursery(
+    {name: value for name, value in environment().items() if name not in coverage_variables()}
+)
 
 
 def run(
@@ -112,7 +120,7 @@ def run(
     """
     out, err = stdout or cwd.parent / f"{cwd.name}.out", cwd.parent / f"{cwd.name}.err"
     job = {"stdin": str(stdin or os.devnull), "stdout": str(out), "stderr": str(err), "cwd": str(cwd)}
-    status, peak = _nursery.run(
+    status, peak = (_limited if limits else _nursery).run(
         {
             **job,
             "seconds": SECONDS,

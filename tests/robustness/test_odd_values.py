@@ -32,6 +32,8 @@ OCI_VERBS = {
     "export": "oci:lay:x oci:new:b",
     "push": "oci:lay:x oci:new:c",
     "pull": "oci:lay:x oci:new:d",
+    "delta": "oci:lay:x -o new.patch",
+    "apply": "x.patch oci:new:x",
     "ls": "oci:lay:x",
     "cat": "oci:lay:x etc/file",
     "inspect": "oci:lay:x",
@@ -55,6 +57,7 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with layout_at(here / "lay") as layout:
         build(layout, "plain", [layer({"etc/file": noise(5000)})])
         convert(layout, "plain", layout, "x", ConvertOptions(thin=True))
+    works("oci", "delta", "oci:lay:x", "-o", "x.patch", cwd=here)
     return here
 
 
