@@ -196,8 +196,9 @@ class Session(Closing):
                     answers[id].users += 1
             self._asked.update(ask)
         try:
-            if ask:
-                self._say(ChunkRequest(tuple(ask), urgent=True))
+            if ask:  # a message for each: desync (`protocol.go`) looks at the first id of a message alone
+                send, urgent = self._connection.send, True
+                self._program.send(b"".join(send(ChunkRequest((id,), urgent)) for id in ask))
             program.wait(lambda: all(answer.come for answer in answers.values()), op)
         finally:
             with program.lock:
