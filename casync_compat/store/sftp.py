@@ -2,7 +2,8 @@
 
 Any server of version 3 will do. With OpenSSH's extensions a file takes the place of another at once
 (`posix-rename@openssh.com`), and is durable after `sync` (`fsync@openssh.com`); without them, as well as the server
-can. Dates have whole seconds, and there are no versions, so nothing is written on a condition.
+can. Dates have whole seconds, and there are no versions: nothing is written on a condition, and who reads an archive in
+parts does not see that another of the same size took its place within a second.
 """
 
 from __future__ import annotations

@@ -50,6 +50,8 @@ def files(server: Server, tmp_path: Path) -> SftpFiles:
 class TestSftpFiles(FilesContract):
     """The contract."""
 
+    date_step = 1.1
+
     def test_many_at_once(self, files: SftpFiles) -> None:
         """Hundreds of files come in one call, those that are missing or too large as None."""
         contents = {b"%04x/%d" % (n % 7, n): content(1 + 700 * n, n) for n in range(150)}

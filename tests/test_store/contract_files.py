@@ -146,6 +146,7 @@ class FilesContract:
             files.write(self.names[0], self.content(1))
             begun = files.open_file(self.names[0], 7)
             assert begun is not None
+            time.sleep(self.date_step)
             files.write(self.names[0], other)
             if begun.rest is None:
                 with pytest.raises(FileChanged, match="changed"):
