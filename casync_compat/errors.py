@@ -240,9 +240,11 @@ class AccessDenied(RemoteError):
     """Credentials are missing, wrong, or not enough.
 
     :ivar anonymous: none were given
+    :ivar registry: it is a registry that wants them
     """
 
     anonymous = False
+    registry = False
 
 
 def translated(error: CatarError | FormatError, path: bytes | None) -> CasyncError:

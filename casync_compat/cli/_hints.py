@@ -70,7 +70,11 @@ def _without(error: Refused) -> str:
 
 
 def _wants_credentials(error: AccessDenied) -> bool:
-    return error.status == 401 or error.anonymous
+    return error.registry and (error.status == 401 or error.anonymous)
+
+
+def _wants_login(error: AccessDenied) -> bool:
+    return error.status == 401 and not error.registry
 
 
 def _lacks_proc(error: FileError) -> bool:
@@ -89,6 +93,7 @@ HINTS: tuple[Hint, ...] = (
         AccessDenied, ", or give --creds=USER:PASSWORD, or a file in $REGISTRY_AUTH_FILE", _wants_credentials
     ),
     Hint(AccessDenied, ", or name a file of credentials in $REGISTRY_AUTH_FILE", _wants_credentials),
+    Hint(AccessDenied, "; a login may stand in the URL, in ~/.netrc or in the configuration", _wants_login),
     Hint(ImageTooLarge, "; allow more with --max-size if you trust it"),
     Hint(CannotShare, ", or use --link=auto"),
     Hint(Locked, "; --undo-immutable=yes clears that"),

@@ -160,6 +160,9 @@ def test_logins(pair: Pair, tree: Path, at: Path, web: str, tmp_path: Path) -> N
         outcome = pair.pycasync.run("list", "-v", f"{url}/tree.caidx")
         assert outcome.status == 1
         assert b"401" in outcome.err
+        assert outcome.err.rstrip().endswith(
+            b"; a login may stand in the URL, in ~/.netrc or in the configuration"
+        )
         assert b"TOPSECRET" not in outcome.err
 
 

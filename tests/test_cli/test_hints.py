@@ -45,7 +45,10 @@ def test_a_missing_hash_function(
         (ChunkMissing(bytes(32), "x.castr"), "add the store that has it with --extra-store"),
         (NoSuchPlatform("oci:a", "why"), "choose with --platform or --all"),
         (ImageTooLarge("oci:a", "why"), "allow more with --max-size if you trust it"),
-        (AccessDenied("host", "read", "why", 401), "or a file in $REGISTRY_AUTH_FILE"),
+        (
+            AccessDenied("host", "read", "why", 401),
+            "; a login may stand in the URL, in ~/.netrc or in the configuration",
+        ),
         (CannotShare(b"root", "check out", "why"), "or use --link=auto"),
     ],
 )

@@ -232,5 +232,6 @@ class RegistryAuthorizer:
 
     def _error(self, op: str, why: str, status: int) -> AccessDenied:
         error = AccessDenied(self._host, op, why, status)
+        error.registry = True
         error.anonymous = self._looked_up and self._credential is None
         return error
