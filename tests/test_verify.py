@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import lzma
 import os
@@ -14,6 +15,7 @@ import pytest
 import zstandard
 
 from casync_compat.cli import main
+from casync_compat.errors import FileError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.store.local import LocalStore
@@ -145,6 +147,23 @@ def test_every_defect_is_found(tmp_path: Path) -> None:
     for defect in told:
         assert defect.where.startswith(store.name)
         assert str(defect.id) in defect.where
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_this_process_lacks_is_no_defect(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where descriptors or memory run out nothing was checked, and nothing is said of the store."""
+    store, _ = filled(tmp_path / "s", 3)
+
+    def refuse(*_: object) -> None:
+        raise FileError(b"x", "open", OSError(number, os.strerror(number)))
+
+    monkeypatch.setattr(store, "content", refuse)
+    defects: list[Defect] = []
+    with pytest.raises(FileError, match=os.strerror(number)):
+        verify_store(store, on_defect=defects.append)
+    assert defects == []
 
 
 def test_nothing_else_is_found(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ if any of them gives its id, the likeliest tried first. What has no chunk's name
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,9 @@ __all__ = [
     "verify_chunks",
     "verify_store",
 ]
+
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What says something of this process, and nothing of the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,8 @@ class _Checker:
         except FileDamaged as error:
             defect = self._defect(file, error.kind, error.why)
         except FileError as error:
+            if error.errno in _OURS:
+                raise
             defect = self._defect(file, "unreadable", str(error.cause))
         return len(raw), None if defect is None else self._mend(file, defect, size)
 
