@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from interop.clouds import Bucket, azurite, gcs, seaweed, versitygw  # noqa: F401 - fixtures
 from interop.tools import Tool
-from test_store.contract_files import FilesContract
+from test_store.contract_files import SwapContract
 
 from casync_compat.locations import Settings
 from casync_compat.locations.remote import open_files
@@ -35,7 +35,7 @@ def fresh(bucket: Bucket) -> str:
 
 
 @pytest.mark.parametrize("bucket", SERVICES, indirect=True)
-class TestContract(FilesContract):
+class TestContract(SwapContract):
     """Every service keeps the contract of places of files."""
 
     date_step = 1.1

@@ -1,6 +1,7 @@
-"""What every place of files promises, as tests. A place's own test derives from `FilesContract` and provides `files`.
+"""What every place of files promises, as tests. A place's own test derives from `FilesContract`, or from
+`SwapContract` if it can write on a condition (`Can.SWAP`), and provides `files`.
 
-What a place cannot do (`Files.can`) is skipped, and it must say so by `UsageError`.
+What a place cannot do otherwise (`Files.can`) is skipped, and it must say so by `UsageError`.
 """
 
 from __future__ import annotations
@@ -191,9 +192,34 @@ class FilesContract:
         assert list(files.list(b"never/")) == []
         assert list(files.list(self.names[0] + b"/")) == []
 
+    def test_dates(self, files: Files) -> None:
+        """A file written now has a date of now."""
+        self.need(files, Can.WRITE | Can.DATES)
+        start = time.time_ns() - 60_000_000_000
+        files.write(self.names[0], self.content(1))
+        status = files.stat(self.names[0])
+        assert status is not None
+        assert status.modified is not None
+        assert start < status.modified < time.time_ns() + 60_000_000_000
+
+    def test_says_what_it_cannot(self, files: Files) -> None:
+        """What a place cannot do is asked wrongly, and nothing else."""
+        if Can.WRITE not in files.can:
+            with pytest.raises(UsageError):
+                files.write(self.names[0], self.content(1))
+        elif Can.SWAP not in files.can:
+            with pytest.raises(UsageError):
+                files.write(self.names[0], self.content(1), if_absent=True)
+        if Can.LIST not in files.can:
+            with pytest.raises(UsageError):
+                list(files.list())
+
+
+class SwapContract(FilesContract):
+    """The same, of a place that writes on a condition, too."""
+
     def test_touch(self, files: Files) -> None:
         """A touched file is as it was but for its date; what is not there is not made."""
-        self.need(files, Can.WRITE | Can.SWAP | Can.DATES)
         files.write(self.names[1], self.content(1))
         before = files.stat(self.names[1])
         time.sleep(self.date_step)
@@ -208,19 +234,8 @@ class FilesContract:
         assert not files.touch(b"never")
         assert files.stat(b"never") is None
 
-    def test_dates(self, files: Files) -> None:
-        """A file written now has a date of now."""
-        self.need(files, Can.WRITE | Can.DATES)
-        start = time.time_ns() - 60_000_000_000
-        files.write(self.names[0], self.content(1))
-        status = files.stat(self.names[0])
-        assert status is not None
-        assert status.modified is not None
-        assert start < status.modified < time.time_ns() + 60_000_000_000
-
     def test_if_absent(self, files: Files) -> None:
         """Only the first is written."""
-        self.need(files, Can.WRITE | Can.SWAP)
         files.write(self.names[0], self.content(1), if_absent=True)
         with pytest.raises(FileChanged):
             files.write(self.names[0], self.content(2), if_absent=True)
@@ -228,7 +243,6 @@ class FilesContract:
 
     def test_if_version(self, files: Files) -> None:
         """Only who has seen the newest version replaces it."""
-        self.need(files, Can.WRITE | Can.SWAP)
         name = self.names[0]
         with pytest.raises(FileChanged):
             files.write(name, self.content(0), if_version=files.write(self.names[1], b"x"))
@@ -242,7 +256,6 @@ class FilesContract:
 
     def test_counting_together(self, files: Files) -> None:
         """Eight threads that each add to a number by swaps lose no addition."""
-        self.need(files, Can.WRITE | Can.SWAP)
         name = self.names[0]
         files.write(name, b"0")
 
@@ -264,15 +277,3 @@ class FilesContract:
         for thread in threads:
             thread.join()
         assert files.read(name, LIMIT) == b"40"
-
-    def test_says_what_it_cannot(self, files: Files) -> None:
-        """What a place cannot do is asked wrongly, and nothing else."""
-        if Can.WRITE not in files.can:
-            with pytest.raises(UsageError):
-                files.write(self.names[0], self.content(1))
-        elif Can.SWAP not in files.can:
-            with pytest.raises(UsageError):
-                files.write(self.names[0], self.content(1), if_absent=True)
-        if Can.LIST not in files.can:
-            with pytest.raises(UsageError):
-                list(files.list())

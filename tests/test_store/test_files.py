@@ -16,10 +16,10 @@ from casync_compat.store.memory import MemoryFiles
 from casync_compat.store.tidy import TidyFiles
 
 from .contract import LIMIT, D, PrunableContract, StoreRig
-from .contract_files import FilesContract
+from .contract_files import SwapContract
 
 
-class TestMemoryFiles(FilesContract):
+class TestMemoryFiles(SwapContract):
     """The contract, over a dictionary."""
 
     @pytest.fixture
@@ -27,7 +27,7 @@ class TestMemoryFiles(FilesContract):
         return MemoryFiles()
 
 
-class TestLocalFiles(FilesContract):
+class TestLocalFiles(SwapContract):
     """The contract, over a directory that is not made yet."""
 
     @pytest.fixture
@@ -35,7 +35,7 @@ class TestLocalFiles(FilesContract):
         return LocalFiles(os.fsencode(tmp_path / "files"))
 
 
-class TestTidyFiles(FilesContract):
+class TestTidyFiles(SwapContract):
     """The contract, over a directory that is left as it was."""
 
     @pytest.fixture

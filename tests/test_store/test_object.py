@@ -20,7 +20,7 @@ from casync_compat.verbs.gc import UnnamedIndexes, collect_garbage
 from catar import flags
 
 from .contract import D, PrunableContract, StoreRig
-from .contract_files import FilesContract
+from .contract_files import FilesContract, SwapContract
 
 obstore_store = pytest.importorskip("obstore.store")
 from obstore.exceptions import GenericError, PermissionDeniedError  # noqa: E402
@@ -28,7 +28,7 @@ from obstore.exceptions import GenericError, PermissionDeniedError  # noqa: E402
 from casync_compat.store.object import EVERYTHING, ObjectFiles  # noqa: E402
 
 
-class TestInMemory(FilesContract):
+class TestInMemory(SwapContract):
     """The contract, over obstore's store in memory."""
 
     @pytest.fixture
@@ -36,7 +36,7 @@ class TestInMemory(FilesContract):
         return ObjectFiles(obstore_store.MemoryStore(), "memory://")
 
 
-class TestBelowAPrefix(FilesContract):
+class TestBelowAPrefix(SwapContract):
     """The same, beside objects of others whose keys begin alike."""
 
     @pytest.fixture
