@@ -12,6 +12,8 @@ import pytest
 from casync_compat.errors import CasyncError, FileError, UsageError
 from casync_compat.locations import Settings, default_store, open_store
 from casync_compat.locations.aws import AwsAccess, find_access
+from casync_compat.locations.forms import split_url
+from casync_compat.locations.remote import PLACES, open_files
 from casync_compat.store.options import StoreOptions
 
 obstore_store = pytest.importorskip("obstore.store")
@@ -238,6 +240,73 @@ def test_bad_settings_are_not_quoted() -> None:
     with pytest.raises(UsageError) as caught:
         open_store("az://box/a", Settings(environ=environ))
     assert "hidden" not in "".join(traceback.format_exception(caught.value))
+
+
+ACCOUNT = {"AZURE_STORAGE_ACCOUNT": "acc"}
+
+
+@pytest.mark.parametrize(
+    ("locator", "environ", "said"),
+    [
+        ("az://box/a", {}, "set AZURE_STORAGE_ACCOUNT"),
+        ("az://box/a", {"AZURE_STORAGE_KEY": "a2V5"}, "set AZURE_STORAGE_ACCOUNT"),
+        ("az://box/a", {**ACCOUNT, "AZURE_STORAGE_KEY": "hidden!"}, "AZURE_STORAGE_KEY"),
+        ("az://box/a", {**ACCOUNT, "AZURE_STORAGE_ENDPOINT": "host"}, "AZURE_STORAGE_ENDPOINT must be http"),
+        ("az://box/a", {"AZURE_STORAGE_ACCOUNT": "a/b"}, "a/b is no name of a storage account"),
+        ("az://b%20x/a", ACCOUNT, "b%20x is no name of a bucket"),
+        (
+            "az://box/a",
+            {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=acc;AccountKey=a2V5;BlobEndpoint=h:1"},
+            "BlobEndpoint must be http",
+        ),
+        ("gs://b/a", {"STORAGE_EMULATOR_HOST": "http://a b"}, "STORAGE_EMULATOR_HOST must be http"),
+        ("gs://b/a", {"GOOGLE_APPLICATION_CREDENTIALS": "/no/such"}, "/no/such .GOOGLE_APPLICATION_CREDENTIALS."),
+        ("s3://b/a", {"AWS_ACCESS_KEY_ID": "hidden"}, "AWS_SECRET_ACCESS_KEY is not"),
+        ("s3://b/a", {"AWS_SECRET_ACCESS_KEY": "hidden"}, "AWS_ACCESS_KEY_ID is not"),
+        ("s3://b/a", {"S3_ACCESS_KEY": "hidden"}, "S3_SECRET_KEY is not"),
+        ("s3://b/a", {**KEYS, "AWS_ENDPOINT_URL": "h:1"}, "AWS_ENDPOINT_URL must be http"),
+        ("s3://b/a", {**KEYS, "AWS_REGION": "us east"}, "AWS_REGION is no name of a region"),
+        ("s3://b/a", {**KEYS, "AWS_ACCESS_KEY_ID": "hidden\n"}, "the access key has characters"),
+        ("s3://b/a", {**KEYS, "AWS_CA_BUNDLE": "/dev/null"}, "/dev/null has no certificates"),
+        ("s3+http://h h/b/a", KEYS, "the store must be http"),
+    ],
+)  # fmt: skip
+def test_wrong_settings(locator: str, environ: dict[str, str], said: str) -> None:
+    """The message names the variable that is missing or wrong, and nothing that is secret."""
+    with pytest.raises(CasyncError, match=said) as caught:
+        open_files(locator, Settings(environ=environ))
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"hidden", "is not JSON"),
+        (b"{}", "no type that can be used"),
+        (b'{"type": "external_account"}', "no type that can be used"),
+        (b'{"type": "service_account", "client_email": "a@b"}', "does not say private_key"),
+        (
+            b'{"type": "service_account", "client_email": "a@b", "private_key": "hidden", "private_key_id": "1"}',
+            "private_key in .* is not PEM",
+        ),
+    ],
+)
+def test_wrong_accounts(tmp_path: Path, content: bytes, said: str) -> None:
+    """A file of Google's credentials that cannot be used is named, and what is wrong in it."""
+    path = tmp_path / "account.json"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=said) as caught:
+        open_files("gs://b/a", Settings(environ={"GOOGLE_APPLICATION_CREDENTIALS": str(path)}))
+    message = str(caught.value)
+    assert str(path) in message
+    assert "hidden" not in message.replace(str(path), "")
+
+
+def test_no_host() -> None:
+    """A locator without a host or bucket is told of as one, whatever its scheme."""
+    for scheme in PLACES:
+        with pytest.raises(CasyncError, match="names no"):
+            split_url(f"{scheme}:///x.caidx")
 
 
 def test_options(made: list[dict[str, Any]], tmp_path: Path) -> None:

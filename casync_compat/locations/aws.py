@@ -45,7 +45,7 @@ def find_access(environ: Mapping[str, str], options: StoreOptions) -> AwsAccess:
     """Who we are: what is said of the very store, else desync's variables, AWS's, and a profile.
 
     :param options: what is said of the store
-    :raises UsageError: there is no such profile, or it needs AWS's tools
+    :raises UsageError: there is no such profile, or it needs AWS's tools, or half of a key is all there is
     :raises FileError: a file cannot be read
     """
     desync = AwsAccess(
@@ -63,7 +63,16 @@ def find_access(environ: Mapping[str, str], options: StoreOptions) -> AwsAccess:
         environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL"),
     )
     found = _joined(_joined(said, desync), amazon)
-    return _joined(found, _of_profile(environ, options, needed=not (found.key and found.secret)))
+    found = _joined(found, _of_profile(environ, options, needed=not (found.key and found.secret)))
+    for access, key, secret in (
+        (desync, "S3_ACCESS_KEY", "S3_SECRET_KEY"),
+        (amazon, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+        (said, "access-key", "secret-key"),
+    ):
+        if not (found.key and found.secret) and bool(access.key) != bool(access.secret):
+            there, missing = (key, secret) if access.key else (secret, key)
+            raise UsageError(f"{there} is set, and {missing} is not; both are needed")
+    return found
 
 
 def _joined(first: AwsAccess, second: AwsAccess) -> AwsAccess:
@@ -109,6 +118,9 @@ def _of_profile(environ: Mapping[str, str], options: StoreOptions, *, needed: bo
                 values.get("endpoint_url"),
             ),
         )
+    if needed and bool(found.key) != bool(found.secret):
+        there, missing = ("aws_access_key_id", "aws_secret_access_key")[:: 1 if found.key else -1]
+        raise UsageError(f"the AWS profile {profile} has {there}, and no {missing}; both are needed")
     if needed and not found.key:
         for kind in (name for values in sections for name in _STARTED if name in values):
             raise UsageError(

@@ -16,6 +16,17 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from casync_compat.errors import FileError, UsageError
 from casync_compat.locations.aws import find_access
+from casync_compat.locations.checked import (
+    NO_LOGIN,
+    check_account_file,
+    check_authority,
+    check_azure,
+    check_bucket,
+    check_endpoint,
+    check_header,
+    check_region,
+    those_set,
+)
 from casync_compat.locations.settings import Settings
 from casync_compat.store.files import Files
 from casync_compat.store.options import StoreOptions
@@ -32,6 +43,14 @@ _LONGEST = timedelta(hours=2)
 """Of one request; obstore's own limit is half a minute, which is little for large objects on slow lines."""
 _PATIENCE = timedelta(minutes=3)
 _CONNECTING = timedelta(seconds=10)
+
+_VARIABLES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "s3": ("s3", ("AWS_", "S3_")),
+    "gs": ("gs", ("GOOGLE_", "STORAGE_EMULATOR_HOST")),
+    "az": ("az", ("AZURE_",)),
+    "abfss": ("az", ("AZURE_",)),
+}
+"""How schemes begin: the cloud's first one, and how the variables that obstore looks at begin."""
 
 _YES = ("1", "true", "yes", "on")
 
@@ -53,6 +72,13 @@ def open_s3(where: str, settings: Settings) -> Files:
         bucket, prefix = _bucket_as_host(parts, where)
         endpoint = access.endpoint
         by_name = endpoint is None and "." not in bucket  # as certificates of Amazon's want it
+    name = f"{parts.scheme}://{_shown(parts)}"
+    check_bucket(name, bucket)
+    check_region(name, access.region or "us-east-1")
+    check_header(name, "the access key", access.key)
+    check_header(name, "the session token", access.token)
+    if endpoint is not None:
+        check_endpoint(name, "the store" if desync else "AWS_ENDPOINT_URL", endpoint)
     if by_name and endpoint is not None:
         scheme, _, host = endpoint.partition("://")
         endpoint = f"{scheme}://{bucket}.{host}"
@@ -71,11 +97,12 @@ def open_s3(where: str, settings: Settings) -> Files:
         lambda obstore: obstore.S3Store,
         bucket,
         prefix,
-        f"{parts.scheme}://{_shown(parts)}",
+        name,
         config,
         endpoint,
         options,
         authority,
+        settings.environ,
     )
 
 
@@ -88,8 +115,11 @@ def open_gcs(where: str, settings: Settings) -> Files:
     bucket, prefix = _bucket_as_host(parts, where)
     emulator = settings.environ.get("STORAGE_EMULATOR_HOST")
     config: dict[str, Any] = {}
+    name = f"gs://{_shown(parts)}"
+    check_bucket(name, bucket)
     if emulator:
         emulator = emulator if "://" in emulator else f"http://{emulator}"
+        check_endpoint(name, "STORAGE_EMULATOR_HOST", emulator)
         # obstore's `skip_signature` covers reading only; an account that logs in nowhere covers the rest.
         account = {
             "gcs_base_url": emulator.rstrip("/"),
@@ -106,12 +136,14 @@ def open_gcs(where: str, settings: Settings) -> Files:
         lambda obstore: obstore.GCSStore,
         bucket,
         prefix,
-        f"gs://{_shown(parts)}",
+        name,
         config,
         emulator,
         options,
         options.ca_cert,
-        True,
+        settings.environ,
+        by_generation=True,
+        explain=lambda: None if emulator else check_account_file(name, settings.environ),
     )
 
 
@@ -126,17 +158,21 @@ def open_azure(where: str, settings: Settings) -> Files:
     config = _azure_config(settings.environ, where)
     if at:
         config["account_name"] = host.partition(".")[0]
+    name = f"{parts.scheme}://{_shown(parts)}"
+    check_bucket(name, container)
+    check_azure(name, config, settings.environ)
     options = settings.said_of(where)
     endpoint = config.get("endpoint")
     return _opened(
         lambda obstore: obstore.AzureStore,
         container,
         prefix,
-        f"{parts.scheme}://{_shown(parts)}",
+        name,
         config,
         "http://" if config.get("use_emulator") else endpoint,
         options,
         options.ca_cert,
+        settings.environ,
     )
 
 
@@ -191,14 +227,20 @@ def _opened(
     endpoint: str | None,
     options: StoreOptions,
     authority: str | None,
+    environ: Mapping[str, str],
+    *,
     by_generation: bool = False,
+    explain: Callable[[], None] | None = None,
 ) -> Files:
     """A bucket, reached with retries and without.
 
     :param kind: the class in `obstore.store`
     :param endpoint: the URL of the service, if it is said
     :param authority: a file of certificates to trust beside the system's
+    :param environ: what obstore looks at as well
+    :param explain: called when obstore does not take what it is given, to say why; it returns if it cannot
     """
+    cloud = next(known for known in _VARIABLES if name.startswith(known))
     try:
         from obstore import exceptions, store
 
@@ -216,12 +258,20 @@ def _opened(
 
     try:
         often = reached(_RETRIES if options.retries is None else options.retries)
-        return ObjectFiles(often, name, prefix, once=reached(0), by_generation=by_generation)
-    except (exceptions.BaseError, ValueError, OSError) as error:
+        return ObjectFiles(
+            often,
+            name,
+            prefix,
+            once=reached(0),
+            by_generation=by_generation,
+            login=NO_LOGIN[_VARIABLES[cloud][0]],
+        )
+    except (exceptions.BaseError, ValueError, OSError):
         # Its text quotes what was given, keys included.
-        raise UsageError(
-            f"{name}: this cannot be opened with these settings ({type(error).__name__})"
-        ) from None
+        if explain is not None:
+            explain()
+        said = those_set(environ, _VARIABLES[cloud][1]) or "any variable"
+        raise UsageError(f"{name}: this cannot be opened with what is set by {said}") from None
 
 
 def _client(options: StoreOptions, endpoint: str | None, authority: str | None) -> dict[str, Any]:
@@ -243,6 +293,7 @@ def _client(options: StoreOptions, endpoint: str | None, authority: str | None) 
         try:
             with open(authority, "rb") as file:
                 client["root_certificate"] = file.read()
+            check_authority(authority, client["root_certificate"])
         except OSError as error:
             raise FileError(authority, "read", error) from error
     return client

@@ -161,12 +161,14 @@ def default_store(index: PathType | None, settings: Settings) -> PathType:
 def split_url(where: str) -> tuple[str, bytes]:
     """The URL of the directory that a file is in, with the query of the file's, and the file's name.
 
-    :raises UsageError: it has no name
+    :raises UsageError: it has no name, or no host
     """
     from urllib.parse import unquote_to_bytes, urlsplit  # lazily: 4 ms
 
     parts = urlsplit(where)
     path, _, name = parts.path.rpartition("/")
+    if not parts.netloc:
+        raise UsageError(f"{shown(where)} names no host, nor a bucket, behind ://")
     if not name:
         raise UsageError(f"{shown(where)} names a directory, not a file")
     return parts._replace(path=path, fragment="").geturl(), unquote_to_bytes(name)

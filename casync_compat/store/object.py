@@ -69,9 +69,10 @@ and names, so that `ab/c` comes before `ab.y` (observed with 4.48)."""
 
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 _STATUS = re.compile(r"status code: (\d{3})|status: (\d{3}),")
+_NOBODY = "no credentials were found, and this machine has none from its cloud"
 _REASONS = (
-    ("169.254.169.254", "no credentials were found, and this machine has none from its cloud"),
-    ("metadata.google.internal", "no credentials were found, and this machine has none from its cloud"),
+    ("169.254.169.254", _NOBODY),
+    ("metadata.google.internal", _NOBODY),
     ("ConnectionRefused", "the connection was refused"),
     ("dns error", "the name of the server is not known"),
     ("InvalidCertificate", "its certificate is not trusted"),
@@ -94,6 +95,7 @@ class ObjectFiles(Files):
         the first succeeded but its answer was lost
     :param by_generation: whether the service compares generations, and not entity tags, in conditional writes
     :param can: what the service can do
+    :param login: what is to be done where nobody says who we are
     """
 
     paged = True
@@ -108,12 +110,14 @@ class ObjectFiles(Files):
         once: ObjectStore | None = None,
         by_generation: bool = False,
         can: Can = EVERYTHING,
+        login: str = "",
     ) -> None:
         self.name = name
         self.can = can
         self._store = store
         self._once = once or store
         self._prefix = f"{prefix}/" if prefix else ""
+        self._login = login
         self._tag = "version" if by_generation else "e_tag"
 
     def __repr__(self) -> str:
@@ -137,6 +141,8 @@ class ObjectFiles(Files):
             status in (401, 403) or isinstance(error, (PermissionDeniedError, UnauthenticatedError))
         ):
             return AccessDenied(self.name, op, f"access was denied{said}", status)
+        if reason is _NOBODY and self._login:
+            reason = f"{_NOBODY}; {self._login}"
         return RemoteError(self.name, op, reason or f"the service failed{said}", status)
 
     # ---- reading
