@@ -27,6 +27,7 @@ from casync_compat.locations.settings import Shared
 from casync_compat.locations.shown import without_login
 from casync_compat.net.limiter import Limiter
 from casync_compat.store.base import ChunkSource, Store
+from casync_compat.store.files import Files
 from casync_compat.store.local import LocalStore
 from casync_compat.store.options import StoreOptions
 from casync_compat.store.packs.layout import StoreLayout
@@ -47,6 +48,7 @@ __all__ = [
     "local_path",
     "name_of",
     "open_chunk_store",
+    "open_directory",
     "open_input",
     "open_mixed",
     "open_source",
@@ -154,6 +156,11 @@ def input_path(locator: PathType) -> bytes:
 def open_input(locator: PathType) -> Input:
     """A file to read, an index or an archive, wherever it is."""
     return locations.open_input(locator, SETTINGS)
+
+
+def open_directory(locator: PathType) -> Files:
+    """A directory of indexes and archives, wherever it is."""
+    return locations.open_directory(locator, SETTINGS)
 
 
 def index_output(locator: str | None) -> AbstractContextManager[bytes | None]:

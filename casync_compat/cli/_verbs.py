@@ -44,6 +44,7 @@ VERBS = {
     "convert-index": "make a standard index and chunks from one made with other sizes or blake3",
     "delta": "make an update file: the chunks that an index has and others have not",
     "apply": "use an update file: its chunks go into a store, and its index appears",
+    "serve": "serve chunks, indexes and archives over HTTP, to casync, desync and browsers",
     "completion": "print a completion script for a shell",
 }
 GROUPS = {

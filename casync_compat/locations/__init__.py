@@ -32,6 +32,7 @@ from casync_compat.locations.inputs import (
     index_location,
     index_output,
     input_path,
+    open_directory,
     open_index,
     open_input,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "local_path",
     "name_of",
     "on_web",
+    "open_directory",
     "open_index",
     "open_input",
     "open_local_store",

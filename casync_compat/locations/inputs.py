@@ -21,13 +21,13 @@ from casync_compat.locations.forms import (
     split_url,
 )
 from casync_compat.locations.remote import open_files
-from casync_compat.locations.settings import IndexPlace, Settings
+from casync_compat.locations.settings import IndexPlace, PathType, Settings
 from casync_compat.locations.shown import shown
 from casync_compat.store.files import Files, StoredFile
 from casync_compat.store.local import LocalFiles
 from casync_compat.streams.inputs import Input, load_index
 
-__all__ = ["index_location", "index_output", "input_path", "open_index", "open_input"]
+__all__ = ["index_location", "index_output", "input_path", "open_directory", "open_index", "open_input"]
 
 
 def index_location(where: IndexPlace, settings: Settings) -> tuple[Files, bytes]:
@@ -53,6 +53,18 @@ def index_location(where: IndexPlace, settings: Settings) -> tuple[Files, bytes]
     from casync_compat.locations import registries  # lazily, as is all that knows registries
 
     return registries.index_files(where, settings)
+
+
+def open_directory(where: PathType, settings: Settings) -> Files:
+    """The place of files that a location of a directory, of indexes say, names.
+
+    :raises UsageError: the location is malformed, or of a kind that this version cannot open
+    """
+    if isinstance(where, str) and is_remote(where):
+        if in_files(where):
+            return open_files(where, settings)
+        return index_location(f"{where.rstrip('/')}/-", settings)[0]
+    return LocalFiles(local_path(where), what="index")
 
 
 def open_index(where: IndexPlace | Index, settings: Settings) -> Index:

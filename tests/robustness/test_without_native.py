@@ -45,6 +45,7 @@ RUNS = {
     "gc": tuple(f"{option} x.caidx c.caidx w.caidx applied.caidx x.caibx" for option in ("-n", "-v")),
     "store pack": ("default.castr",),
     "store explode": ("default.castr",),
+    "serve": ("-n default.castr more=default.castr --index-dir=.",),
     "completion": ("bash",),
     "oci convert": ("oci:../images:app oci:new:app --store=images.castr", "oci:../images:app oci:thin:app --thin"),
     "oci export": ("oci:new:app oci:back:app", "oci:thin:app docker-archive:app.tar --rebuild"),

@@ -115,6 +115,7 @@ COMMANDS = [
     "cat a.caidx etc/hosts",
     "dump a.caidx",
     "convert-index a.caidx new.caidx",
+    "serve default.castr --index-dir=. --writable",
     "convert-index --digest=blake3 b.caibx new.caibx --store=new.castr --extra-store=default.castr",
     "delta a.caidx b.caibx -o new.patch",
     "apply all.patch new.caidx",

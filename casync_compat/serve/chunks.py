@@ -1,0 +1,241 @@
+"""Chunks of one store, in the form that a client's suffix asks for, each checked before it is given.
+
+What lies near in the wanted form is given as it is stored: such a file is read whole and checked once, and again when
+it has changed. All else - the other form, a store that is far away, one of packs, a composition - is had from the
+source, which checks it, and compressed anew; who asks for the same chunk meanwhile waits for that one.
+
+Nothing here knows HTTP but the tag of a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import NamedTuple
+
+from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
+from casync_compat.errors import CasyncError, ChunkCorrupt
+from casync_compat.ids import ChunkId, Digest, DigestUnavailable
+from casync_compat.serve.routes import Form
+from casync_compat.store.base import ChunkSource, Measured
+from casync_compat.store.cached import Cached
+from casync_compat.store.chunkfiles import LARGEST, is_chunk
+from casync_compat.store.chunks import ChunkStore
+from casync_compat.store.files import FileDamaged, FileStatus
+from casync_compat.store.layered import Layered
+
+__all__ = ["Busy", "ChunkBody", "ServedChunks"]
+
+_USUAL = 256 << 10
+"""Bytes of a chunk file that are read at once; few have more."""
+_REMEMBERED = 1 << 17
+"""Files that are known to be right; each costs some 250 bytes."""
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_COMPRESSIONS = {Form.ZSTD: Compression.ZSTD, Form.XZ: Compression.XZ, Form.GZIP: Compression.GZIP}
+
+
+class Busy(Exception):
+    """Too many wait already."""
+
+
+class ChunkBody(NamedTuple):
+    """A chunk in one of its forms.
+
+    :ivar tag: which changes with its bytes
+    :ivar hit: whether it lay near
+    """
+
+    data: bytes
+    tag: bytes
+    hit: bool
+
+
+class ServedChunks:
+    """One store.
+
+    :param name: that it is served under
+    :param source: the store, or a composition
+    :param threads: where what takes time is done
+    :param waiting: how many may wait for that
+    :param tell: called with what is wrong with near files, once each
+    :ivar upstream: seconds that the source was waited for, on the whole
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: ChunkSource,
+        threads: Executor,
+        waiting: int,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.upstream = 0.0
+        self.fetched = 0
+        self._threads = threads
+        self._waiting = waiting
+        self._tell = tell
+        self._near = [(store, dict[bytes, int]()) for store in _near(source)]
+        self._under_way: dict[tuple[ChunkId, Form], asyncio.Task[ChunkBody]] = {}
+        self._digest = Digest.SHA512_256
+
+    @property
+    def waiting(self) -> int:
+        """How many different chunks are waited for."""
+        return len(self._under_way)
+
+    def at_once(self, id: ChunkId, form: Form) -> ChunkBody | None:
+        """A chunk that lies near in the wanted form, and is known to be right; None for any other."""
+        if form is not Form.ZSTD and form is not Form.PLAIN:
+            return None
+        for store, right in self._near:
+            name = store.names.of(id)[form is Form.ZSTD]
+            version = right.get(name)
+            if version is None:
+                continue
+            try:
+                found = store.files.peek(name, _USUAL)
+            except (CasyncError, OSError):
+                return None
+            if found is None or len(found[1]) != found[0].size or _version(found[0]) != version:
+                return None
+            return ChunkBody(found[1], b'"%x"' % version, True)
+        return None
+
+    async def get(self, id: ChunkId, form: Form) -> ChunkBody:
+        """A chunk.
+
+        :raises Busy: too many wait already
+        :raises ChunkMissing: there is none; and other errors of `ChunkSource.get`
+        """
+        key = id, form
+        task = self._under_way.get(key)
+        if task is None:
+            if len(self._under_way) >= self._waiting:
+                raise Busy
+            task = self._under_way[key] = asyncio.create_task(self._produced(id, form))
+            task.add_done_callback(lambda done: self._done(key, done))
+        return await asyncio.shield(task)
+
+    def _done(self, key: tuple[ChunkId, Form], task: asyncio.Task[ChunkBody]) -> None:
+        self._under_way.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # is looked at, also where everybody who asked has gone
+
+    async def _produced(self, id: ChunkId, form: Form) -> ChunkBody:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._produce, id, form)
+
+    def _produce(self, id: ChunkId, form: Form) -> ChunkBody:
+        """Runs on a thread."""
+        for store, right in self._near:
+            if (body := self._stored(store, right, id, form)) is not None:
+                return body
+        began = time.perf_counter()
+        raw = self._raw(id)
+        self.upstream += time.perf_counter() - began
+        self.fetched += 1
+        return self._encoded(raw, form, hit=False)
+
+    def _stored(
+        self, store: ChunkStore, right: dict[bytes, int], id: ChunkId, form: Form
+    ) -> ChunkBody | None:
+        """A chunk out of its near file; None where there is none that is right."""
+        plain, packed = store.names.of(id)
+        for name in (plain, packed) if form is Form.PLAIN else (packed, plain):
+            try:
+                found = _whole(store, name)
+                if found is None or not found[1]:
+                    continue
+                status, data = found
+                raw = decompress(data, LARGEST) if name is packed else data
+            except (CompressionError, FileDamaged) as error:
+                self._tell(str(error))
+                continue
+            if not is_chunk(raw, id, None):
+                self._tell(f"{store.name}/{name.decode()} is not the chunk that its name says")
+                continue
+            if (name is packed and form is Form.ZSTD and data.startswith(_ZSTD_MAGIC)) or (
+                name is plain and form is Form.PLAIN
+            ):
+                version = _version(status)
+                _remember(right, name, version)
+                return ChunkBody(data, b'"%x"' % version, True)
+            return self._encoded(raw, form, hit=True)
+        return None
+
+    def _encoded(self, raw: bytes, form: Form, *, hit: bool) -> ChunkBody:
+        data = raw if form is Form.PLAIN else compress(_COMPRESSIONS[form], raw)
+        return ChunkBody(data, b'"%x-%x"' % (len(data), zlib.crc32(data)), hit)
+
+    def _raw(self, id: ChunkId) -> bytes:
+        """A chunk from the source. Nobody says by which digest; it is almost always that of the last one."""
+        damage: ChunkCorrupt | None = None
+        for digest in sorted(Digest, key=lambda digest: digest is not self._digest):
+            try:
+                raw = self.source.get(id, digest, LARGEST)
+                self._digest = digest
+                return raw
+            except ChunkCorrupt as error:
+                damage = damage or error
+            except DigestUnavailable:
+                continue
+        assert damage is not None
+        raise damage
+
+    async def look(self, id: ChunkId, form: Form) -> tuple[bool, int | None, bytes | None]:
+        """Whether there is a chunk, and the size and tag of its body where they are known without reading it.
+
+        :raises CasyncError: the source could not be asked
+        """
+        for store, right in self._near:
+            name = store.names.of(id)[form is not Form.PLAIN]
+            version = right.get(name)
+            if version is None or form is Form.XZ or form is Form.GZIP:
+                continue
+            status = store.files.stat(name)
+            if status is not None and _version(status) == version:
+                return True, status.size, b'"%x"' % version
+        there = await asyncio.get_running_loop().run_in_executor(self._threads, self.source.has, id)
+        return there, None, None
+
+    def stored_size(self, id: ChunkId) -> int | None:
+        """What a chunk takes, where the store can tell."""
+        return self.source.stored_size(id) if isinstance(self.source, Measured) else None
+
+
+def _near(source: ChunkSource) -> Iterator[ChunkStore]:
+    """The stores of chunk files on this machine that are asked before all others."""
+    if isinstance(source, Cached):
+        yield source.cache.store
+    elif isinstance(source, Layered):
+        for layer in source.layers:
+            if not isinstance(layer, ChunkStore) or layer.far:
+                return
+            yield layer
+    elif isinstance(source, ChunkStore) and not source.far:
+        yield source
+
+
+def _whole(store: ChunkStore, name: bytes) -> tuple[FileStatus, bytes] | None:
+    found = store.files.peek(name, _USUAL)
+    if found is None or len(found[1]) == found[0].size:
+        return found
+    data = store.files.read(name, file_limit(LARGEST))
+    return None if data is None else (found[0], data)
+
+
+def _version(status: FileStatus) -> int:
+    """A number that changes when a file is replaced, or written to."""
+    return hash((status.version, status.size, status.modified, status.arrived)) & (1 << 64) - 1
+
+
+def _remember(right: dict[bytes, int], name: bytes, version: int) -> None:
+    if len(right) >= _REMEMBERED:
+        with suppress(StopIteration, KeyError, RuntimeError):  # another thread was quicker
+            del right[next(iter(right))]
+    right[name] = version

@@ -1,0 +1,99 @@
+"""Indexes and archives out of a place of files, whole or in part, piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from hashlib import sha256
+
+from casync_compat.kinds import Kind
+from casync_compat.serve.replies import Field, Reply, http_date, not_modified, text, wanted_range
+from casync_compat.serve.settings import FILES
+from casync_compat.store.files import Can, FileChanged, Files, FileStatus
+
+__all__ = ["ServedFiles", "file_tag"]
+
+_PIECE = 256 << 10
+_SMALL = 1 << 20
+_TYPES = {
+    Kind.ARCHIVE: b"application/vnd.casync.archive",
+    Kind.ARCHIVE_INDEX: b"application/vnd.casync.index",
+    Kind.BLOB_INDEX: b"application/vnd.casync.index",
+}
+
+
+def file_tag(status: FileStatus) -> bytes | None:
+    """What changes with a file's content, with its quotes; None where nobody knows."""
+    if status.version is None and status.modified is None:
+        return None
+    said = repr((status.version, status.size, status.modified, status.arrived))
+    return b'"%s"' % sha256(said.encode()).hexdigest()[:24].encode()
+
+
+class ServedFiles:
+    """The files.
+
+    :param files: where they are
+    :param threads: that read them
+    """
+
+    def __init__(self, files: Files, threads: Executor) -> None:
+        self.files = files
+        self._threads = threads
+
+    async def get(self, name: bytes, kind: Kind, fields: Mapping[bytes, bytes], *, head: bool) -> Reply:
+        """The answer for a file.
+
+        :param fields: of the request
+        :param head: whether only its head is wanted
+        :raises CasyncError: the place could not be read
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._get, name, kind, fields, head)
+
+    def _get(self, name: bytes, kind: Kind, fields: Mapping[bytes, bytes], head: bool) -> Reply:
+        """Runs on a thread."""
+        status = self.files.stat(name)
+        if status is None:
+            return text(404, "index not found" if kind.is_index else "archive not found", store=FILES)
+        tag = file_tag(status)
+        told: list[Field] = [(b"content-type", _TYPES[kind]), (b"cache-control", b"no-cache")]
+        if tag is not None:
+            told.append((b"etag", tag))
+        if status.modified is not None:
+            told.append((b"last-modified", http_date(status.modified)))
+        if not_modified(fields, tag, status.modified):
+            return Reply(304, told, store=FILES)
+        told.append((b"accept-ranges", b"bytes"))
+        part = None if head else wanted_range(fields, status.size, tag, status.modified)
+        if part is not None and part.start == part.stop:
+            return text(416, "there is nothing of it in that range", part.told(status.size), store=FILES)
+        start, stop = (0, status.size) if part is None else (part.start, part.stop)
+        answer = Reply(200, told, size=stop - start, store=FILES)
+        if part is not None:
+            answer.status = 206
+            told.append(part.told(status.size))
+        if head:
+            return answer
+        if stop - start <= _SMALL:
+            answer.body = b"".join(self._parts(name, start, stop, status))
+        else:
+            answer.pieces = self._parts(name, start, stop, status)
+        return answer
+
+    def _parts(self, name: bytes, start: int, stop: int, status: FileStatus) -> Iterator[bytes]:
+        """:raises FileChanged: it was replaced meanwhile"""
+        if start == 0 and stop == status.size and Can.RANGE not in self.files.can:
+            pieces = self.files.pieces(name)
+            if pieces is None:
+                raise FileChanged(name, self.files.name)
+            yield from pieces
+            return
+        size = _PIECE if self.files.near else 16 * _PIECE
+        for at in range(start, stop, size):
+            wanted = min(size, stop - at)
+            piece = self.files.read_part(name, at, wanted, status)
+            if len(piece) != wanted:
+                raise FileChanged(name, self.files.name)
+            yield piece

@@ -1,0 +1,99 @@
+"""PUT: a chunk is checked before it is kept, an index is kept only when its chunks are there, and durable.
+
+A chunk that was taken is whole in the store, or not in it; it is durable when an index that needs it was taken. A
+server that is killed has no chunk that lies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Executor
+
+from casync_compat.compression import CompressionError, decompress
+from casync_compat.errors import FormatError
+from casync_compat.ids import ChunkId
+from casync_compat.index import Index
+from casync_compat.serve.replies import Reply, text
+from casync_compat.serve.routes import ChunkRoute, FileRoute, Form
+from casync_compat.serve.settings import FILES, Limits
+from casync_compat.store.base import ChunkSink, Keeping
+from casync_compat.store.chunkfiles import is_chunk
+from casync_compat.store.files import Files
+
+__all__ = ["Puts"]
+
+
+class Puts:
+    """What clients put.
+
+    :param sinks: stores by name
+    :param files: where indexes go; None where they are not taken
+    :param threads: that write
+    """
+
+    def __init__(
+        self, sinks: Mapping[str, ChunkSink], files: Files | None, threads: Executor, limits: Limits
+    ) -> None:
+        self._sinks = sinks
+        self._files = files
+        self._threads = threads
+        self._limits = limits
+        self._writing = threading.Lock()
+
+    def takes(self, route: ChunkRoute | FileRoute) -> bool:
+        """Whether such a thing can be put at all."""
+        if isinstance(route, ChunkRoute):
+            return route.store in self._sinks
+        return self._files is not None and route.kind.is_index
+
+    def limit(self, route: ChunkRoute | FileRoute) -> int:
+        """The most bytes that its body may have."""
+        return self._limits.chunk if isinstance(route, ChunkRoute) else self._limits.index
+
+    async def put(self, route: ChunkRoute | FileRoute, body: bytes) -> Reply:
+        """Take a body that is whole.
+
+        :raises CasyncError: it could not be written
+        """
+        loop = asyncio.get_running_loop()
+        if isinstance(route, ChunkRoute):
+            return await loop.run_in_executor(self._threads, self._put_chunk, route, body)
+        return await loop.run_in_executor(self._threads, self._put_index, route, body)
+
+    def _put_chunk(self, route: ChunkRoute, body: bytes) -> Reply:
+        """Runs on a thread."""
+        try:
+            raw = body if route.form is Form.PLAIN else decompress(body, self._limits.chunk)
+        except CompressionError as error:
+            return text(415, f"this is no compressed chunk: {error}", store=route.store)
+        if not is_chunk(raw, route.id, None):
+            return text(415, f"this is not the chunk {route.id}", store=route.store)
+        self._sinks[route.store].put(route.id, raw)
+        return Reply(200, size=0, store=route.store)
+
+    def _put_index(self, route: FileRoute, body: bytes) -> Reply:
+        """Runs on a thread."""
+        assert self._files is not None
+        try:
+            index = Index.parse(body)
+        except FormatError as error:
+            return text(415, f"invalid index: {error}", store=FILES)
+        missing = self._missing(index)
+        if missing:
+            why = f"{len(missing)} of its chunks are not here, {missing[0]} for one; put them first"
+            return text(409, why, store=FILES)
+        for sink in self._sinks.values():
+            sink.sync()
+        self._files.write(route.name, body)
+        self._files.sync()
+        return Reply(200, size=0, store=FILES)
+
+    def _missing(self, index: Index) -> list[ChunkId]:
+        """The chunks that no store has."""
+        left = list(dict.fromkeys(index.ids()))
+        for sink in self._sinks.values():
+            if isinstance(sink, Keeping):
+                left = [id for id in left if not sink.keep(id)]
+        return left

@@ -1,0 +1,218 @@
+"""Sockets, TLS and signals around the application: granian, embedded, a server for each address.
+
+SIGTERM and SIGINT: nothing new is taken, what runs may end within a time. SIGHUP: tokens and certificates are read
+again; for these the servers are begun anew while the old ones end what they have.
+
+Not here: sockets that systemd hands over; granian takes none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from casync_compat.errors import UsageError
+from casync_compat.serve.application import Application
+
+if TYPE_CHECKING:
+    from granian.server.embed import Server
+
+__all__ = ["Address", "Tls", "serve"]
+
+_BACKLOG = 1024
+_CONNECTIONS = 20_000
+"""That may be open at once; more wait to be taken."""
+_HEADERS = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen.
+
+    :ivar host: an address of this machine, not a name
+    """
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """``127.0.0.1:8080``, ``[::1]:8080`` or ``:8080``.
+
+        :raises UsageError: it is no such address
+        """
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or len(port) > 5:
+            raise UsageError(f"{text!r} is no address to listen on; write ADDRESS:PORT, as 127.0.0.1:8080")
+        host = host.removeprefix("[").removesuffix("]")
+        try:
+            found = socket.getaddrinfo(
+                host or "0.0.0.0", int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+        except OSError as error:
+            raise UsageError(f"{text!r} is no address to listen on: {error.strerror}") from error
+        return cls(str(found[0][4][0]), int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificates.
+
+    :ivar certificate: a file, in PEM
+    :ivar key: of its key
+    :ivar clients: a file of authorities, one of which clients' certificates must be of; None asks for none
+    """
+
+    certificate: str
+    key: str
+    clients: str | None = None
+
+
+def check_installed() -> None:
+    """:raises UsageError: the library is missing"""
+    try:
+        import granian  # noqa: F401
+    except ImportError as error:
+        raise UsageError("serving needs granian; install pycasync[serve]") from error
+
+
+async def serve(
+    application: Application,
+    addresses: Sequence[Address],
+    tls: Tls | None,
+    ready: Callable[[Sequence[Address]], None],
+    again: Callable[[], None],
+    notified: str = "",
+) -> None:
+    """Serve until a signal ends it.
+
+    :param ready: called when connections are taken, with the addresses, whose ports are known now
+    :param again: called on SIGHUP: reads again what may have changed
+    :param notified: the socket of systemd that is told when the server is ready; empty for none
+    :raises UsageError: an address cannot be listened on, or the certificates cannot be used
+    """
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    renewed = asyncio.Event()
+
+    def renew() -> None:
+        again()
+        renewed.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    loop.add_signal_handler(signal.SIGHUP, renew)
+    where = [_with_port(address) for address in addresses]
+    running = [_Running(application, address, tls) for address in where]
+    old: list[_Running] = []
+    try:
+        ready(where)
+        _notify(notified, "READY=1")
+        while not ended.is_set():
+            waits = [loop.create_task(event.wait()) for event in (ended, renewed)]
+            tasks = [each.task for each in running]
+            await asyncio.wait([*waits, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            for task in tasks:
+                if task.done():
+                    raise UsageError(f"the server has ended by itself: {task.exception()}")
+            if renewed.is_set():
+                renewed.clear()
+                if tls is not None:
+                    old += running
+                    running = [_Running(application, address, tls) for address in where]
+                    for each in old:
+                        each.stop()
+                    old = [each for each in old if not each.task.done()]
+    finally:
+        _notify(notified, "STOPPING=1")
+        for each in running:
+            each.stop()
+        await _drained([*running, *old], application.limits.drain)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+        application.close()
+
+
+class _Running:
+    """A server at work."""
+
+    def __init__(self, application: Application, address: Address, tls: Tls | None) -> None:
+        self._server = _server(application, address, tls)
+        self.task = asyncio.get_running_loop().create_task(self._server.serve())
+
+    def stop(self) -> None:
+        """Take nothing new, and end when what runs is done."""
+        self._server.stop()
+
+
+async def _drained(running: Sequence[_Running], limit: float) -> None:
+    tasks = [each.task for each in running]
+    _, left = await asyncio.wait(tasks, timeout=limit)
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=1)
+
+
+def _server(application: Application, address: Address, tls: Tls | None) -> Server:
+    from granian.constants import HTTPModes, Interfaces, SSLProtocols
+    from granian.http import HTTP1Settings, HTTP2Settings
+    from granian.server.embed import Server
+
+    try:
+        return Server(
+            application,
+            address=address.host,
+            port=address.port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.auto,
+            websockets=False,
+            backlog=_BACKLOG,
+            backpressure=_CONNECTIONS,
+            http1_settings=HTTP1Settings(max_buffer_size=_HEADERS),
+            http2_settings=HTTP2Settings(max_headers_size=_HEADERS),
+            log_enabled=False,
+            ssl_cert=None if tls is None else Path(tls.certificate),
+            ssl_key=None if tls is None else Path(tls.key),
+            ssl_protocol_min=SSLProtocols.tls12,
+            ssl_ca=None if tls is None or tls.clients is None else Path(tls.clients),
+            ssl_client_verify=tls is not None and tls.clients is not None,
+        )
+    except OSError as error:
+        raise UsageError(f"the certificate or its key cannot be used: {error}") from error
+
+
+def _with_port(address: Address) -> Address:
+    """The same, with a port that is free where none was said, and that can be listened on.
+
+    :raises UsageError: it cannot
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((address.host, address.port))
+        except OSError as error:
+            raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
+        return Address(address.host, tried.getsockname()[1])
+
+
+def _notify(where: str, said: str) -> None:
+    """Tell systemd, where it waits for that (sd_notify(3))."""
+    if not where.startswith(("/", "@")):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+        try:
+            out.sendto(said.encode(), "\0" + where[1:] if where.startswith("@") else where)
+        except OSError:  # nobody listens any more
+            return

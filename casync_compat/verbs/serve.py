@@ -1,0 +1,53 @@
+"""What `serve` does: stores and a place of indexes, served over HTTP until a signal ends it.
+
+>>> serve_stores(Served({"default": store}), [Address.parse("127.0.0.1:8080")], ready=print)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from casync_compat.serve.access import Rules
+from casync_compat.serve.application import Application
+from casync_compat.serve.log import AccessLog
+from casync_compat.serve.server import Address, Tls, check_installed, serve
+from casync_compat.serve.settings import Limits, Served
+
+__all__ = ["serve_stores"]
+
+
+def serve_stores(
+    served: Served,
+    addresses: Sequence[Address],
+    *,
+    ready: Callable[[Sequence[Address]], None],
+    tls: Tls | None = None,
+    limits: Limits | None = None,
+    access: Callable[[], Rules] = Rules,
+    log: AccessLog | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    notified: str = "",
+) -> None:
+    """Serve until SIGTERM or SIGINT, and then as long as requests run that were begun.
+
+    :param ready: called when connections are taken, with the addresses, whose ports are known then
+    :param access: reads the rules; called again on SIGHUP, and what it raises then leaves them as they were
+    :param tell: called with a line when something is wrong
+    :param notified: the socket of systemd, `$NOTIFY_SOCKET`; empty for none
+    :raises UsageError: granian is missing, an address cannot be listened on, a certificate cannot be used
+    """
+    check_installed()
+
+    async def run() -> None:
+        application = Application(served, limits, access(), None, log, tell)
+
+        def again() -> None:
+            try:
+                application.access = access()
+            except Exception as error:
+                tell(f"{error}; the rules stay as they were")
+
+        await serve(application, addresses, tls, ready, again, notified)
+
+    asyncio.run(run())
