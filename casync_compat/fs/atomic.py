@@ -199,11 +199,12 @@ class AtomicFile:
         if self._temporary is None:
             return
         os.fsync(self.fd)
-        if not self._name_it(self._temporary):
-            os.rename(self._temporary, self._final)
-        self._temporary = None
+        # Opened before: what cannot be had then is no failure to write what already has its name.
         directory = os.open(os.path.dirname(self._final), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            if not self._name_it(self._temporary):
+                os.rename(self._temporary, self._final)
+            self._temporary = None
             os.fsync(directory)
         finally:
             os.close(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import stat
 import threading
@@ -291,6 +292,30 @@ def test_a_result_that_cannot_be_put_in_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_no_descriptor_left_for_the_directory(tmp_path: Path, old: bytes | None) -> None:
+    """What fails has not appeared: a directory that cannot be synced is noticed before its file has a name."""
+    path = tmp_path / "f"
+    if old is not None:
+        path.write_bytes(old)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    try:
+        with pytest.raises(FileError, match="Too many open files"), AtomicFile(os.fsencode(path)) as out:
+            out.write(b"new")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64 + len(os.listdir("/proc/self/fd")), before[1]))
+            with pytest.raises(OSError, match="Too many open files"):
+                while True:
+                    taken.append(os.open("/", os.O_RDONLY))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for fd in taken:
+            os.close(fd)
+    assert {name.name: name.read_bytes() for name in tmp_path.iterdir()} == (
+        {} if old is None else {"f": old}
+    )
+
+
 def test_a_full_disk() -> None:
     """No space is an error that names the file."""
     with pytest.raises(FileError, match="/dev/full: cannot write: No space left"):

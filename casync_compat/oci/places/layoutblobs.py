@@ -206,13 +206,15 @@ class LayoutBlobs(Closing):
     def _make_once(self, name: bytes, data: bytes) -> None:
         """Make a file unless it is there, whole. Other processes may do so at the same time: nothing is replaced."""
         fresh = os.path.join(self.path, STAGING_PREFIX + os.urandom(8).hex().encode() + b".tmp")
-        with AtomicFile(fresh) as out:
-            out.write(data)
         try:
-            with suppress(FileExistsError):
+            with AtomicFile(fresh) as out:
+                out.write(data)
+            try:
                 os.link(fresh, os.path.join(self.path, name))
-        except OSError:  # a file system without links: then the later of two processes wins
-            os.rename(fresh, os.path.join(self.path, name))
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links: then the later of two processes wins
+                os.rename(fresh, os.path.join(self.path, name))
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(fresh)
