@@ -20,6 +20,7 @@ from catar.decoder import NEED_DATA, Decoder
 from catar.errors import CatarError, FormatError, NotFound
 from catar.grammar import check_name
 from catar.layouts import ENTRY, FILENAME, GOODBYE, GOODBYE_ITEM, HEADER
+from catar.ordinary import ordinary_node
 from catar.records import Node
 from catar.walker import Walker
 
@@ -33,6 +34,8 @@ _PIECE = 65536
 _BATCH = 1024
 _EXPECTED = 64
 """Children of a directory that are said to be read soon."""
+_ORDINARY = 512
+"""Bytes to look for a node in that has little metadata."""
 _NODE = 1024
 """Bytes in which the name and the metadata of most nodes have room."""
 
@@ -185,7 +188,7 @@ class Archive:
         here = Located(b"", 0, self.reader.size)
         for name in filter(None, path.split(b"/")):
             try:
-                child = self._child(here, name)
+                child = self.child(here, name)
             except NotFound:  # `here` is not a directory
                 child = None
             if child is None:
@@ -209,7 +212,22 @@ class Archive:
 
         :raises NotFound: when there is no such directory
         """
-        where = self.locate(path)
+        yield from self.children_of(self.locate(path))
+
+    def children_of(self, where: Located) -> Iterator[Located]:
+        """The entries of a located directory, in the order of the archive. :raises NotFound: when it is none"""
+        ranges = self.ranges_of(where)
+        for number, (start, end) in enumerate(ranges):
+            if not number % _EXPECTED:
+                self.expect(ranges[number : number + _EXPECTED])
+            name, entry = self._filename(start, end)
+            yield Located(where.path + b"/" + name if where.path else name, entry, end)
+
+    def ranges_of(self, where: Located) -> list[tuple[int, int]]:
+        """Where the entries of a located directory begin and end, in the order of the archive (see `entry_at`).
+
+        :raises NotFound: when it is no directory
+        """
         record, count, expected = self._table(where)
         starts: list[tuple[int, int]] = []
         for first in range(0, count, _BATCH):
@@ -223,13 +241,36 @@ class Archive:
             if start != expected:
                 raise FormatError("entries in the lookup table overlap or leave a gap", record)
             expected = end
-        far = self.reader if isinstance(self.reader, Expecting) else None
-        for number, (start, end) in enumerate(starts):
-            if far is not None and not number % _EXPECTED:
-                near = starts[number : number + _EXPECTED]
-                far.expect([(first, min(_NODE, last - first)) for first, last in near])
-            name, entry = self._filename(start, end)
-            yield Located(where.path + b"/" + name if where.path else name, entry, end)
+        return starts
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Say of which entries names and metadata will be read soon; each where it begins and ends."""
+        if isinstance(self.reader, Expecting):
+            self.reader.expect([(start, min(_NODE, end - start)) for start, end in ranges])
+
+    def entry_at(self, start: int, end: int) -> tuple[Located, Node]:
+        """The entry that begins and ends there, as `ranges_of` told, and its metadata; the path is only its name."""
+        data = self.reader.read_at(start, min(_ORDINARY, end - start))
+        name, entry = self._filename(start, end, data)
+        found = self._ordinary(data, entry - start, entry, end, name)
+        node = found[0] if found is not None else self._decoded(entry, end)[0]
+        node.name = name
+        return Located(name, entry, end), node
+
+    def child(self, where: Located, name: bytes) -> Located | None:
+        """What a located directory has under a name, None for nothing. :raises NotFound: when it is no directory"""
+        record, count, _ = self._table(where)
+        items = record + _GOODBYE_HEAD
+
+        def read_item(i: int) -> bytes:
+            return self._exactly(items + i * goodbye.ITEM_SIZE, goodbye.ITEM_SIZE)
+
+        for back, length in goodbye.find(read_item, count, name):
+            start, end = self._item_range(where, record, back, length)
+            found, entry = self._filename(start, end)
+            if found == name:
+                return Located(where.path + b"/" + name if where.path else name, entry, end)
+        return None
 
     def walk(self, path: bytes = b"") -> Walker:
         """Iterate over a node and everything below it (see `catar.walker.Walker`)."""
@@ -268,6 +309,19 @@ class Archive:
 
     def _node_and_rest(self, entry: int, end: int) -> tuple[Node, int]:
         """A node, and the offset of what follows its metadata."""
+        found = None
+        if entry:
+            data = self.reader.read_at(entry, min(_ORDINARY, end - entry))
+            found = self._ordinary(data, 0, entry, end, b"")
+        return found if found is not None else self._decoded(entry, end)
+
+    def _ordinary(self, data: bytes, at: int, entry: int, end: int, name: bytes) -> tuple[Node, int] | None:
+        if self._flags is None:
+            return None
+        found = ordinary_node(data, at, entry, name, self._flags)
+        return found if found is None or found[1] + found[0].size <= end else None
+
+    def _decoded(self, entry: int, end: int) -> tuple[Node, int]:
         decoder = Decoder(self._flags, offset=entry, any_top=entry > 0)
         source = RangeSource(self.reader, entry, end, 4096)
         while True:
@@ -307,28 +361,18 @@ class Archive:
             raise FormatError("lookup table points outside its directory", record)
         return start, start + length
 
-    def _filename(self, start: int, end: int) -> tuple[bytes, int]:
-        """The name in the FILENAME record at `start`, and the offset of the ENTRY after it."""
-        size, type_ = _read_header(self._exactly(start, HEADER.size), 0)
+    def _filename(self, start: int, end: int, data: bytes = b"") -> tuple[bytes, int]:
+        """The name in the FILENAME record at `start`, and the offset of the ENTRY after it.
+
+        :param data: what was read there already
+        """
+        size, type_ = _read_header(data if len(data) > HEADER.size else self._exactly(start, HEADER.size), 0)
         if type_ != FILENAME.type or not FILENAME.accepts(size) or start + size > end:
             raise FormatError("lookup table points to something that is not a FILENAME", start)
-        body = self._exactly(start + HEADER.size, size - HEADER.size)
-        name = body[:-1]
-        reason = check_name(name) if not body[-1] else "file name without its NUL"
+        if len(data) < size:
+            data = self._exactly(start, size)
+        name = data[HEADER.size : size - 1]
+        reason = check_name(name) if not data[size - 1] else "file name without its NUL"
         if reason:
             raise FormatError(reason, start)
         return name, start + size
-
-    def _child(self, where: Located, name: bytes) -> Located | None:
-        record, count, _ = self._table(where)
-        items = record + _GOODBYE_HEAD
-
-        def read_item(i: int) -> bytes:
-            return self._exactly(items + i * goodbye.ITEM_SIZE, goodbye.ITEM_SIZE)
-
-        for back, length in goodbye.find(read_item, count, name):
-            start, end = self._item_range(where, record, back, length)
-            found, entry = self._filename(start, end)
-            if found == name:
-                return Located(where.path + b"/" + name if where.path else name, entry, end)
-        return None

@@ -351,7 +351,7 @@ OPTIONS: tuple[Option, ...] = (
     _VERBOSE,
     _flag("--no-progress", help="draw no progress bar"),
     _LOG_LEVEL,
-    _bool("--mkdir", "accepted for casync's sake", True),
+    _bool("--mkdir", "make the directory to mount on, if it is not there", True),
 )
 
 TAKES_VALUE = {flag: option.takes_value for option in OPTIONS for flag in option.flags}

@@ -12,10 +12,11 @@ files and does not know what the entries mean for a mode (see `casync_compat.fs.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from casync_compat.acltext import GROUP, GROUP_OBJ, MASK, OTHER, USER, USER_OBJ, from_text
+from catar.records import AclDefault, AclEntry, Node
 
 __all__ = [
     "ACCESS",
@@ -31,6 +32,7 @@ __all__ = [
     "build",
     "build_text",
     "parse",
+    "values_of",
 ]
 
 ACCESS = b"system.posix_acl_access"
@@ -91,3 +93,41 @@ def build_text(text: bytes) -> bytes:
     :raises ValueError: it is none, in one line
     """
     return build(AclItem(tag, perm, NO_ID if id_ is None else id_) for tag, perm, id_ in from_text(text))
+
+
+def values_of(node: Node, acl_id: Callable[[AclEntry, bool], int]) -> dict[bytes, bytes]:
+    """The attributes that a node's ACLs are, by name; none where it has none.
+
+    :param acl_id: the id on disk of an entry, -1 when it has none here; the second argument says group
+    """
+    found = {}
+    if node.acl_group_obj is not None:
+        mode = node.mode
+        base = AclDefault(mode >> 6 & 7, node.acl_group_obj, mode & 7, mode >> 3 & 7)
+        found[ACCESS] = _value(base, node.acl_users, node.acl_groups, acl_id)
+    if node.acl_default is not None:
+        found[DEFAULT] = _value(node.acl_default, node.acl_default_users, node.acl_default_groups, acl_id)
+    return found
+
+
+def _value(
+    base: AclDefault,
+    users: tuple[AclEntry, ...],
+    groups: tuple[AclEntry, ...],
+    acl_id: Callable[[AclEntry, bool], int],
+) -> bytes:
+    items = []
+    for tag, perm in (
+        (USER_OBJ, base.user_obj),
+        (GROUP_OBJ, base.group_obj),
+        (MASK, base.mask),
+        (OTHER, base.other),
+    ):
+        if perm is not None:
+            items.append(AclItem(tag, perm))
+    for tag, entries in ((USER, users), (GROUP, groups)):
+        for entry in entries:
+            id_ = acl_id(entry, tag == GROUP)
+            if id_ >= 0:
+                items.append(AclItem(tag, entry.permissions, id_))
+    return build(items)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,7 +24,7 @@ from casync_compat.closing import Closing
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["OrderedPool", "Sequencer", "Ticker", "default_jobs"]
+__all__ = ["Crew", "OrderedPool", "Sequencer", "Ticker", "default_jobs"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -151,6 +152,33 @@ class Sequencer:
         """Forget what has not begun, and wait for what has."""
         self._pending.clear()
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class Crew:
+    """Threads that all do the same until it is done, and that nobody waits for when the process ends.
+
+    :param work: returns when there is no more to do
+    :raises RuntimeError: there is not even one thread to be had
+    """
+
+    def __init__(self, work: Callable[[], object], size: int) -> None:
+        self._threads: list[threading.Thread] = []
+        for _ in range(size):
+            thread = threading.Thread(target=work, name="crew", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # "can't start new thread"
+                if not self._threads:
+                    raise
+                break
+            self._threads.append(thread)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether all have ended. :param seconds: how long to wait for that at most"""
+        until = None if seconds is None else time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
 
 class Ticker(Closing):

@@ -24,6 +24,7 @@ VERBS = {
     "gc": "--dry-run x.caidx",
     "info": "x.caidx",
     "cat": "x.caidx data-0",
+    "mount": "x.caidx nowhere --mkdir=no",
     "dump": "x.caidx",
     "convert-index": "x.caidx z.caidx",
 }

@@ -37,6 +37,7 @@ RUNS = {
     "digest": ("x.caidx", "../src", "x.caibx", "x.catar --digest=sha256"),
     "info": ("x.caidx",),
     "dump": ("x.caidx", "x.catar --json"),
+    "mount": ("x.caidx nowhere --mkdir=no",),
     "cat": ("x.caidx d1/e0/f006", "x.caibx"),
     "convert-index": ("x.caidx w.caidx --chunk-size=1K:8K:20K",),
     "delta": ("x.caidx w.caidx -o w.patch",),

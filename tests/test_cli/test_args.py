@@ -217,17 +217,17 @@ def test_parsers_know_what_they_need(data: st.DataObject) -> None:
 
 
 SHOWN = {
-    "--store": "apply cat convert-index delta digest extract gc info list make mtree stat verify",
-    "--extra-store": "cat convert-index delta digest extract list mtree stat verify",
+    "--store": "apply cat convert-index delta digest extract gc info list make mount mtree stat verify",
+    "--extra-store": "cat convert-index delta digest extract list mount mtree stat verify",
     **dict.fromkeys(
         _options.NETWORK,
-        "apply cat convert-index delta digest extract gc info list make mtree serve stat verify",
+        "apply cat convert-index delta digest extract gc info list make mount mtree serve stat verify",
     ),
     "--chunk-size": "convert-index make",
     "--digest": "convert-index digest make",
     "--compression": "apply convert-index make serve",
     "--layout": "apply convert-index make serve",
-    "--what": "digest extract list make mtree stat verify",
+    "--what": "digest extract list make mount mtree stat verify",
     "--with": "digest extract list make mtree stat",
     "--without": "digest extract list make mtree stat",
     "--exclude-nodump": "digest make",
@@ -258,7 +258,7 @@ SHOWN = {
     "--cache-auto": "make",
     "--cache-check": "make",
     "--no-progress": "apply delta digest extract make verify",
-    "--mkdir": "",
+    "--mkdir": "mount",
 }
 """The verbs whose help shows an option; the help of all shows `--verbose` and `--log-level`."""
 

@@ -113,6 +113,7 @@ COMMANDS = [
     "gc a.caidx",
     "info a.caidx",
     "cat a.caidx etc/hosts",
+    "mount a.caidx nowhere --mkdir=no",
     "dump a.caidx",
     "convert-index a.caidx new.caidx",
     "serve default.castr --index-dir=. --writable",

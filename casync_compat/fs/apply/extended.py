@@ -17,7 +17,7 @@ import xattr
 from casync_compat.fs import acl
 from casync_compat.fs.apply.left_out import LeftOut
 from catar.flags import FeatureFlags
-from catar.records import AclDefault, AclEntry, Node
+from catar.records import AclEntry, Node
 
 __all__ = ["ExtendedWriter"]
 
@@ -125,7 +125,7 @@ class ExtendedWriter:
             found[_FCAPS] = node.fcaps
         if node.selinux is not None:
             found[_SELINUX] = node.selinux
-        found |= self._acl_values(node)
+        found |= acl.values_of(node, self._acl_id)
         return {name: value for name, value in found.items() if self._concerns(name, item, node)}
 
     # ACLs
@@ -140,39 +140,8 @@ class ExtendedWriter:
     def acls(self, item: int | bytes, node: Node) -> None:
         """Set the ACLs that an archive records; the mode must have been set before."""
         self._left_out.op, self._left_out.features = "set ACL of", _ACL
-        for name, value in self._acl_values(node).items():
+        for name, value in acl.values_of(node, self._acl_id).items():
             self._set(item, name, value, "ACLs")
-
-    def _acl_values(self, node: Node) -> dict[bytes, bytes]:
-        found = {}
-        if node.acl_group_obj is not None:
-            mode = node.mode
-            base = AclDefault(mode >> 6 & 7, node.acl_group_obj, mode & 7, mode >> 3 & 7)
-            found[acl.ACCESS] = self._acl_value(base, node.acl_users, node.acl_groups)
-        if node.acl_default is not None:
-            found[acl.DEFAULT] = self._acl_value(
-                node.acl_default, node.acl_default_users, node.acl_default_groups
-            )
-        return found
-
-    def _acl_value(
-        self, base: AclDefault, users: tuple[AclEntry, ...], groups: tuple[AclEntry, ...]
-    ) -> bytes:
-        items = []
-        for tag, perm in (
-            (acl.USER_OBJ, base.user_obj),
-            (acl.GROUP_OBJ, base.group_obj),
-            (acl.MASK, base.mask),
-            (acl.OTHER, base.other),
-        ):
-            if perm is not None:
-                items.append(acl.AclItem(tag, perm))
-        for tag, entries in ((acl.USER, users), (acl.GROUP, groups)):
-            for entry in entries:
-                id_ = self._acl_id(entry, tag == acl.GROUP)
-                if id_ >= 0:
-                    items.append(acl.AclItem(tag, entry.permissions, id_))
-        return acl.build(items)
 
     # Attributes
 

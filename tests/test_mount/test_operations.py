@@ -1,0 +1,199 @@
+"""What the kernel is told of an archive: each message as it sends it, without any mount."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+
+import pytest
+from archives import END, archive
+
+from casync_compat.errors import ChunkMissing
+from casync_compat.mount import abi
+from casync_compat.mount.abi import Code
+from casync_compat.mount.archive import MountedArchive
+from casync_compat.mount.nodes import MountedBlob, MountedTree
+from casync_compat.mount.operations import Operations
+from catar import Node
+from catar.records import XAttr
+
+CONTENT = bytes(range(256)) * 40
+_XATTRS = (XAttr(b"user.x", b"\0y"),)
+TREE = (
+    Node(b"", stat.S_IFDIR | 0o755, mtime=5),
+    (Node(b"a", stat.S_IFREG | 0o640, uid=7, gid=8, mtime=2**64 - 1_500_000_001, xattrs=_XATTRS), CONTENT),
+    Node(b"dev", stat.S_IFCHR | 0o600, device=(259, 70000)),
+    Node(b"dir", stat.S_IFDIR | 0o711),
+    (Node(b"inside", stat.S_IFREG | 0o444), b"x"),
+    END,
+    Node(b"link", stat.S_IFLNK | 0o777, target=b"a/b"),
+    END,
+)  # fmt: skip
+
+
+class Kernel:
+    """Asks as the kernel does.
+
+    :ivar said: what the one who mounted it was told
+    """
+
+    def __init__(self, tree: MountedTree | None = None) -> None:
+        self.said: list[str] = []
+        self.tree = tree if tree is not None else MountedArchive(archive(TREE))
+        self._operations = Operations(self.tree, self.said.append)
+
+    def ask(self, code: int, inode: int = 1, body: bytes = b"") -> tuple[int, bytes]:
+        """The error and the body of an answer."""
+        header = abi.IN_HEADER.pack(abi.IN_HEADER.size + len(body), code, 99, inode, 0, 0, 0, 0, 0)
+        answer = self._operations.answer(header + body)
+        assert answer is not None
+        whole = b"".join(answer)
+        size, error, number = abi.OUT_HEADER.unpack_from(whole)
+        assert (size, number) == (len(whole), 99)
+        return -error, whole[abi.OUT_HEADER.size :]
+
+    def find(self, *names: bytes) -> int:
+        """The inode at a path; 0 for nothing."""
+        inode = 1
+        for name in names:
+            error, body = self.ask(Code.LOOKUP, inode, name + b"\0")
+            assert error == 0
+            inode = struct.unpack_from("=Q", body)[0]
+        return inode
+
+    def attributes(self, inode: int) -> tuple[int, ...]:
+        error, body = self.ask(Code.GETATTR, inode, bytes(16))
+        assert error == 0
+        return abi.ATTRIBUTES.unpack_from(body, 16)
+
+    def read(self, inode: int, offset: int, size: int) -> bytes:
+        error, body = self.ask(Code.READ, inode, abi.READ_IN.pack(0, offset, size, 0, 0, 0, 0))
+        assert error == 0
+        return body
+
+    def names(self, inode: int, size: int, code: int = Code.READDIRPLUS) -> list[tuple[bytes, int]]:
+        """All names of a directory with their inodes, asked for in answers of so many bytes."""
+        found: list[tuple[bytes, int]] = []
+        at = 0
+        while True:
+            error, body = self.ask(code, inode, abi.READ_IN.pack(0, at, size, 0, 0, 0, 0))
+            assert error == 0
+            assert len(body) <= size
+            if not body:
+                return found
+            while body:
+                skip = 128 if code == Code.READDIRPLUS else 0
+                number, at, length, _ = struct.unpack_from("=QQII", body, skip)
+                found.append((body[skip + 24 : skip + 24 + length], number))
+                body = body[skip + (24 + length + 7) // 8 * 8 :]
+
+
+def test_attributes_are_those_of_the_archive() -> None:
+    """Times before 1970 to the nanosecond, owners, device numbers, sizes and blocks come as they are recorded."""
+    kernel = Kernel()
+    inode = kernel.find(b"a")
+    number, size, blocks, atime, mtime, ctime, *nanoseconds, mode, links, uid, gid, _, block, _ = (
+        kernel.attributes(inode)
+    )
+    assert (number, size, blocks, block) == (inode, len(CONTENT), 20, 4096)
+    assert (atime, mtime, ctime, *nanoseconds) == (-2, -2, -2, *[499_999_999] * 3)
+    assert (mode, links, uid, gid) == (stat.S_IFREG | 0o640, 1, 7, 8)
+    device = kernel.attributes(kernel.find(b"dev"))[-3]
+    assert device == os.makedev(259, 70000) & 0xFFFFFFFF
+    assert kernel.attributes(kernel.find(b"link"))[1] == 3
+    assert kernel.attributes(1)[0] == 1
+
+
+def test_inode_numbers_stay_the_same() -> None:
+    """The same archive has the same inode numbers each time, and no two nodes share one."""
+    first, second = Kernel(), Kernel()
+    paths = [(b"a",), (b"dev",), (b"dir",), (b"dir", b"inside"), (b"link",)]
+    numbers = [first.find(*path) for path in paths]
+    assert numbers == [second.find(*path) for path in reversed(paths)][::-1]
+    assert len({1, *numbers}) == 6
+
+
+@pytest.mark.parametrize("size", [200, 400, 4096, 1 << 20])
+@pytest.mark.parametrize("code", [Code.READDIR, Code.READDIRPLUS])
+def test_directories_in_any_number_of_answers(code: Code, size: int) -> None:
+    """Every name comes once, with the inode that it leads to, however little room there is."""
+    kernel = Kernel()
+    names = kernel.names(1, size, code)
+    assert [name for name, _ in names] == [b".", b"..", b"a", b"dev", b"dir", b"link"]
+    assert all(kernel.find(name) == inode for name, inode in names[2:])
+
+
+def test_what_is_not_there() -> None:
+    """A name that is not there is said to be so for long; what cannot be asked for is refused with the right error."""
+    kernel = Kernel()
+    error, body = kernel.ask(Code.LOOKUP, 1, b"nothing\0")
+    assert (error, struct.unpack_from("=QQQ", body)) == (0, (0, 0, abi.FOREVER))
+    assert kernel.ask(Code.READLINK, kernel.find(b"a"))[0] == errno.EINVAL
+    assert kernel.ask(Code.GETXATTR, 1, abi.GETXATTR_IN.pack(9, 0) + b"user.x\0")[0] == errno.ENODATA
+    assert kernel.ask(Code.OPEN, kernel.find(b"a"), bytes(8))[0] == errno.ENOSYS
+    assert kernel.ask(9, 1, bytes(8) + b"new\0")[0] == errno.ENOSYS
+    assert kernel.said == []
+
+
+def test_links_and_attributes() -> None:
+    """Targets of links and extended attributes come whole; a buffer that is too small is told."""
+    kernel = Kernel()
+    assert kernel.ask(Code.READLINK, kernel.find(b"link")) == (0, b"a/b")
+    inode = kernel.find(b"a")
+    assert kernel.ask(Code.LISTXATTR, inode, abi.GETXATTR_IN.pack(100, 0)) == (0, b"user.x\0")
+    wanted = b"user.x\0"
+    assert kernel.ask(Code.GETXATTR, inode, abi.GETXATTR_IN.pack(100, 0) + wanted) == (0, b"\0y")
+    assert kernel.ask(Code.GETXATTR, inode, abi.GETXATTR_IN.pack(0, 0) + wanted) == (
+        0,
+        struct.pack("=II", 2, 0),
+    )
+    assert kernel.ask(Code.GETXATTR, inode, abi.GETXATTR_IN.pack(1, 0) + wanted)[0] == errno.ERANGE
+
+
+def test_contents_at_any_offset() -> None:
+    """A read gives what a file has there, and nothing behind its end."""
+    kernel = Kernel()
+    inode = kernel.find(b"a")
+    for offset, size in ((0, 10), (255, 4096), (len(CONTENT) - 3, 4096), (len(CONTENT), 10), (1 << 40, 1)):
+        assert kernel.read(inode, offset, size) == CONTENT[offset : offset + size]
+
+
+def test_forgotten_inodes_are_let_go() -> None:
+    """What the kernel forgot as often as it was told of it takes no more memory; the root stays."""
+    kernel = Kernel()
+    inode = kernel.find(b"a")
+    kernel.find(b"a")
+    kernel.tree.forget(inode, 1)
+    assert kernel.read(inode, 0, 2) == CONTENT[:2]
+    kernel.tree.forget(inode, 1)
+    kernel.tree.forget(1, 100)
+    assert kernel.ask(Code.READ, inode, abi.READ_IN.pack(0, 0, 2, 0, 0, 0, 0))[0] == errno.ESTALE
+    assert kernel.find(b"a") == inode
+
+
+class _Broken:
+    """A blob whose chunks are away at first."""
+
+    size = 3
+    away = True
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        if self.away:
+            raise ChunkMissing(bytes(32), "the store")
+        return b"abc"[offset : offset + size]
+
+
+def test_a_store_that_is_away_and_comes_back() -> None:
+    """What cannot be had is an input or output error, said to whoever mounted it, and is tried anew the next time."""
+    reader = _Broken()
+    kernel = Kernel(MountedBlob(reader, b"disk"))
+    inode = kernel.find(b"disk")
+    ask = abi.READ_IN.pack(0, 0, 3, 0, 0, 0, 0)
+    assert kernel.ask(Code.READ, inode, ask) == (errno.EIO, b"")
+    assert kernel.said == [f"chunk {'00' * 32} is missing from the store"]
+    reader.away = False
+    assert kernel.ask(Code.READ, inode, ask) == (0, b"abc")
+    assert [name for name, _ in kernel.names(1, 4096)] == [b".", b"..", b"disk"]
+    assert kernel.ask(Code.LISTXATTR, inode, abi.GETXATTR_IN.pack(9, 0))[0] == errno.ENOSYS
