@@ -15,7 +15,7 @@ import os
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -34,6 +34,7 @@ __all__ = [
     "Index",
     "IndexBuilder",
     "IndexChunk",
+    "IndexInbox",
     "digest_bits",
     "digest_of_flags",
     "file_size",
@@ -147,23 +148,12 @@ class Index:
     @classmethod
     def _read(cls, file: BinaryIO, path: bytes | None) -> Index:
         """Piece by piece, each checked before the next is read."""
-        header = _read_up_to(file, _HEADER.size)
-        flags, sizes = _check_header(header, path)
-        table = io.BytesIO()  # which gives its buffer away without a copy
-        end = 0
-        held = b""  # the last of what was read: items and the tail are of one size
+        reader = IndexInbox(path)
+        reader.receive(_read_up_to(file, _HEADER.size))
+        reader.check_begun()
         while piece := _read_up_to(file, _PIECE):
-            held += piece
-            count = max(len(held) // _ITEM.size - 1, 0) * _ITEM.size
-            items, held = held[:count], held[count:]
-            if _HEADER.size + table.tell() + count + len(held) > MAX_INDEX_SIZE:
-                raise FormatError(
-                    f"larger than {MAX_INDEX_SIZE} bytes, the most this kind of file may have", path
-                )
-            end = _check_items(items, table.tell(), end, sizes.max, path)
-            table.write(items)
-        _check_tail(held, table.tell(), path)
-        return cls(flags, sizes, table.getvalue())
+            reader.receive(piece)
+        return reader.finish()
 
     def to_bytes(self) -> bytes:
         """The index file's contents, as casync writes it."""
@@ -221,6 +211,69 @@ class Index:
     def at(self, offset: int) -> int:
         """Number of the chunk that holds the byte at `offset`; `len(index)` past the end."""
         return bisect_right(self.ends, offset)
+
+
+class IndexInbox:
+    """An index that comes piece by piece, each checked before the next.
+
+    >>> reader = IndexInbox()
+    >>> for piece in pieces:
+    ...     for end, id in reader.receive(piece): ...
+    >>> reader.finish()
+
+    :param path: the file, for messages
+    """
+
+    def __init__(self, path: bytes | None = None) -> None:
+        self._path = path
+        self._settings: tuple[int, ChunkSizes] | None = None
+        self._table = io.BytesIO()  # which gives its buffer away without a copy
+        self._end = 0
+        self._held = b""  # the last of what came: items and the tail are of one size
+
+    @property
+    def digest(self) -> Digest | None:
+        """What chunk ids are made with; None until the header is there."""
+        return None if self._settings is None else digest_of_flags(self._settings[0])
+
+    def receive(self, data: bytes) -> Iterable[tuple[int, bytes]]:
+        """Add bytes.
+
+        :returns: where each chunk ends that they tell of, and its id
+        :raises FormatError: with the offset of the first thing that is wrong
+        """
+        held = self._held + data
+        if self._settings is None:
+            if len(held) < _HEADER.size:
+                self._held = held
+                return ()
+            self._settings = _check_header(held[: _HEADER.size], self._path)
+            held = held[_HEADER.size :]
+        count = max(len(held) // _ITEM.size - 1, 0) * _ITEM.size
+        items, self._held = held[:count], held[count:]
+        table = self._table
+        if _HEADER.size + table.tell() + len(held) > MAX_INDEX_SIZE:
+            raise FormatError(
+                f"larger than {MAX_INDEX_SIZE} bytes, the most this kind of file may have", self._path
+            )
+        self._end = _check_items(items, table.tell(), self._end, self._settings[1].max, self._path)
+        table.write(items)
+        return _items(items)
+
+    def check_begun(self) -> None:
+        """Be sure that the header came whole. :raises FormatError: it did not"""
+        if self._settings is None:
+            _check_header(self._held, self._path)
+
+    def finish(self) -> Index:
+        """The index, when all has come.
+
+        :raises FormatError: it is not whole, or goes on behind its end
+        """
+        self.check_begun()
+        assert self._settings is not None
+        _check_tail(self._held, self._table.tell(), self._path)
+        return Index(*self._settings, self._table.getvalue())
 
 
 def _read_up_to(file: BinaryIO, size: int) -> bytes:
