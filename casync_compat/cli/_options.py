@@ -34,6 +34,7 @@ __all__ = [
     "parse_boolean",
     "parse_duration",
     "parse_jobs",
+    "parse_rate",
     "says_of_network",
 ]
 
@@ -202,7 +203,7 @@ class _LastIsPrimary(argparse.Action):
         namespace.store = values
 
 
-def _rate(text: str) -> int:
+def parse_rate(text: str) -> int:
     """Bytes a second, as casync reads them (`src/casync-tool.c`: a size, and not 0)."""
     try:
         rate = parse_size(text)
@@ -229,7 +230,7 @@ _NETWORK = (
         "--rate-limit-bps",
         "bytes a second to send and receive at most: 500K, 1.5M",
         "LIMIT",
-        type=_rate,
+        type=parse_rate,
     ),
     _value(
         "--encryption-key-file",

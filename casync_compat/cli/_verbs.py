@@ -46,6 +46,7 @@ VERBS = {
     "delta": "make an update file: the chunks that an index has and others have not",
     "apply": "use an update file: its chunks go into a store, and its index appears",
     "serve": "serve chunks, indexes and archives over HTTP, to casync, desync and browsers",
+    "pull": "serve casync's protocol to a client that reads, on standard input and output",
     "completion": "print a completion script for a shell",
 }
 GROUPS = {

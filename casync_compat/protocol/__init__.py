@@ -20,6 +20,7 @@ from casync_compat.protocol.messages import (
     Terms,
     encode,
 )
+from casync_compat.protocol.requests import RequestQueue
 
 __all__ = [
     "Abort",
@@ -35,6 +36,7 @@ __all__ = [
     "IndexPart",
     "Message",
     "MessageReader",
+    "RequestQueue",
     "Terms",
     "encode",
 ]

@@ -94,6 +94,11 @@ class OrderedPool(Closing, Generic[R]):
         """The call that was submitted last."""
         return self._pending[-1]
 
+    @property
+    def ready(self) -> bool:
+        """Whether `take` has not to wait."""
+        return bool(self._pending) and self._pending[0].done()
+
     def take(self) -> R:
         """The oldest result that was not collected yet; waits for it. :raises IndexError: when nothing is pending"""
         self._pending[0].exception()  # waits; an interrupt here leaves it pending, to be waited for again

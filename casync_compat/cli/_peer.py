@@ -1,0 +1,105 @@
+"""What `pycasync pull` and `pycasync push` have in common: casync's protocol on standard input and output.
+
+Whatever goes wrong is told to the other side before this one fails with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+
+from casync_compat import locations
+from casync_compat.cli import _location
+from casync_compat.cli._asked import Asked, asked
+from casync_compat.cli._options import NETWORK, add_options, parse_rate
+from casync_compat.cli._parser import Parser
+from casync_compat.errors import CasyncError, FileError, FormatError, StoreError, UsageError
+from casync_compat.locations import PathType
+from casync_compat.locations.beneath import Root
+from casync_compat.locations.shown import without_login
+from casync_compat.net.limiter import Limiter
+from casync_compat.protocol import Terms
+from casync_compat.store.base import ChunkSource
+from casync_compat.store.pipe import Pipe
+from casync_compat.verbs.pull import offered, serve_pull
+from catar.errors import CatarError
+
+__all__ = ["add_arguments", "serve"]
+
+
+def add_arguments(parser: Parser) -> None:
+    """What both take."""
+    parser.add_argument("words", nargs="*", metavar="- ARCHIVE INDEX STORE", help="- for what there is not")
+    parser.add_argument("--root", metavar="DIR", help="serve only what is beneath it")
+    parser.add_argument("--read-only", action="store_true", help="refuse to be pushed to")
+    add_options(parser, "--store", "--extra-store", *NETWORK, "--jobs")
+
+
+def serve(verb: str, options: argparse.Namespace) -> int:
+    """Serve one client. Returns the exit status."""
+    if os.isatty(0) or os.isatty(1):
+        raise UsageError(f"{verb} speaks casync's protocol with a program, not with people at a terminal")
+    wanted = asked(verb, options.words, os.environ)
+    limiter = _limiter(options, wanted)
+    given = offered(archive=wanted.archive, index=wanted.index, store=wanted.stores or None)
+    if wanted.verb == "push":  # each flag for writing is the next one
+        given = Terms(given << 1)
+    with Pipe(0, 1, given, limiter) as pipe:
+        try:
+            _serve(verb, wanted, options, pipe)
+        except (CasyncError, CatarError, OSError, MemoryError) as error:
+            pipe.abort(_number(error), without_login(str(error)))
+            raise
+    return 0
+
+
+def _limiter(options: argparse.Namespace, wanted: Asked) -> Limiter | None:
+    rates = [options.rate_limit_bps] if options.rate_limit_bps else []
+    if wanted.rate is not None:
+        try:
+            rates.append(parse_rate(wanted.rate))
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"--rate-limit-bps: {error}") from error
+    return Limiter(min(rates)) if rates else None
+
+
+def _serve(verb: str, wanted: Asked, options: argparse.Namespace, pipe: Pipe) -> None:
+    if wanted.verb == "push" and (verb == "pull" or options.read_only):
+        raise FileError(
+            os.fsencode(wanted.index or wanted.archive or wanted.stores[0]),
+            "be pushed to",
+            OSError(errno.EROFS, os.strerror(errno.EROFS)),
+        )
+    root = Root(options.root) if options.root is not None else None
+
+    def place(name: str) -> PathType:
+        return name if root is None else root.path(name)
+
+    stores: list[PathType] = [place(name) for name in wanted.stores]
+    if stores and options.store is not None:  # whoever has started this knows where chunks are
+        stores = [options.store, *options.extra_store]
+    archive, index = (None if name is None else place(name) for name in (wanted.archive, wanted.index))
+    settings = _location.SETTINGS
+    if wanted.verb == "pull":
+        source: ChunkSource | None = None
+        if stores:
+            source = locations.open_source(stores[0], stores[1:], settings)
+        serve_pull(
+            pipe,
+            archive=None if archive is None else locations.open_input(archive, settings),
+            index=None if index is None else locations.open_input(index, settings),
+            source=source,
+            jobs=options.jobs,
+        )
+        return
+    raise UsageError("push is not there yet")
+
+
+def _number(error: Exception) -> int:
+    """An error number that tells the other side what kind of thing went wrong."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if isinstance(error, (FormatError, StoreError, CatarError)):
+        return errno.EBADMSG
+    return errno.ENOMEM if isinstance(error, MemoryError) else errno.EIO
