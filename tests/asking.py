@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Heard", "ask", "asked", "scope_of"]
+__all__ = ["Heard", "Message", "ask", "asked", "scope_of"]
 
 Message = MutableMapping[str, Any]
 Application = Callable[

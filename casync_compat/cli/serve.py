@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -119,7 +121,14 @@ def run(options: argparse.Namespace) -> int:
         tell=warn,
         notified=os.environ.get("NOTIFY_SOCKET", ""),
     )
-    return 0
+    return _leave()
+
+
+def _leave() -> int:
+    """End the process here and now, with status 0: threads of granian's abort it where Python takes itself down."""
+    sys.stdout.flush()
+    atexit._run_exitfuncs()
+    os._exit(0)
 
 
 def _served(options: argparse.Namespace) -> Served:

@@ -26,6 +26,7 @@ from casync_compat.serve.replies import BINARY, Field, Reply, not_modified, text
 from casync_compat.serve.requests import Asked, BodyLost, BodyTooLarge, BodyTooSlow, Receive, Scope, Send
 from casync_compat.serve.routes import ChunkRoute, FileRoute, NoRoute, OperatorRoute, OtherRoute, route
 from casync_compat.serve.settings import FILES, Limits, Served
+from casync_compat.store.leases import StoreBusy
 
 __all__ = ["Application", "Pages"]
 
@@ -135,6 +136,8 @@ class Application:
             return text(404, f"chunk {error.id.hex()} not found")
         except Busy:
             return text(503, "too many requests are waiting", (b"retry-after", b"1"))
+        except StoreBusy as error:
+            return text(503, str(error), (b"retry-after", b"20"))
         except ChunkCorrupt as error:
             self._tell(str(error))
             return text(500, "the chunk is damaged here")

@@ -7,9 +7,9 @@ server that is killed has no chunk that lies.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from contextlib import ExitStack
 
 from casync_compat.compression import CompressionError, decompress
 from casync_compat.errors import FormatError
@@ -21,8 +21,12 @@ from casync_compat.serve.settings import FILES, Limits
 from casync_compat.store.base import ChunkSink, Keeping
 from casync_compat.store.chunkfiles import is_chunk
 from casync_compat.store.files import Files
+from casync_compat.streams.leasing import writing
 
 __all__ = ["Puts"]
+
+_WAIT = 20.0
+"""Seconds that an index waits for a collection of garbage; its client may come back."""
 
 
 class Puts:
@@ -40,7 +44,6 @@ class Puts:
         self._files = files
         self._threads = threads
         self._limits = limits
-        self._writing = threading.Lock()
 
     def takes(self, route: ChunkRoute | FileRoute) -> bool:
         """Whether such a thing can be put at all."""
@@ -80,14 +83,18 @@ class Puts:
             index = Index.parse(body)
         except FormatError as error:
             return text(415, f"invalid index: {error}", store=FILES)
-        missing = self._missing(index)
-        if missing:
-            why = f"{len(missing)} of its chunks are not here, {missing[0]} for one; put them first"
-            return text(409, why, store=FILES)
-        for sink in self._sinks.values():
-            sink.sync()
-        self._files.write(route.name, body)
-        self._files.sync()
+        with ExitStack() as held:
+            leases = [held.enter_context(writing(sink, "serve", wait=_WAIT)) for sink in self._sinks.values()]
+            missing = self._missing(index)
+            if missing:
+                why = f"{len(missing)} of its chunks are not here, {missing[0]} for one; put them first"
+                return text(409, why, store=FILES)
+            for sink in self._sinks.values():
+                sink.sync()
+            for lease in leases:
+                lease.keep(index)
+            self._files.write(route.name, body)
+            self._files.sync()
         return Reply(200, size=0, store=FILES)
 
     def _missing(self, index: Index) -> list[ChunkId]:

@@ -28,6 +28,8 @@ _BACKLOG = 1024
 _CONNECTIONS = 20_000
 """That may be open at once; more wait to be taken."""
 _HEADERS = 64 << 10
+_LOOK_AGAIN = 0.01
+"""Seconds after which it is looked again whether a server listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ async def serve(
     running = [_Running(application, address, tls) for address in where]
     old: list[_Running] = []
     try:
+        await _listening(where, running)
         ready(where)
         _notify(notified, "READY=1")
         while not ended.is_set():
@@ -122,9 +125,7 @@ async def serve(
             await asyncio.wait([*waits, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
-            for task in tasks:
-                if task.done():
-                    raise UsageError(f"the server has ended by itself: {task.exception()}")
+            _check(running)
             if renewed.is_set():
                 renewed.clear()
                 if tls is not None:
@@ -153,6 +154,28 @@ class _Running:
     def stop(self) -> None:
         """Take nothing new, and end when what runs is done."""
         self._server.stop()
+
+
+def _check(running: Sequence[_Running]) -> None:
+    """:raises UsageError: one has ended by itself"""
+    for each in running:
+        if each.task.done():
+            raise UsageError(f"the server has ended by itself: {each.task.exception()}")
+
+
+async def _listening(where: Sequence[Address], running: Sequence[_Running]) -> None:
+    """Return when connections are taken, which granian does not tell."""
+    for address in where:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+        while True:
+            _check(running)
+            try:
+                _, writer = await asyncio.open_connection(host, address.port)
+            except OSError:
+                await asyncio.sleep(_LOOK_AGAIN)
+            else:
+                writer.close()
+                break
 
 
 async def _drained(running: Sequence[_Running], limit: float) -> None:

@@ -80,9 +80,9 @@ class Tool:
         """The same with further environment variables."""
         return replace(self, variables=(*self.variables, *variables.items()))
 
-    def run(self, *arguments: Argument, cwd: Path | None = None, stdin: Path | None = None) -> Outcome:
-        """Run to the end, whatever the exit status. `stdin` is a file; without it there is nothing to read."""
-        environment = {
+    def environment(self) -> dict[str, str]:
+        """What it runs in, whatever that of the tests is."""
+        return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.temporary),
             "TMPDIR": str(self.temporary),
@@ -95,6 +95,10 @@ class Tool:
             **coverage_variables(),
             **dict(self.variables),
         }
+
+    def run(self, *arguments: Argument, cwd: Path | None = None, stdin: Path | None = None) -> Outcome:
+        """Run to the end, whatever the exit status. `stdin` is a file; without it there is nothing to read."""
+        environment = self.environment()
         argv = (*self.command, *arguments)
         with open(stdin or os.devnull, "rb") as source:
             done = subprocess.run(
