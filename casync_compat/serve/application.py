@@ -23,7 +23,7 @@ from casync_compat.serve.metrics import Metrics
 from casync_compat.serve.pace import Paces
 from casync_compat.serve.puts import Puts
 from casync_compat.serve.replies import BINARY, Field, Reply, not_modified, text, wanted_range
-from casync_compat.serve.requests import Asked, BodyLost, BodyTooLarge, BodyTooSlow, Receive, Scope, Send
+from casync_compat.serve.requests import BodyLost, BodyTooLarge, BodyTooSlow, Receive, Scope, Send, WebRequest
 from casync_compat.serve.routes import ChunkRoute, FileRoute, NoRoute, OperatorRoute, OtherRoute, route
 from casync_compat.serve.settings import FILES, Limits, Served
 from casync_compat.store.leases import StoreBusy
@@ -41,7 +41,7 @@ _NOT_STORED = (b"cache-control", b"no-store")
 class Pages(Protocol):
     """What answers those who want to look around."""
 
-    async def answer(self, request: Asked, path: bytes, grant: Grant) -> Reply | None:
+    async def answer(self, request: WebRequest, path: bytes, grant: Grant) -> Reply | None:
         """The page at a path; None where there is none. It shows nothing beyond what may be read.
 
         :param path: decoded
@@ -94,7 +94,7 @@ class Application:
         if scope["type"] != "http":
             return
         began = time.perf_counter()
-        request = Asked(scope, receive)
+        request = WebRequest(scope, receive)
         self.metrics.running += 1
         sent = 0
         answer = Reply(500)
@@ -109,7 +109,7 @@ class Application:
             if self._log is not None:
                 self._log.add(request, answer, sent, seconds)
 
-    async def _send(self, request: Asked, answer: Reply, send: Send) -> int:
+    async def _send(self, request: WebRequest, answer: Reply, send: Send) -> int:
         fields = answer.fields
         if answer.size is not None and answer.status != 304:
             fields.append((b"content-length", b"%d" % answer.size))
@@ -127,7 +127,7 @@ class Application:
         await send({"type": "http.response.body", "body": b""})
         return sent
 
-    async def _answer(self, request: Asked) -> Reply:
+    async def _answer(self, request: WebRequest) -> Reply:
         try:
             if self._paces is not None and not self._paces.passes(request.client):
                 return text(429, "too many requests", (b"retry-after", b"1"))
@@ -151,7 +151,7 @@ class Application:
             self._tell(f"internal error: {type(error).__name__}: {error}")
             return text(500, "internal error")
 
-    async def _routed(self, request: Asked) -> Reply:
+    async def _routed(self, request: WebRequest) -> Reply:
         grant = self.access.grant(request.fields.get(b"authorization"))
         where = route(request.path, self.stores)
         if isinstance(where, OperatorRoute) and where.what == "healthz":
@@ -183,7 +183,7 @@ class Application:
             return self._metrics()
         return await self._other(request, where, grant)
 
-    async def _chunk(self, request: Asked, where: ChunkRoute) -> Reply:
+    async def _chunk(self, request: WebRequest, where: ChunkRoute) -> Reply:
         chunks = self.stores[where.store]
         if request.method == "HEAD":
             there, size, tag = await chunks.look(where.id, where.form)
@@ -200,7 +200,7 @@ class Application:
         return _PUBLIC if self.access.anybody.may_read(where.store) else _PRIVATE
 
     async def _put(
-        self, request: Asked, where: ChunkRoute | FileRoute | OperatorRoute | OtherRoute, grant: Grant
+        self, request: WebRequest, where: ChunkRoute | FileRoute | OperatorRoute | OtherRoute, grant: Grant
     ) -> Reply:
         if not isinstance(where, (ChunkRoute, FileRoute)):
             return text(400, "only chunks and indexes can be put")
@@ -223,7 +223,7 @@ class Application:
         except BodyLost:
             return text(400, "the body ended before its end", store=name)
 
-    async def _other(self, request: Asked, where: OtherRoute, grant: Grant) -> Reply:
+    async def _other(self, request: WebRequest, where: OtherRoute, grant: Grant) -> Reply:
         if self.pages is not None:
             answer = await self.pages.answer(request, where.path, grant)
             if answer is not None:
@@ -256,7 +256,7 @@ def _denied(grant: Grant, name: str = "") -> Reply:
     return text(401, "Unauthorized", _LOGIN, store=name)
 
 
-def _given(request: Asked, body: ChunkBody, kept: Field) -> Reply:
+def _given(request: WebRequest, body: ChunkBody, kept: Field) -> Reply:
     fields = [BINARY, kept, _RANGES, (b"etag", body.tag)]
     wanted = request.fields
     if b"if-none-match" in wanted and not_modified(wanted, body.tag, None):

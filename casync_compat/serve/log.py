@@ -8,21 +8,21 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from casync_compat.serve.replies import Reply
-from casync_compat.serve.requests import Asked
+from casync_compat.serve.requests import WebRequest
 
 __all__ = ["AccessLog", "json_line", "text_line"]
 
-Line: TypeAlias = Callable[[float, Asked, Reply, int, float], str]
+Line: TypeAlias = Callable[[float, WebRequest, Reply, int, float], str]
 
 
-def text_line(now: float, request: Asked, answer: Reply, sent: int, seconds: float) -> str:
+def text_line(now: float, request: WebRequest, answer: Reply, sent: int, seconds: float) -> str:
     """A line of text. What a client chose is escaped, and cannot begin a line of its own."""
     moment = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(now))
     asked = f"{request.method} {_shown(request.path)} HTTP/{request.version}"
     return f'{request.client or "-"} - - [{moment}] "{asked}" {answer.status} {sent} {seconds:.6f}'
 
 
-def json_line(now: float, request: Asked, answer: Reply, sent: int, seconds: float) -> str:
+def json_line(now: float, request: WebRequest, answer: Reply, sent: int, seconds: float) -> str:
     """A line of JSON."""
     return json.dumps(
         {
@@ -55,7 +55,7 @@ class AccessLog:
         self._line = line
         self._write = write
 
-    def add(self, request: Asked, answer: Reply, sent: int, seconds: float) -> None:
+    def add(self, request: WebRequest, answer: Reply, sent: int, seconds: float) -> None:
         """Say that a request was answered."""
         try:
             self._write(self._line(time.time(), request, answer, sent, seconds))

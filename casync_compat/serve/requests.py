@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from casync_compat.serve.settings import Limits
 
-__all__ = ["Asked", "BodyLost", "BodyTooLarge", "BodyTooSlow", "Receive", "Scope", "Send"]
+__all__ = ["BodyLost", "BodyTooLarge", "BodyTooSlow", "Receive", "Scope", "Send", "WebRequest"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,7 +27,7 @@ class BodyLost(Exception):
     """The client went away in the middle of its body."""
 
 
-class Asked:
+class WebRequest:
     """One request.
 
     :ivar method: in upper case
