@@ -22,6 +22,14 @@ RECIPE_LIST_MAX = 268435456
 RECIPE_LITERAL = 0
 RECIPE_COPY = 1
 RECIPE_ZEROS = 2
+EROFS_BLOCK = 4096
+EROFS_SUPERBLOCK_AT = 1024
+EROFS_SLOT = 32
+EROFS_HOLE = 0xFFFFFFFF
+EROFS_XATTR_SEED = 633069711
+EROFS_PLAIN = 0
+EROFS_INLINE = 2
+EROFS_CHUNKS = 4
 MESSAGE_SIZE_MAX = 16777216
 ABORT_ERROR_MAX = 2147483646
 WANT_FLAGS = 1
@@ -164,6 +172,49 @@ CACHE_DIRECTORY: tuple[str, dict[str, int | bytes]] = (
 )
 CACHE_IDENTITY: tuple[str, dict[str, int | bytes]] = (
     "device:Q inode:Q special_device:Q size:Q mtime:Q ctime:Q mode:I uid:I gid:I zero:I",
+    {
+    },
+)
+COMPOSEFS_HEADER: tuple[str, dict[str, int | bytes]] = (
+    "magic:I version:I flags:I composefs_version:I unused:16s",
+    {
+        "magic": 0xD078629A,
+        "version": 1,
+    },
+)
+EROFS_SUPERBLOCK: tuple[str, dict[str, int | bytes]] = (
+    "magic:I checksum:I feature_compat:I block_bits:B ext_slots:B root:H inodes:Q epoch:q "
+    "epoch_nanoseconds:I blocks:I meta_block:I xattr_block:I uuid:16s volume:16s "
+    "feature_incompat:I rest:44s",
+    {
+        "magic": 0xE0F5E1E2,
+        "feature_compat": 6,
+        "block_bits": 12,
+    },
+)
+EROFS_COMPACT: tuple[str, dict[str, int | bytes]] = (
+    "format:H xattr_count:H mode:H links:H size:I zero1:I place:I number:I uid:H gid:H zero2:I",
+    {
+    },
+)
+EROFS_EXTENDED: tuple[str, dict[str, int | bytes]] = (
+    "format:H xattr_count:H mode:H zero1:H size:Q place:I number:I uid:I gid:I seconds:q "
+    "nanoseconds:I links:I zero2:16s",
+    {
+    },
+)
+EROFS_DIRENT: tuple[str, dict[str, int | bytes]] = (
+    "inode:Q name_at:H type:B zero:B",
+    {
+    },
+)
+EROFS_XATTR_BODY: tuple[str, dict[str, int | bytes]] = (
+    "filter:I shared:B zero:7s",
+    {
+    },
+)
+EROFS_XATTR: tuple[str, dict[str, int | bytes]] = (
+    "name_size:B prefix:B value_size:H",
     {
     },
 )

@@ -8,7 +8,19 @@ Fields and limits of indexes (.caidx, .caibx) and of messages are those of casyn
 
 from __future__ import annotations
 
-from construct import Bytes, Const, Int8ul, Int16ul, Int32sl, Int32ul, Int64ul, Struct, VarInt, ZigZag
+from construct import (
+    Bytes,
+    Const,
+    Int8ul,
+    Int16ul,
+    Int32sl,
+    Int32ul,
+    Int64sl,
+    Int64ul,
+    Struct,
+    VarInt,
+    ZigZag,
+)
 
 from catar.schema import NUL_STRING, RAW, UINT64_MAX, Declared, RecordRow
 
@@ -16,7 +28,14 @@ __all__ = [
     "CACHE_DIRECTORY",
     "CACHE_HEADER",
     "CACHE_IDENTITY",
+    "COMPOSEFS_HEADER",
     "DECLARED",
+    "EROFS_COMPACT",
+    "EROFS_DIRENT",
+    "EROFS_EXTENDED",
+    "EROFS_SUPERBLOCK",
+    "EROFS_XATTR",
+    "EROFS_XATTR_BODY",
     "INDEX_HEADER",
     "INDEX_ITEM",
     "INDEX_TAIL",
@@ -215,6 +234,87 @@ CACHE_IDENTITY = Struct(
 )
 """In the machine's byte order, in truth, since a cache never leaves its machine. Zeros for what was not there."""
 
+# EROFS, the kernel's file system for reading only (Linux fs/erofs/erofs_fs.h), as composefs writes it (version 1 of its
+# format). Numbers are little-endian, blocks have 4096 bytes. `oci.erofs.image` says what goes where.
+
+EROFS_BLOCK = 4096
+EROFS_SUPERBLOCK_AT = 1024
+EROFS_SLOT = 32
+"""Inodes begin at multiples of this, and are known by it: their number is their offset divided by it."""
+EROFS_HOLE = 0xFFFFFFFF
+"""The number of a block that is all zeros and nowhere."""
+EROFS_XATTR_SEED = 0x25BBE08F
+"""Of the hashes in the name filter of extended attributes."""
+EROFS_PLAIN, EROFS_INLINE, EROFS_CHUNKS = 0, 2, 4
+"""Where an inode's data is: in blocks, its end behind the inode, in chunks that are each somewhere."""
+
+COMPOSEFS_HEADER = Struct(
+    "magic" / Const(0xD078629A, Int32ul),
+    "version" / Const(1, Int32ul),
+    "flags" / Int32ul,
+    "composefs_version" / Int32ul,
+    "unused" / Bytes(16),
+)
+"""At the file's beginning, which EROFS leaves free. `flags` is 1 where an inode has an ACL; `composefs_version` is 1
+where one is a whiteout of the tree's own."""
+EROFS_SUPERBLOCK = Struct(
+    "magic" / Const(0xE0F5E1E2, Int32ul),
+    "checksum" / Int32ul,
+    "feature_compat" / Const(2 | 4, Int32ul),  # times of modification; name filters
+    "block_bits" / Const(12, Int8ul),
+    "ext_slots" / Int8ul,
+    "root" / Int16ul,
+    "inodes" / Int64ul,
+    "epoch" / Int64sl,
+    "epoch_nanoseconds" / Int32ul,
+    "blocks" / Int32ul,
+    "meta_block" / Int32ul,
+    "xattr_block" / Int32ul,
+    "uuid" / Bytes(16),
+    "volume" / Bytes(16),
+    "feature_incompat" / Int32ul,
+    "rest" / Bytes(44),
+)
+"""`root` is the number of its inode; `epoch` the time of all compact inodes; `xattr_block` the block where shared
+attributes begin, or begin within."""
+EROFS_COMPACT = Struct(
+    "format" / Int16ul,
+    "xattr_count" / Int16ul,
+    "mode" / Int16ul,
+    "links" / Int16ul,
+    "size" / Int32ul,
+    "zero1" / Int32ul,
+    "place" / Int32ul,
+    "number" / Int32ul,
+    "uid" / Int16ul,
+    "gid" / Int16ul,
+    "zero2" / Int32ul,
+)
+"""`format`: bit 0 for an extended inode, bits 1 to 3 where its data is. `xattr_count`: words of attributes but for the
+two last of their head. `place`: the first block, the device, or bits of a chunk's size beyond a block's."""
+EROFS_EXTENDED = Struct(
+    "format" / Int16ul,
+    "xattr_count" / Int16ul,
+    "mode" / Int16ul,
+    "zero1" / Int16ul,
+    "size" / Int64ul,
+    "place" / Int32ul,
+    "number" / Int32ul,
+    "uid" / Int32ul,
+    "gid" / Int32ul,
+    "seconds" / Int64sl,
+    "nanoseconds" / Int32ul,
+    "links" / Int32ul,
+    "zero2" / Bytes(16),
+)
+EROFS_DIRENT = Struct("inode" / Int64ul, "name_at" / Int16ul, "type" / Int8ul, "zero" / Int8ul)
+"""All of a block come first, then their names; the first `name_at` tells how many there are."""
+EROFS_XATTR_BODY = Struct("filter" / Int32ul, "shared" / Int8ul, "zero" / Bytes(7))
+"""Numbers of shared attributes follow, then attributes of this inode alone. A bit of `filter` that is set says that no
+name with this hash is here."""
+EROFS_XATTR = Struct("name_size" / Int8ul, "prefix" / Int8ul, "value_size" / Int16ul)
+"""The rest of the name and the value follow, padded to four bytes."""
+
 # What `fs.apply` plans for each row of a run, in C, and looks at in Python. In the machine's byte order.
 
 PLACE = Struct("fd" / Int32sl, "row" / Int32sl, "uid" / Int32ul, "gid" / Int32ul)
@@ -302,6 +402,14 @@ DECLARED = Declared(
         "RECIPE_LITERAL": RECIPE_LITERAL,
         "RECIPE_COPY": RECIPE_COPY,
         "RECIPE_ZEROS": RECIPE_ZEROS,
+        "EROFS_BLOCK": EROFS_BLOCK,
+        "EROFS_SUPERBLOCK_AT": EROFS_SUPERBLOCK_AT,
+        "EROFS_SLOT": EROFS_SLOT,
+        "EROFS_HOLE": EROFS_HOLE,
+        "EROFS_XATTR_SEED": EROFS_XATTR_SEED,
+        "EROFS_PLAIN": EROFS_PLAIN,
+        "EROFS_INLINE": EROFS_INLINE,
+        "EROFS_CHUNKS": EROFS_CHUNKS,
         "MESSAGE_SIZE_MAX": MESSAGE_SIZE_MAX,
         "ABORT_ERROR_MAX": ABORT_ERROR_MAX,
     },
@@ -325,6 +433,13 @@ DECLARED = Declared(
         "CACHE_HEADER": CACHE_HEADER,
         "CACHE_DIRECTORY": CACHE_DIRECTORY,
         "CACHE_IDENTITY": CACHE_IDENTITY,
+        "COMPOSEFS_HEADER": COMPOSEFS_HEADER,
+        "EROFS_SUPERBLOCK": EROFS_SUPERBLOCK,
+        "EROFS_COMPACT": EROFS_COMPACT,
+        "EROFS_EXTENDED": EROFS_EXTENDED,
+        "EROFS_DIRENT": EROFS_DIRENT,
+        "EROFS_XATTR_BODY": EROFS_XATTR_BODY,
+        "EROFS_XATTR": EROFS_XATTR,
         "PLACE": PLACE,
     },
     records=MESSAGES,
