@@ -352,6 +352,7 @@ OPTIONS: tuple[Option, ...] = (
     _VERBOSE,
     _flag("--no-progress", help="draw no progress bar"),
     _LOG_LEVEL,
+    _flag("--background", help="return once it is mounted; fusermount3 -u ends it"),
     _bool("--mkdir", "make the directory to mount on, if it is not there", True),
 )
 

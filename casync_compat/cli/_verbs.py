@@ -40,7 +40,7 @@ VERBS = {
     "gc": "remove chunks that no index needs any more",
     "info": "describe an index: chunks, sizes, sharing, digest",
     "cat": "write one file of an archive, or a whole blob, to standard output",
-    "mount": "mount an archive, index or directory as a file system that fetches what is read",
+    "mount": "mount an archive or index as a file system that fetches what is read",
     "dump": "show an archive, index or chunk record by record",
     "convert-index": "make a standard index and chunks from one made with other sizes or blake3",
     "delta": "make an update file: the chunks that an index has and others have not",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from casync_compat.fs import acl
 from casync_compat.fs.owners import Names
 from casync_compat.mount.abi import ROOT, InodeAttributes
-from casync_compat.mount.nodes import Entry, Inodes, MountedInode
+from casync_compat.mount.nodes import Entry, Inodes, MountedInode, parts_of
 from catar.archive import Archive, Located
 from catar.flags import FeatureFlags, time_granularity
 from catar.records import AclEntry, Node, signed_time
@@ -56,6 +56,7 @@ class MountedArchive:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self._read = parts_of(archive.reader)
         self._names = Names()
         self._known = Inodes[_Inode]()
         self._listed: OrderedDict[int, list[tuple[int, int]]] = OrderedDict()
@@ -95,7 +96,7 @@ class MountedArchive:
         """See `MountedTree.read`."""
         inode = self._known[number]
         size = min(size, inode.size - offset)
-        return [self._archive.reader.read_at(inode.payload + offset, size)] if size > 0 else []
+        return self._read(inode.payload + offset, size) if size > 0 else []
 
     def readlink(self, number: int) -> bytes:
         """See `MountedTree.readlink`."""

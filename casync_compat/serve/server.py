@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casync_compat.errors import UsageError
+from casync_compat.fs.notify import notify
 from casync_compat.serve.application import Application
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ async def serve(
     try:
         await _listening(where, running)
         ready(where)
-        _notify(notified, "READY=1")
+        notify(notified, "READY=1")
         while not ended.is_set():
             waits = [loop.create_task(event.wait()) for event in (ended, renewed)]
             tasks = [each.task for each in running]
@@ -135,7 +136,7 @@ async def serve(
                         each.stop()
                     old = [each for each in old if not each.task.done()]
     finally:
-        _notify(notified, "STOPPING=1")
+        notify(notified, "STOPPING=1")
         for each in running:
             each.stop()
         await _drained([*running, *old], application.limits.drain)
@@ -228,14 +229,3 @@ def _with_port(address: Address) -> Address:
         except OSError as error:
             raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
         return Address(address.host, tried.getsockname()[1])
-
-
-def _notify(where: str, said: str) -> None:
-    """Tell systemd, where it waits for that (sd_notify(3))."""
-    if not where.startswith(("/", "@")):
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
-        try:
-            out.sendto(said.encode(), "\0" + where[1:] if where.startswith("@") else where)
-        except OSError:  # nobody listens any more
-            return

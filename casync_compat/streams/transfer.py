@@ -24,7 +24,7 @@ from casync_compat.closing import Closing
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["Crew", "OrderedPool", "Sequencer", "Ticker", "default_jobs"]
+__all__ = ["Crew", "FreePool", "OrderedPool", "Sequencer", "Ticker", "default_jobs"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -114,6 +114,32 @@ class OrderedPool(Closing, Generic[R]):
         """Every result that is still due, in order."""
         while self._pending:
             yield self._pending.popleft().result()
+
+
+class FreePool(Closing):
+    """Runs calls on several threads, for whoever wants their results, in any order. Threads start with the first call.
+
+    :param jobs: threads
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+
+    def submit(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Start a call."""
+        with self._lock:
+            if self._executor is None:
+                self._executor = _executor(self._jobs, "worker")
+            return self._executor.submit(call, *args, **kwargs)
+
+    def close(self) -> None:
+        """Take no more calls. What was handed in runs, and is not waited for."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
 
 
 class Sequencer:

@@ -23,6 +23,7 @@ from casync_compat.store.base import ChunkSource
 from casync_compat.store.files import StoredFile
 from casync_compat.streams.assemble import ChunkFetcher, ChunkStream, IndexReader
 from casync_compat.streams.inputs import Input, StoredArchive, load_index, path_of
+from casync_compat.streams.lookahead import SharedReader
 from catar.archive import Archive, Located, RangeSource
 from catar.decoder import Decoder
 from catar.flags import DEFAULT
@@ -102,11 +103,16 @@ class Tree(Closing):
             return self._file.size
         return self._stored.size if self._stored is not None else None
 
-    def archive(self) -> Archive:
+    def archive(self, *, keep: int = 0) -> Archive:
         """The tree by path.
 
+        :param keep: bytes of chunks to keep where files are read for long and side by side, which are then read ahead;
+            0 for a look or two
         :raises UsageError: when it cannot be read at any offset
         """
+        if self._fetcher is not None and keep:
+            reader = self._stack.enter_context(SharedReader(self._fetcher, keep))
+            return Archive(reader, self._fetcher.index.feature_flags)
         if self._fetcher is not None:
             return Archive(IndexReader(self._fetcher), self._fetcher.index.feature_flags)
         if self._file is not None and self._file.seekable:

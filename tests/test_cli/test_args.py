@@ -259,6 +259,7 @@ SHOWN = {
     "--cache-check": "make",
     "--no-progress": "apply delta digest extract make verify",
     "--mkdir": "mount",
+    "--background": "mount",
 }
 """The verbs whose help shows an option; the help of all shows `--verbose` and `--log-level`."""
 

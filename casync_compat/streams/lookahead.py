@@ -1,0 +1,202 @@
+"""The stream of an index as several readers use it at once: at any offset, with chunks kept, and read ahead.
+
+    >>> with SharedReader(ChunkFetcher(index, store)) as reader:
+    ...     reader.read_parts(1 << 30, 4096)
+
+Whoever goes on where a read has ended is read ahead for, further each time; that holds for a file that is read to its
+end as for a tree that is copied, whose files follow one another. Each chunk is fetched once, however many wait for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+
+from casync_compat.closing import Closing
+from casync_compat.errors import ClosedError
+from casync_compat.index import IndexChunk
+from casync_compat.streams.assemble import ChunkFetcher
+from casync_compat.streams.transfer import FreePool
+
+__all__ = ["KEPT", "SharedReader"]
+
+KEPT = 128 << 20
+"""Bytes of chunks to keep where nobody says."""
+_TRAILS = 16
+"""Readers that go straight on to be told apart."""
+_NEAR = 256 << 10
+"""Bytes from the end of a read within which another goes straight on: a kernel's reads overtake one another."""
+_FIRST, _MOST = 256 << 10, 8 << 20
+"""Bytes to read ahead: at first, and at most."""
+_TOGETHER = 256 << 10
+"""Bytes of chunks to fetch with one call."""
+
+_Fetched = Future[bytes]
+
+
+class SharedReader(Closing):
+    """The stream of an index at any offset (a `catar.archive.Expecting`). May be used from several threads.
+
+    :param kept: bytes of chunks to keep
+    """
+
+    def __init__(self, fetcher: ChunkFetcher, kept: int = KEPT) -> None:
+        self._fetcher = fetcher
+        self._index = fetcher.index
+        self._most = kept
+        self._pool = FreePool(fetcher.threads)
+        self._lock = threading.Lock()  # of all that follows
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._size = 0
+        self._closed = False
+        self._coming: dict[int, _Fetched] = {}
+        self._under_way = 0
+        self._trails: OrderedDict[int, int] = (
+            OrderedDict()
+        )  # where a read ended, and how far to read ahead there
+
+    def close(self) -> None:
+        """Read no more ahead, and forget what is kept."""
+        self._closed = True
+        self._pool.close()
+        with self._lock:
+            self._kept.clear()
+            self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Size of the stream, in bytes."""
+        return self._index.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes from `offset` on, as many as there are. :raises StoreError: when a chunk cannot be had"""
+        parts = self.read_parts(offset, size)
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+
+    def read_parts(self, offset: int, size: int) -> list[memoryview]:
+        """The same in pieces, without a copy."""
+        end = min(offset + size, self.size)
+        if offset >= end:
+            return []
+        number = self._index.at(offset)
+        chunk = self._index[number]
+        chunks = [chunk]
+        while chunk.end < end:
+            chunk = self._index[number + len(chunks)]
+            chunks.append(chunk)
+        data = self._get(number, chunks)
+        self._follow(offset, end, number + len(chunks))
+        return [
+            memoryview(found)[max(offset - chunk.start, 0) : end - chunk.start]
+            for chunk, found in zip(chunks, data, strict=True)
+        ]
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Begin to fetch what will be read, an offset and a size each."""
+        wanted: dict[int, None] = {}
+        for offset, size in ranges:
+            end = min(offset + size, self.size)
+            while offset < end:
+                number = self._index.at(offset)
+                wanted[number] = None
+                offset = self._index[number].end
+        if len(wanted) > 1:  # one alone is as well fetched by whoever reads it
+            self._begin(list(wanted))
+
+    def _get(self, first: int, chunks: list[IndexChunk]) -> list[bytes]:
+        """The bytes of chunks that follow one another: kept, coming, or fetched here."""
+        found: dict[int, bytes] = {}
+        coming: dict[int, _Fetched] = {}
+        mine: dict[int, _Fetched] = {}
+        with self._lock:
+            for number in range(first, first + len(chunks)):
+                data = self._kept.get(number)
+                if data is not None:
+                    self._kept.move_to_end(number)
+                    found[number] = data
+                elif number in self._coming:
+                    coming[number] = self._coming[number]
+                else:
+                    mine[number] = self._coming[number] = Future()
+        if mine:
+            self._fetch(mine)
+        for number, future in (mine | coming).items():
+            found[number] = future.result()
+        return [found[number] for number in range(first, first + len(chunks))]
+
+    def _fetch(self, wanted: dict[int, _Fetched]) -> None:
+        """Fetch chunks, and tell whoever waits for them."""
+        try:
+            if self._closed:
+                raise ClosedError("the archive was closed")
+            data = self._fetcher.fetch_all([self._index[number] for number in wanted])
+        except BaseException as error:
+            with self._lock:
+                for number in wanted:
+                    del self._coming[number]
+            for future in wanted.values():
+                future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        with self._lock:
+            for number, piece in zip(wanted, data, strict=True):
+                del self._coming[number]
+                self._kept[number] = piece
+                self._size += len(piece)
+            while self._size > self._most and len(self._kept) > len(wanted):
+                self._size -= len(self._kept.popitem(last=False)[1])
+        for future, piece in zip(wanted.values(), data, strict=True):
+            future.set_result(piece)
+
+    def _follow(self, offset: int, end: int, number: int) -> None:
+        """Note that a read ended before chunk `number`, and read ahead if another had ended where it began."""
+        with self._lock:
+            ahead = 0
+            for at in reversed(self._trails):
+                if at - _NEAR <= offset <= at + _NEAR // 4:
+                    ahead = self._trails.pop(at)
+                    if at >= end:  # read before, or overtaken by what came later
+                        self._trails[at] = ahead
+                        return
+                    ahead = min(max(2 * ahead, _FIRST), _MOST)
+                    break
+            self._trails[end] = ahead
+            while len(self._trails) > _TRAILS:
+                self._trails.popitem(last=False)
+        if ahead:
+            until, last = min(end + ahead, self.size), number
+            numbers = []
+            while last < len(self._index) and self._index[last].start < until:
+                numbers.append(last)
+                last += 1
+            self._begin(numbers)
+
+    def _begin(self, numbers: list[int]) -> None:
+        """Begin to fetch what is neither there nor coming."""
+        batches: list[dict[int, _Fetched]] = []
+        size = _TOGETHER
+        with self._lock:
+            for number in numbers:
+                if number in self._kept or number in self._coming:
+                    continue
+                if self._closed or self._under_way > self._most // 2:
+                    break
+                if size >= _TOGETHER:
+                    batches.append({})
+                    size = 0
+                length = self._index[number].size
+                size += length
+                self._under_way += length
+                batches[-1][number] = self._coming[number] = Future()
+        for batch in batches:
+            self._pool.submit(self._fetch_ahead, batch)
+
+    def _fetch_ahead(self, batch: dict[int, _Fetched]) -> None:
+        with suppress(Exception):
+            self._fetch(batch)
+        with self._lock:
+            self._under_way -= sum(self._index[number].size for number in batch)

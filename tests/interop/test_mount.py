@@ -1,0 +1,157 @@
+"""Mounted archives and blobs, through the kernel: what is seen is what was archived, whether stores come or go."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from compare import assert_same, snapshot
+from filesystems import lacking
+from grounds import Forest
+from interop.tools import Pair, Tool, better_than_casync, tree_cases
+from trees import TREES, Tree, content
+from webserver import Reply, WebServer, web_server
+
+pytestmark = [better_than_casync, pytest.mark.timeout(90)]
+
+NOT_SHOWN = ("flags", "project", "subvolume")
+"""What a file system in user space has no such thing for."""
+FILTERED = {name for name, tree in TREES.items() if tree.filtered or tree.refused}
+
+
+def unmount(at: Path) -> None:
+    """Take a mount away, whatever hangs in it."""
+    subprocess.run(["fusermount3", "-u", "-z", "-q", at], timeout=20, check=False)
+
+
+@contextlib.contextmanager
+def mounted(tool: Tool, *words: str | Path, at: Path) -> Iterator[Path]:
+    """A mount by a process of its own, which has ended at the end."""
+    if not os.path.exists("/dev/fuse"):
+        lacking("the kernel does not know fuse")
+    if shutil.which("fusermount3") is None:
+        lacking("fusermount3 is not installed")
+    try:
+        tool("mount", "--background", *words, at)
+        yield at
+    finally:
+        unmount(at)
+
+
+@pytest.mark.parametrize(("tree", "on"), tree_cases(without=tuple(FILTERED), large=False))
+def test_a_mount_shows_the_tree(pair: Pair, forest: Forest, tree: Tree, on: str, tmp_path: Path) -> None:
+    """Every tree that casync archived is there in all that a file system in user space can show."""
+    source = forest.get(tree.name, on)
+    pair.casync("make", *tree.faithful, f"--store={tmp_path}/s.castr", tmp_path / "x.caidx", source)
+    with mounted(pair.pycasync, f"--store={tmp_path}/s.castr", tmp_path / "x.caidx", at=tmp_path / "m") as at:
+        shown = snapshot(at)
+        wanted = snapshot(source)
+    for node in wanted.values():
+        xattrs = node["xattrs"]
+        assert isinstance(xattrs, dict)
+        xattrs.pop("btrfs.compression", None)  # a flag of files, by another name
+    assert_same(wanted, shown, ignore=(*NOT_SHOWN, *tree.lost))
+
+
+@pytest.fixture
+def blob(pair: Pair, tmp_path: Path) -> Path:
+    """A blob of 8 MiB, with its index and store beside it."""
+    data = content(6 << 20) + bytes(1 << 20) + content(1 << 20, seed=2)
+    (tmp_path / "disk").write_bytes(data)
+    pair.pycasync("make", tmp_path / "disk.caibx", tmp_path / "disk")
+    return tmp_path / "disk"
+
+
+def test_random_reads_of_eight_at_once(pair: Pair, blob: Path, tmp_path: Path) -> None:
+    """Whatever eight readers read, at any offsets and sizes, is what the file has there."""
+    data = blob.read_bytes()
+    with mounted(pair.pycasync, tmp_path / "disk.caibx", at=tmp_path / "m") as at:
+        assert os.listdir(at) == ["disk"]
+
+        def read(seed: int) -> int:
+            rng = random.Random(seed)
+            with open(at / "disk", "rb", buffering=0) as file:
+                for _ in range(100):
+                    offset, size = rng.randrange(len(data)), rng.randrange(1 << rng.randrange(18))
+                    assert os.pread(file.fileno(), size, offset) == data[offset : offset + size]
+            return seed
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(read, range(8))) == list(range(8))
+        assert (at / "disk").read_bytes() == data
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it(pair: Pair, blob: Path, tmp_path: Path, number: int) -> None:
+    """Ctrl-C and SIGTERM unmount, also while a file is open, and the exit status is 0."""
+    at = tmp_path / "m"
+    argv = [*pair.pycasync.command, "mount", str(tmp_path / "disk.caibx"), str(at)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env={**os.environ, "PYTHONSAFEPATH": "1"}) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"Mounted: %b\n" % os.fsencode(at)
+            opened = os.open(at / "disk", os.O_RDONLY)
+            process.send_signal(number)
+            assert process.wait(30) == 0
+            with contextlib.suppress(OSError):  # of a file system that is gone
+                os.close(opened)
+            assert not os.path.ismount(at)
+        finally:
+            process.kill()
+            unmount(at)
+
+
+@pytest.fixture
+def served(blob: Path, tmp_path: Path) -> Iterator[WebServer]:
+    """A web server with index and chunks."""
+    with web_server() as server:
+        for path in (tmp_path / "default.castr").rglob("*"):
+            if path.is_file():
+                server.files[f"/default.castr/{path.relative_to(tmp_path / 'default.castr')}"] = (
+                    path.read_bytes()
+                )
+        server.files["/disk.caibx"] = (tmp_path / "disk.caibx").read_bytes()
+        yield server
+
+
+def test_only_what_is_read_is_fetched(pair: Pair, served: WebServer, blob: Path, tmp_path: Path) -> None:
+    """Over HTTP, a look at one place of a blob asks for few chunks; reading it all gives it all."""
+    with mounted(pair.pycasync, f"{served.url}/disk.caibx", at=tmp_path / "m") as at:
+        before = len(served.asked)
+        with open(at / "disk", "rb", buffering=0) as file:
+            assert os.pread(file.fileno(), 4096, 3 << 20) == blob.read_bytes()[3 << 20 : (3 << 20) + 4096]
+        assert len(served.asked) - before <= 6
+        assert (at / "disk").read_bytes() == blob.read_bytes()
+
+
+def test_a_server_that_is_away_and_comes_back(
+    pair: Pair, served: WebServer, blob: Path, tmp_path: Path
+) -> None:
+    """A server that refuses gives EIO to whoever reads, and no hang; once it is back, reading works again."""
+    with mounted(pair.pycasync, f"{served.url}/disk.caibx", at=tmp_path / "m") as at:
+        served.special = lambda method, path, fields, body: Reply(404)
+        with open(at / "disk", "rb", buffering=0) as file:
+            with pytest.raises(OSError) as caught:  # noqa: PT011 - its number is looked at
+                os.pread(file.fileno(), 100, 5 << 20)
+            assert caught.value.errno == errno.EIO
+            served.special = lambda method, path, fields, body: None
+            assert os.pread(file.fileno(), 100, 5 << 20) == blob.read_bytes()[5 << 20 : (5 << 20) + 100]
+
+
+def test_what_cannot_be_mounted(pair: Pair, blob: Path, tmp_path: Path) -> None:
+    """A mount point that is no directory, or not to be made, and a missing index are told; nothing is left behind."""
+    for words in ((tmp_path / "disk.caibx", blob), (tmp_path / "none.caibx", tmp_path / "m")):
+        outcome = pair.pycasync.run("mount", "--background", *words)
+        assert outcome.status == 1, outcome
+        assert b"internal error" not in outcome.err
+    outcome = pair.pycasync.run("mount", "--mkdir=no", tmp_path / "disk.caibx", tmp_path / "m")
+    assert (outcome.status, (tmp_path / "m").exists()) == (1, False)
