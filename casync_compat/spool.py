@@ -12,6 +12,7 @@ where; whoever sets something aside remembers the offset.
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 import threading
@@ -115,6 +116,15 @@ class Spool(Closing):
             return len(view)
         try:
             return os.preadv(self._fd, [view], offset)
+        except OSError as error:
+            raise self._failed("read", error) from error
+
+    def mapped(self) -> ReadableBuffer:
+        """All of it as one buffer, for who wants it whole; the pages are those of the file."""
+        if self._fd < 0:
+            return memoryview(self._memory)
+        try:
+            return mmap.mmap(self._fd, self._size, access=mmap.ACCESS_READ) if self._size else b""
         except OSError as error:
             raise self._failed("read", error) from error
 

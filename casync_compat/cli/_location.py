@@ -41,8 +41,10 @@ __all__ = [
     "connect",
     "default_store",
     "disconnect",
+    "index_location",
     "index_output",
     "input_path",
+    "inside",
     "is_remote",
     "layout_of",
     "local_path",
@@ -54,6 +56,7 @@ __all__ = [
     "open_source",
     "open_store",
     "shown_name",
+    "side_store",
     "warn",
 ]
 
@@ -114,6 +117,25 @@ def cache_home() -> bytes | None:
 def default_store(index: str | None) -> str:
     """Where chunks are when nobody says: $CASYNC_STORE, else default.castr beside the index (or here)."""
     return os.fsdecode(locations.default_store(index, SETTINGS))
+
+
+def side_store(where: str) -> str:
+    """Where the chunks of one of two places are when nobody says: $CASYNC_STORE is of what is on this machine."""
+    settings = SETTINGS
+    if is_remote(where):
+        environ = {name: value for name, value in os.environ.items() if name != "CASYNC_STORE"}
+        settings = replace(SETTINGS, environ=environ)
+    return os.fsdecode(locations.default_store(where, settings))
+
+
+def inside(where: str, name: str) -> str:
+    """The location of a file in a place."""
+    return os.fsdecode(locations.inside(where, name))
+
+
+def index_location(where: str) -> tuple[Files, bytes]:
+    """A file's location taken apart: a place of files, and the name in it."""
+    return locations.index_location(where, SETTINGS)
 
 
 def open_store(locator: str, compression: Compression = Compression.ZSTD) -> LocalStore:

@@ -375,13 +375,16 @@ STORE_HELP = (
 )
 
 
-def add_options(parser: Parser, *shown: str) -> None:
+def add_options(parser: Parser, *shown: str, but: str | None = None) -> None:
     """Let a verb of casync's take every option of the table.
 
     :param shown: those that concern it, which its help shows
+    :param but: one that it has a meaning of its own for
     """
     wanted = {*shown, "--verbose", "--log-level"}
     for option in OPTIONS:
+        if option.flags[-1] == but:
+            continue
         if not parser.may_be_meant(option.flags):
             parser.set_defaults(**{option.name: option.default})
             continue

@@ -43,6 +43,8 @@ VERBS = {
     "mount": "mount an archive or index as a file system that fetches what is read",
     "dump": "show an archive, index or chunk record by record",
     "convert-index": "make a standard index and chunks from one made with other sizes or blake3",
+    "mirror": "keep a place of indexes, with their chunks, equal to another",
+    "copy": "copy one index with its chunks, or one archive, from a place to another",
     "delta": "make an update file: the chunks that an index has and others have not",
     "apply": "use an update file: its chunks go into a store, and its index appears",
     "serve": "serve chunks, indexes and archives over HTTP, to casync, desync and browsers",
@@ -56,6 +58,9 @@ GROUPS = {
 
 _MODULES = {"list": "listing"}
 """Verbs whose module has another name, lest it be taken for Python's own."""
+
+_OWN = {"mirror": {"--delete": False}}
+"""Options that take no value with a verb, though they take one with others."""
 
 
 class Command(NamedTuple):
@@ -157,7 +162,8 @@ def find_command(words: Sequence[str]) -> Command:
     """
     found = split(words, TAKES_VALUE)
     if found.known and found.plain and found.plain[0] in VERBS:
-        return _from_words(found)
+        own = _OWN.get(found.plain[0])
+        return _from_words(found if own is None else split(words, TAKES_VALUE | own))
     return next(_readings(words), None) or _from_words(found)
 
 

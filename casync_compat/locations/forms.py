@@ -23,6 +23,7 @@ __all__ = [
     "in_files",
     "in_peer",
     "in_registry",
+    "inside",
     "is_remote",
     "local_path",
     "name_of",
@@ -156,6 +157,23 @@ def default_store(index: PathType | None, settings: Settings) -> PathType:
         return f"{directory.rpartition('/')[0]}/default.castr{mark}{query}"
     directory, slash, _ = index.rpartition("/")
     return f"{directory}{slash}default.castr"
+
+
+def inside(where: PathType, name: str) -> PathType:
+    """The location of a file in a place: a directory, wherever it is.
+
+    :param name: of the file, without a slash
+    """
+    if not isinstance(where, str) or not is_remote(where):
+        return os.path.join(local_path(where), os.fsencode(name))
+    if in_registry(where):
+        return f"{where.rstrip('/')}/{name}"
+    if in_peer(where) and classify(where) is Scheme.SSH:
+        return f"{where}{name}" if where.endswith(("/", ":")) else f"{where}/{name}"
+    from urllib.parse import quote  # lazily: 4 ms
+
+    directory, mark, query = where.partition("?")
+    return f"{directory.rstrip('/')}/{quote(os.fsencode(name))}{mark}{query}"
 
 
 def split_url(where: str) -> tuple[str, bytes]:

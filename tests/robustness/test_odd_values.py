@@ -27,6 +27,8 @@ VERBS = {
     "mount": "x.caidx nowhere --mkdir=no",
     "dump": "x.caidx",
     "convert-index": "x.caidx z.caidx",
+    "mirror": ". edge x.caidx",
+    "copy": "x.caidx edge.caidx",
 }
 OCI_VERBS = {
     "convert": "oci:lay:plain oci:new:a",

@@ -40,6 +40,8 @@ RUNS = {
     "mount": ("x.caidx nowhere --mkdir=no",),
     "cat": ("x.caidx d1/e0/f006", "x.caibx"),
     "convert-index": ("x.caidx w.caidx --chunk-size=1K:8K:20K",),
+    "mirror": (". edge", "--delete . edge *.caidx"),
+    "copy": ("x.caibx edge/copied.caibx",),
     "delta": ("x.caidx w.caidx -o w.patch",),
     "apply": ("w.patch applied.caidx",),
     "verify": ("default.castr", "x.caidx", "x.caidx ../src", "x.caibx ../blob"),

@@ -89,6 +89,7 @@ MAKING = {
     "make a blob": ("make", "new.caibx", "src/one"),
     "make with a cache": ("make", "--cache=remembered", "new.caidx", "src"),
     "convert-index": ("convert-index", "x.caidx", "new.caidx"),
+    "copy": ("copy", "x.caidx", "new.caidx"),
 }
 
 
@@ -100,7 +101,7 @@ def test_writers_wait_and_give_up(filled: Path, run: Run, ok: Run, what: str) ->
     left = run(*MAKING[what], "--store=x.castr", "--wait=0")
     assert left.status == 1
     assert b"wait longer with --wait" in left.err
-    assert not Path(MAKING[what][-2 if what != "convert-index" else -1]).exists()
+    assert not Path(MAKING[what][-1 if what in ("convert-index", "copy") else -2]).exists()
     assert chunks(filled) == before
     leave(LOCK, age=601)
     left = ok(*MAKING[what], "--store=x.castr", "--wait=0")
