@@ -1,13 +1,13 @@
 """`python -m casync_compat` is the `pycasync` command, and the script of that name begins here, too.
 
-While the command itself is still being imported there is nothing to clean up: a signal ends the process at once.
+While the command itself is still being imported there is nothing to clean up: the process dies of a signal at once.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, signal
+from signal import SIG_DFL, SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, signal
 
 __all__ = ["main"]
 
@@ -16,7 +16,8 @@ def _quit(number: int, frame: object) -> None:
     try:
         os.write(2, b"Got exit signal, quitting.\n")
     finally:
-        os._exit(1)
+        signal(number, SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def main() -> int:

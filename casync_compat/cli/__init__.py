@@ -1,11 +1,13 @@
 """The `pycasync` command: casync's command line, with errors that say what, where and what to do.
 
 Everything is imported when it is needed, so that `--version` and `--help` answer at once. Exit status is 0 for success
-and 1 for any failure, as casync's, and 3 for what is complete but for what was told to be left out.
+and 1 for a failure, as casync's; 2 where the words alone are wrong, which is seen before any file is; and 3 for what is
+complete but for what was told to be left out. Who is told to end by a signal dies of it once everything is cleaned up.
 """
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc as collector  # `gc` here is the verb
 import os
@@ -168,18 +170,33 @@ def _version() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command.
 
-    :param arguments: without the program's name; None takes `sys.argv`
-    :returns: the exit status
+    :param arguments: without the program's name; None takes `sys.argv`, and the process is this command's: a signal
+        that tells it to end ends the process
+    :returns: the exit status; 128 and a signal's number where one came
     """
     try:
         return _main(arguments)
     except _Interrupted as error:
         _say(" ".join(("Got exit signal, quitting.", *_notes(error))))
+        number: int = error.args[0]
     _drop_output()
     if signal.getsignal(signal.SIGUSR1) is _nothing:
         # One that has not reached its thread would otherwise end the process when Python lets go of its handlers.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    return 1
+    if arguments is None:
+        _die_of(number)
+    return _SIGNALLED + number
+
+
+_SIGNALLED = 128
+"""What shells add to a signal's number."""
+
+
+def _die_of(number: int) -> None:
+    """End by a signal, so that who started this process, a shell's loop say, knows that it is to end, too."""
+    atexit._run_exitfuncs()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _main(arguments: list[str] | None) -> int:
@@ -197,8 +214,19 @@ def _main(arguments: list[str] | None) -> int:
     except Exception as error:
         _ignore_signals()
         _fail(error, settings)
+        status = _status_of(error)
     _drop_output()
-    return 1
+    return status
+
+
+_WRONG_WORDS = 2
+
+
+def _status_of(error: Exception) -> int:
+    """The exit status that tells of an error."""
+    from casync_compat.cli._parser import WrongWords
+
+    return _WRONG_WORDS if isinstance(error, WrongWords) else 1
 
 
 def _reader_has_gone(error: Exception) -> bool:
@@ -252,16 +280,20 @@ def _say(text: str) -> None:
 
 
 def _run(words: list[str], settings: _Settings) -> int:
-    if words[:1] == ["--version"]:  # whatever else is said, and without reading the table of options
+    if words[:1] in (
+        ["--version"],
+        ["-V"],
+    ):  # whatever else is said, and without reading the table of options
         print("pycasync", _version())
         return 0
     from casync_compat.cli import _verbs
     from casync_compat.cli._options import environment_flag, says_of_network
+    from casync_compat.cli._values import check_values
 
     if words and words[0] == "help" and len(words) > 1:
         words = [words[1], "--help", *words[2:]]
     command = _verbs.find_command(words)
-    if "--version" in command.options:
+    if "--version" in command.options or "-V" in command.options:
         print("pycasync", _version())
         return 0
     if command.verb is None or (command.verb == "help" and not command.group):
@@ -276,6 +308,8 @@ def _run(words: list[str], settings: _Settings) -> int:
     except SystemExit as done:  # argparse leaves this way after --help
         return int(done.code or 0)
     settings.log_level = options.log_level or settings.log_level
+    if not command.group:
+        check_values(options)
     if not command.group and not options.verbose:
         options.verbose = environment_flag("CASYNC_VERBOSE")
     module = _verbs.verb_module(command.group, command.verb)
@@ -296,8 +330,8 @@ def _run(words: list[str], settings: _Settings) -> int:
 
 def _without_verb(command: Command) -> int:
     """Give the help that was asked for, or say that a verb is missing."""
+    from casync_compat.cli._parser import WrongWords
     from casync_compat.cli._verbs import group_help
-    from casync_compat.errors import UsageError
 
     if command.verb == "help" or any(word in ("-h", "--help") for word in command.options):
         sys.stdout.write(group_help(command.group))
@@ -305,7 +339,7 @@ def _without_verb(command: Command) -> int:
     if not command.group and _special_help(command.options):
         return 0
     name = f"pycasync {command.group}".rstrip()
-    raise UsageError(f"no verb given; see `{name} --help`")
+    raise WrongWords(f"no verb given; see `{name} --help`")
 
 
 def _special_help(words: list[str]) -> bool:

@@ -24,6 +24,7 @@ from casync_compat.cli._location import (
     warn,
 )
 from casync_compat.cli._options import parse_boolean
+from casync_compat.cli._parser import WrongWords
 from casync_compat.errors import FileError, UsageError, naming, show_path
 from casync_compat.fs.losses import LeftOutKind, Losses
 from casync_compat.fs.owners import IdShift
@@ -162,14 +163,14 @@ def id_range(options: argparse.Namespace, kind: Kind) -> int:
 
 
 def named_kind(options: argparse.Namespace) -> Kind | None:
-    """The kind that `--what` names. :raises UsageError: when there is none of that name"""
+    """The kind that `--what` names. :raises WrongWords: when there is none of that name"""
     if options.what is None:
         return None
     try:
         return Kind(options.what)
     except ValueError:
         names = ", ".join(kind.value for kind in Kind)
-        raise UsageError(f"unknown kind {options.what!r} for --what; use one of: {names}") from None
+        raise WrongWords(f"unknown kind {options.what!r} for --what; use one of: {names}") from None
 
 
 def input_kind(options: argparse.Namespace, argument: str | None) -> Kind | None:
@@ -191,7 +192,7 @@ def tree_kind(options: argparse.Namespace, argument: str | None) -> Kind:
     if options.what is not None and kind is not None:
         return kind
     if argument == "-":
-        raise UsageError("what standard input is must be said: --what=archive or --what=archive-index")
+        raise WrongWords("what standard input is must be said: --what=archive or --what=archive-index")
     if argument is not None and not is_remote(argument) and not os.path.exists(path := local_path(argument)):
         raise FileError(path, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     if kind is None or not kind.is_tree:

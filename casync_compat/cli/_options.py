@@ -1,7 +1,8 @@
 """casync's options: one table, from which each verb's parser, its help and shell completion are made.
 
-casync takes every option with every verb, and ignores those that do not concern it; so do the verbs here that are
-casync's. A verb's `--help` shows only the options that matter to it. The verbs of groups, as `oci`, take their own.
+casync takes every option with every verb, and ignores those that do not concern it; so do the verbs here with options
+that casync has. A verb's `--help` shows only the options that matter to it. The verbs of groups, as `oci`, take their
+own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from casync_compat.cli._parser import Parser
 from casync_compat.errors import UsageError
 
 __all__ = [
+    "LEVELS",
     "NETWORK",
     "OPTIONS",
     "READING",
@@ -32,6 +34,7 @@ __all__ = [
     "add_positional",
     "environment_flag",
     "parse_boolean",
+    "parse_bytes",
     "parse_duration",
     "parse_jobs",
     "parse_rate",
@@ -114,12 +117,13 @@ def environment_flag(name: str) -> bool:
         raise UsageError(f"${name}: {error}") from error
 
 
-_LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", *map(str, range(8)))
+LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", *map(str, range(8)))
+"""What `--log-level` takes: casync's words, worst first, and their numbers."""
 
 
 def _level(text: str) -> str:
-    if text not in _LEVELS:
-        raise argparse.ArgumentTypeError(f"unknown log level {text!r}")
+    if text not in LEVELS:
+        raise argparse.ArgumentTypeError(f"unknown log level {text!r}; use one of: {', '.join(LEVELS[:8])}")
     return text
 
 
@@ -177,7 +181,7 @@ _VERBOSE = _flag("-v", "--verbose", help="say more on standard error")
 _LOG_LEVEL = Option(
     ("-l", "--log-level"),
     "debug, info, warning, err; debug shows tracebacks",
-    {"metavar": "LEVEL", "type": _level, "choices": _LEVELS},  # the choices are for completion
+    {"metavar": "LEVEL", "type": _level, "choices": LEVELS},  # the choices are for completion
 )
 
 
@@ -214,7 +218,8 @@ def parse_rate(text: str) -> int:
     return rate
 
 
-def _cache_size(text: str) -> int:
+def parse_bytes(text: str) -> int:
+    """A size in bytes, as 500M. :raises argparse.ArgumentTypeError: it is no such size"""
     try:
         return parse_size(text)
     except UsageError as error:
@@ -243,7 +248,7 @@ _NETWORK = (
         "NAME",
     ),
     _value("--chunk-cache", "directory to keep chunks in that come from, or go, far away", "DIR"),
-    _value("--chunk-cache-size", "what it may have at most: 500M, 10G", "BYTES", type=_cache_size),
+    _value("--chunk-cache-size", "what it may have at most: 500M, 10G", "BYTES", type=parse_bytes),
 )
 
 OPTIONS: tuple[Option, ...] = (
@@ -327,7 +332,11 @@ OPTIONS: tuple[Option, ...] = (
         type=parse_duration,
         default=60.0,
     ),
-    _value("--jobs", "threads to use (default, and 0: one a processor)", "N", type=parse_jobs),
+    Option(
+        ("-j", "--jobs"),
+        "threads to use (default, and 0: one a processor)",
+        {"metavar": "N", "type": parse_jobs},
+    ),
     _flag(
         "--verify-reused",
         help="read the chunks that the store has already, and replace those that are damaged",
@@ -357,7 +366,7 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 TAKES_VALUE = {flag: option.takes_value for option in OPTIONS for flag in option.flags}
-TAKES_VALUE |= {"-h": False, "--help": False, "--version": False}
+TAKES_VALUE |= {"-h": False, "--help": False, "-V": False, "--version": False}
 
 NETWORK = tuple(option.flags[-1] for option in _NETWORK)
 """What concerns verbs that open stores."""
@@ -365,6 +374,12 @@ READING = ("--store", "--extra-store", *NETWORK)
 """What concerns verbs that read chunks."""
 TREES = ("--what", "--with", "--without")
 """What concerns verbs that read or write trees."""
+
+_WHERE_MEANT = (
+    *("--dry-run", "--jobs", "--json", "--yes", "--grace", "--wait", "--strict", "--compare", "--in-place"),
+    *("--layout", "--verify-reused", "--stream-digest", "--cache-check"),
+)
+"""Options that casync does not have, or that promise something: a verb that does not show them refuses them."""
 
 RESTORING_STATUS = (
     "The exit status is 0 when everything is restored, 1 when that failed, and 3 when all is there but for attributes "
@@ -376,7 +391,7 @@ STORE_HELP = (
 
 
 def add_options(parser: Parser, *shown: str, but: str | None = None) -> None:
-    """Let a verb of casync's take every option of the table.
+    """Let a verb of casync's take every option of the table that casync has, too, and those that concern it.
 
     :param shown: those that concern it, which its help shows
     :param but: one that it has a meaning of its own for
@@ -385,7 +400,8 @@ def add_options(parser: Parser, *shown: str, but: str | None = None) -> None:
     for option in OPTIONS:
         if option.flags[-1] == but:
             continue
-        if not parser.may_be_meant(option.flags):
+        refused = option.flags[-1] in _WHERE_MEANT and option.flags[-1] not in wanted
+        if refused or not parser.may_be_meant(option.flags):
             parser.set_defaults(**{option.name: option.default})
             continue
         help_ = option.help if option.flags[-1] in wanted else argparse.SUPPRESS
@@ -393,9 +409,10 @@ def add_options(parser: Parser, *shown: str, but: str | None = None) -> None:
 
 
 def add_general(parser: Parser) -> None:
-    """The options that verbs of any group take."""
+    """The options that verbs of any group take; a short form that means something else there is left to that."""
     for option in (_VERBOSE, _LOG_LEVEL):
-        parser.add_argument(*option.flags, help=option.help, **option.keywords)
+        flags = [flag for flag in option.flags if flag not in parser.takes_value]
+        parser.add_argument(*flags, help=option.help, **option.keywords)
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:

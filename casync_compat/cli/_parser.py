@@ -3,16 +3,89 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from casync_compat.errors import UsageError
+from catar.errors import UsageError as CatarUsageError
 
-__all__ = ["Parser", "wants_help"]
+__all__ = ["Parser", "WrongWords", "by_words_alone", "columns", "wants_help", "wrapped"]
 
 _COLUMNS = 80
+_NARROWEST = 20
+_HELP_AT = 26
+
+
+def columns() -> int:
+    """How wide text for standard output may be: the terminal, or 80 where there is none."""
+    try:  # not shutil.get_terminal_size, which takes 4 ms to import
+        return max(os.get_terminal_size(1).columns, _NARROWEST) if os.isatty(1) else _COLUMNS
+    except OSError:
+        return _COLUMNS
+
+
+def wrapped(text: str, width: int) -> str:
+    """Paragraphs, folded to a width; lines that are indented are code, and stay as they are."""
+    import textwrap
+
+    def paragraph(lines: list[str]) -> str:
+        return textwrap.fill(" ".join(lines), width, break_long_words=False, break_on_hyphens=False)
+
+    done: list[str] = []
+    together: list[str] = []
+    for line in [*text.split("\n"), ""]:
+        if line and not line.startswith(" "):
+            together.append(line)
+            continue
+        if together:
+            done.append(paragraph(together))
+            together = []
+        done.append(line)
+    return "\n".join(done[:-1])
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, with an option's value named once: `-j, --jobs N`."""
+
+    def __init__(self, prog: str) -> None:
+        # Where no help is printed, argparse makes one, too, to write the program's name.
+        super().__init__(prog, max_help_position=_HELP_AT, width=columns())
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(f"{indent}{line}\n" for line in wrapped(text, width).split("\n")).rstrip("\n")
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        text = super()._expand_help(action)
+        if not action.option_strings and isinstance(action.metavar, str):  # it stands to the left already
+            text = text.removeprefix(action.metavar).lstrip(":; ")
+        return text
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
+
+
+class WrongWords(UsageError):
+    """The words on the command line are wrong, whatever the files are: a verb, an option, a value, their number."""
+
+
+@contextmanager
+def by_words_alone() -> Iterator[None]:
+    """What is wrong within is wrong with the words: nothing but them is looked at there.
+
+    :raises WrongWords: in place of a `UsageError`
+    """
+    try:
+        yield
+    except WrongWords:
+        raise
+    except (UsageError, CatarUsageError) as error:
+        raise WrongWords(str(error)) from error
 
 
 def wants_help(words: Iterable[str]) -> bool:
@@ -36,12 +109,10 @@ class Parser(argparse.ArgumentParser):
         self.takes_value: dict[str, bool] = {}
         self._separated = False
         self._words = None if words is None or wants_help(words) else words
-        form = argparse.RawDescriptionHelpFormatter
         super().__init__(
             prog=prog,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            # Where no help is printed, the terminal's width is not looked up: that imports all of shutil, 4 ms.
-            formatter_class=form if self._words is None else partial(form, width=_COLUMNS),
+            formatter_class=_Help,
         )
 
     def add_argument(self, *names: Any, **keywords: Any) -> argparse.Action:
@@ -80,5 +151,5 @@ class Parser(argparse.ArgumentParser):
         self.description = f"{self.description} {details}".strip()
 
     def error(self, message: str) -> NoReturn:
-        """What argparse calls when words make no sense. :raises UsageError: always"""
-        raise UsageError(f"{message}; see `{self.prog} --help`")
+        """What argparse calls when words make no sense. :raises WrongWords: always"""
+        raise WrongWords(f"{message}; see `{self.prog} --help`")

@@ -8,15 +8,15 @@ status. A group's package has `SUMMARY`, `VERBS`, `EXAMPLES` and `NOTE`, a parag
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
+from itertools import pairwise
 from types import ModuleType
 from typing import NamedTuple
 
-from casync_compat.cli._options import TAKES_VALUE, add_general
-from casync_compat.cli._parser import Parser
+from casync_compat.cli._options import LEVELS, OPTIONS, TAKES_VALUE, add_general
+from casync_compat.cli._parser import Parser, WrongWords, columns, wrapped
 from casync_compat.cli._words import Words, split
-from casync_compat.errors import UsageError
 
 __all__ = [
     "GROUPS",
@@ -26,6 +26,7 @@ __all__ = [
     "group_help",
     "parser_of",
     "verb_module",
+    "verbs_of",
     "whole_parser",
 ]
 
@@ -82,7 +83,8 @@ def _group(name: str) -> ModuleType:
     return import_module(f"casync_compat.cli.{name}")
 
 
-def _verbs_of(group: str) -> dict[str, str]:
+def verbs_of(group: str) -> dict[str, str]:
+    """Verbs of a group, or casync's where it is empty, and what each does."""
     verbs: dict[str, str] = _group(group).VERBS if group else VERBS
     return verbs
 
@@ -102,13 +104,12 @@ def parser_of(group: str, verb: str, words: Sequence[str] | None = None) -> Pars
     """The parser of one verb, for what follows it.
 
     :param words: the options that it will parse; None for any
-    :raises UsageError: there is no such verb
+    :raises WrongWords: there is no such verb
     """
     _check(group, verb)
     module = verb_module(group, verb)
-    parser = Parser(f"pycasync {_title(group, verb)}", _verbs_of(group)[verb], words)
-    examples = "\n".join(f"  {command}\n      {meaning}" for command, meaning in module.EXAMPLES)
-    parser.epilog = f"examples:\n{examples}"
+    parser = Parser(f"pycasync {_title(group, verb)}", verbs_of(group)[verb], words)
+    parser.epilog = f"examples:\n{_columns_of(module.EXAMPLES, columns(), beside=False).rstrip()}"
     module.add_arguments(parser)
     if group:
         parser.epilog += f"\n\n{_group(group).NOTE}"
@@ -117,15 +118,13 @@ def parser_of(group: str, verb: str, words: Sequence[str] | None = None) -> Pars
 
 
 def _check(group: str, verb: str) -> None:
-    verbs = _verbs_of(group)
+    verbs = verbs_of(group)
     if verb in verbs:
         return
-    from difflib import get_close_matches
+    from casync_compat.cli._elsewhere import advice
 
-    close = get_close_matches(verb, list(verbs) if group else [*verbs, *GROUPS], 1)
-    all_ = f"see `pycasync {_title(group, '--help')}` for all there are"
-    hint = f"did you mean {close[0]}?" if close else all_
-    raise UsageError(f"unknown verb {_title(group, verb)!r}; {hint}")
+    all_ = {each: tuple(verbs_of(each)) for each in ("", *GROUPS)}
+    raise WrongWords(f"unknown verb {_title(group, verb)!r}; {advice(group, verb, all_)}")
 
 
 def _readings(words: Sequence[str]) -> Iterator[Command]:
@@ -136,12 +135,24 @@ def _readings(words: Sequence[str]) -> Iterator[Command]:
     for group in ("", *GROUPS):
         if group and group not in words:
             continue
-        verbs = _verbs_of(group)
+        verbs = verbs_of(group)
         for verb in dict.fromkeys(word for word in words if word in verbs):
-            found = split(words, parser_of(group, verb).takes_value)
+            takes_value = parser_of(group, verb).takes_value
+            found = split(words if takes_value["-l"] else _level_spelled_out(words), takes_value)
             place = [group, verb] if group else [verb]
             if found.known and found.plain[: len(place)] == place:
                 yield Command(group, verb, found.options, found.plain[len(place) :])
+
+
+def _level_spelled_out(words: Sequence[str]) -> Iterator[str]:
+    """The same with `--log-level` for a `-l` that a level follows, for a verb where `-l` alone is something else."""
+    for word, following in pairwise([*words, ""]):
+        if word == "-l" and following in LEVELS:
+            yield "--log-level"
+        elif word.startswith("-l") and word[2:] in LEVELS:
+            yield f"--log-level={word[2:]}"
+        else:
+            yield word
 
 
 def _from_words(words: Words) -> Command:
@@ -175,7 +186,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _add_verbs(commands: argparse._SubParsersAction[argparse.ArgumentParser], group: str) -> None:
-    for verb, summary in _verbs_of(group).items():
+    for verb, summary in verbs_of(group).items():
         parents = [parser_of(group, verb)]
         commands.add_parser(verb, help=summary, parents=parents, add_help=False, conflict_handler="resolve")
     if not group:
@@ -186,7 +197,7 @@ def _add_verbs(commands: argparse._SubParsersAction[argparse.ArgumentParser], gr
 
 def group_help(group: str) -> str:
     """The text of `pycasync --help`, or of a group's."""
-    verbs = dict(_verbs_of(group))
+    verbs = dict(verbs_of(group))
     if group:
         module = _group(group)
         summary: str = module.SUMMARY
@@ -196,15 +207,44 @@ def group_help(group: str) -> str:
         verbs |= {name: f"{about}; see `pycasync {name} --help`" for name, about in GROUPS.items()}
         usage, about, examples = "[OPTIONS] VERB", _ABOUT, _EXAMPLES
         end = "`pycasync VERB --help` explains a verb and its options. Options may stand anywhere."
-    width = max(map(len, _verbs_of(group)))
-    commands = max(len(command) for command, _ in examples)
+    across = columns()
     return (
         f"usage: pycasync {_title(group, usage)} [ARGUMENTS]\n\n"
-        f"{about}.\n\n"
-        "verbs:\n" + "\n".join(f"  {name:<{width}}  {about}" for name, about in verbs.items()) + "\n\n"
-        "examples:\n" + "\n".join(f"  {command:<{commands}}   {what}" for command, what in examples) + "\n\n"
-        f"{end}\n"
+        f"{wrapped(about + '.', across)}\n\n"
+        f"verbs:\n{_columns_of(verbs.items(), across)}\n"
+        f"examples:\n{_columns_of(examples, across)}\n"
+        f"{'' if group else _all_options(across)}{wrapped(end, across)}\n"
     )
+
+
+_MOST_TO_THE_LEFT = 0.4
+"""How much of a line words may take that are explained to the right of them."""
+
+
+def _columns_of(rows: Iterable[tuple[str, str]], across: int, *, beside: bool = True) -> str:
+    """Two columns, the second folded; below each other where the first is wide."""
+    rows = list(rows)
+    width = max(len(left) for left, _ in rows)
+    beside = beside and width + 4 <= across * _MOST_TO_THE_LEFT
+    indent = " " * (width + 4 if beside else 6)
+    lines = []
+    for left, right in rows:
+        text = wrapped(right, across - len(indent)).replace("\n", f"\n{indent}")
+        lines.append(f"  {left:<{width}}  {text}\n" if beside else f"  {left}\n{indent}{text}\n")
+    return "".join(lines)
+
+
+def _all_options(across: int) -> str:
+    """casync's options and those beside them, and what `--with` and `--without` know, by name."""
+    from catar.flags import OPTION_NAMES
+
+    flags = [*(", ".join(option.flags) for option in OPTIONS), "-h, --help", "-V, --version"]
+
+    def folded(title: str, words: Iterable[str]) -> str:
+        text = wrapped("  ".join(words), across - 2).replace("\n", "\n  ")
+        return f"{title}:\n  {text}\n\n"
+
+    return folded("options", flags) + folded("flags for --with and --without", OPTION_NAMES)
 
 
 _ABOUT = (

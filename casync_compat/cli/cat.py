@@ -8,7 +8,7 @@ import os
 from casync_compat.cli._common import archive_errors, input_kind, open_tree, source_for
 from casync_compat.cli._location import open_input
 from casync_compat.cli._options import READING, add_options, add_positional
-from casync_compat.cli._parser import Parser
+from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.errors import UsageError
 from casync_compat.fs.standard import StandardOutput
 from casync_compat.kinds import Kind
@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     parser.explain("INPUT [PATH INSIDE]")
     add_positional(parser, "input", "archive or index")
     add_positional(parser, "inside", "path inside; not for a blob index", "?")
-    add_options(parser, *READING)
+    add_options(parser, *READING, "--jobs")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         _cat_blob(options, source)
         return 0
     if not inside:
-        raise UsageError("say which file: pycasync cat INPUT PATH")
+        raise WrongWords("say which file: pycasync cat INPUT PATH")
     out = StandardOutput()
     with archive_errors(source), open_tree(options, source) as tree:
         for piece in cat(ArchiveFiles(tree.archive(), tree.path), os.fsencode(inside)):

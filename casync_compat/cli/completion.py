@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from casync_compat.cli._options import add_options, add_positional
-from casync_compat.cli._parser import Parser
+from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.cli._verbs import whole_parser
 from casync_compat.errors import UsageError
 
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     shell: str = options.shell
     if shell not in _SHELLS:
-        raise UsageError(f"no completion for {shell!r}; there is one for {', '.join(_SHELLS)}")
+        raise WrongWords(f"no completion for {shell!r}; there is one for {', '.join(_SHELLS)}")
     try:
         import shtab
     except ImportError as error:

@@ -18,11 +18,10 @@ from casync_compat.cli._location import (
     warn,
 )
 from casync_compat.cli._options import READING, add_options, add_positional
-from casync_compat.cli._parser import Parser
+from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.cli._preview import dry_output, tell_preview
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
-from casync_compat.errors import UsageError
 from casync_compat.ids import Digest
 from casync_compat.kinds import Kind
 from casync_compat.store.dry import DryStore
@@ -43,7 +42,15 @@ def add_arguments(parser: Parser) -> None:
     add_positional(parser, "index", "a .caidx or .caibx file")
     add_positional(parser, "output", "the index to make")
     add_options(
-        parser, *READING, "--chunk-size", "--digest", "--compression", "--layout", "--dry-run", "--wait"
+        parser,
+        *READING,
+        "--chunk-size",
+        "--digest",
+        "--compression",
+        "--layout",
+        "--dry-run",
+        "--wait",
+        "--jobs",
     )
 
 
@@ -54,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     assert output is not None
     kind = input_kind(options, source)
     if kind is None or kind is not Kind.of_suffix(name_of(output)):
-        raise UsageError("both must be named alike: two .caidx or two .caibx files")
+        raise WrongWords("both must be named alike: two .caidx or two .caibx files")
     store = open_chunk_store(
         options.store or default_store(output), Compression.parse(options.compression), options.layout
     )

@@ -11,10 +11,9 @@ from dataclasses import asdict
 from casync_compat.cli._common import archive_errors, is_stream, source_for
 from casync_compat.cli._location import default_store, index_output, is_remote, open_input
 from casync_compat.cli._options import READING, STORE_HELP, add_options, add_positional
-from casync_compat.cli._parser import Parser
+from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.cli._preview import dry_output
 from casync_compat.cli._progress import ProgressLine, human_size
-from casync_compat.errors import UsageError
 from casync_compat.index import Index
 from casync_compat.streams.trees import load_index
 from casync_compat.verbs.delta import DeltaResult, estimate_delta, make_delta
@@ -57,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         _tell(result, options.json)
         return 0
     if is_stream(options.output):
-        raise UsageError("say with -o what file to make; standard output cannot be one")
+        raise WrongWords("say with -o what file to make; standard output cannot be one")
     with (
         index_output(options.output) as path,
         archive_errors(target),

@@ -26,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
     parser.explain("[INPUT] [PATH INSIDE]")
     add_positional(parser, "input", "archive, index or directory; default .", "?")
     add_positional(parser, "inside", "path inside the archive", "?")
-    add_options(parser, *READING, *TREES, "--recursive", "--json")
+    add_options(parser, *READING, *TREES, "--recursive", "--json", "--jobs")
 
 
 def run(options: argparse.Namespace) -> int:

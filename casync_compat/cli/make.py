@@ -35,7 +35,7 @@ from casync_compat.cli._location import (
     warn,
 )
 from casync_compat.cli._options import NETWORK, STORE_HELP, TREES, add_options, add_positional
-from casync_compat.cli._parser import Parser
+from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.cli._preview import check_output, dry_output, tell_preview
 from casync_compat.cli._progress import ProgressLine
 from casync_compat.compression import Compression
@@ -72,14 +72,14 @@ _STATUS = (
 def _output_kind(options: argparse.Namespace, output: str | None, source: str | None) -> Kind:
     if (kind := named_kind(options)) is not None:
         if kind not in _OUTPUTS:
-            raise UsageError(
+            raise WrongWords(
                 f"--what={kind.value} cannot be made; choose archive, archive-index or blob-index"
             )
         return kind
     if output is not None and output != "-":
         kind_ = Kind.of_suffix(name_of(output))
         if kind_ is None:
-            raise UsageError(
+            raise WrongWords(
                 f"{show_path(shown_name(output))}: the file to make must end in .catar, .caidx or .caibx, or use --what"
             )
         return kind_
@@ -175,7 +175,7 @@ def _make(
     if kind is Kind.ARCHIVE:
         tree = local_path(source or ".")
         if in_registry(named):
-            raise UsageError(f"{named}: a registry takes indexes, not archives; make a .caidx")
+            raise WrongWords(f"{named}: a registry takes indexes, not archives; make a .caidx")
         if dry:
             check_output(None if named is None or is_remote(named) else local_path(named))
             return make_archive(None, tree, how, warn=tell, progress=progress)

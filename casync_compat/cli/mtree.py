@@ -31,7 +31,7 @@ def add_arguments(parser: Parser) -> None:
     parser.explain("[INPUT] [PATH INSIDE]")
     add_positional(parser, "input", "archive, index or directory; default .", "?")
     add_positional(parser, "inside", "path inside the archive", "?")
-    add_options(parser, *READING, *TREES)
+    add_options(parser, *READING, *TREES, "--jobs")
 
 
 def run(options: argparse.Namespace) -> int:

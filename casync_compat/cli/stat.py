@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
     parser.explain("[INPUT] [PATH INSIDE]")
     add_positional(parser, "input", "archive, index or directory; default .", "?")
     add_positional(parser, "inside", "path inside the archive", "?")
-    add_options(parser, *READING, *TREES, "--json")
+    add_options(parser, *READING, *TREES, "--json", "--jobs")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from casync_compat.cli._location import (
     open_source,
 )
 from casync_compat.cli._options import NETWORK, add_options, add_positional
-from casync_compat.cli._parser import Parser
+from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.cli._progress import ProgressLine, human_size
 from casync_compat.errors import FileError, UsageError
 from casync_compat.kinds import Kind
@@ -92,7 +92,7 @@ def _check(
     repair = None
     if options.repair_from is not None or options.remove:
         if options.dry_run:
-            raise UsageError(
+            raise WrongWords(
                 "with --repair-from or --remove there is no --dry-run; without them verify only reads"
             )
         source = open_source(options.repair_from, ()) if options.repair_from is not None else None
@@ -119,7 +119,7 @@ def _check(
             progress=progress,
         )
     if repair is not None:
-        raise UsageError(
+        raise WrongWords(
             "--repair-from and --remove are about chunks; to mend a file or directory, extract over it"
         )
     target = local_path(options.target)
@@ -149,7 +149,7 @@ def _is_store(what: str | None, name: str) -> bool:
     if what is not None:
         kinds = (_STORE, Kind.ARCHIVE_INDEX.value, Kind.BLOB_INDEX.value)
         if what not in kinds:
-            raise UsageError(f"cannot verify a {what!r}; --what is one of: {', '.join(kinds)}")
+            raise WrongWords(f"cannot verify a {what!r}; --what is one of: {', '.join(kinds)}")
         return what == _STORE
     if name == "-":
         return False

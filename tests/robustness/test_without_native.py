@@ -74,9 +74,10 @@ NOT_COMPARED = ("cache", "files")
 
 def _verbs(help_text: str) -> set[str]:
     """The verbs that --help lists."""
+    lines = help_text.partition("\nverbs:\n")[2].partition("\n\n")[0].splitlines()
     return {
-        line.split()[0] for line in help_text.partition("\nverbs:\n")[2].partition("\n\n")[0].splitlines()
-    }
+        line.split()[0] for line in lines if line[2:3] != " "
+    }  # what is deeper goes on with the line above
 
 
 def _run(at: Path, hidden: list[str], runs: list[list[str]]) -> None:

@@ -217,11 +217,12 @@ def test_parsers_know_what_they_need(data: st.DataObject) -> None:
 
 
 SHOWN = {
-    "--store": "apply cat convert-index copy delta digest extract gc info list make mirror mount mtree stat verify",
-    "--extra-store": "cat convert-index copy delta digest extract list mirror mount mtree stat verify",
+    "--store": "apply cat convert-index copy delta digest extract gc info list make mirror mount mtree pull stat "
+    "verify",
+    "--extra-store": "cat convert-index copy delta digest extract list mirror mount mtree pull stat verify",
     **dict.fromkeys(
         _options.NETWORK,
-        "apply cat convert-index copy delta digest extract gc info list make mirror mount mtree serve stat verify",
+        "apply cat convert-index copy delta digest extract gc info list make mirror mount mtree pull serve stat verify",
     ),
     "--chunk-size": "convert-index make",
     "--digest": "convert-index digest make",
@@ -251,7 +252,7 @@ SHOWN = {
     "--yes": "gc",
     "--grace": "gc",
     "--wait": "apply convert-index copy gc make mirror",
-    "--jobs": "apply copy delta digest extract make mirror verify",
+    "--jobs": "apply cat convert-index copy delta digest extract list make mirror mtree pull stat verify",
     "--verify-reused": "copy make mirror",
     "--stream-digest": "make",
     "--cache": "make",
@@ -269,7 +270,7 @@ def test_help_of_verbs(ok: Run, verb: str) -> None:
     """Each verb's help names its options, explains its arguments and gives examples that are themselves right."""
     text = ok(verb, "--help").out.decode()
     assert text.startswith(f"usage: pycasync {verb} [OPTIONS] ")
-    assert _verbs.VERBS[verb][1:] in text
+    assert _verbs.VERBS[verb][1:] in " ".join(text.split())
     for option in _options.OPTIONS:
         shown = re.search(rf"^  (-\S.*, )?{option.flags[-1]}\b", text, re.MULTILINE) is not None
         assert shown == (verb in SHOWN.get(option.flags[-1], verb).split()), option.flags
@@ -277,8 +278,10 @@ def test_help_of_verbs(ok: Run, verb: str) -> None:
     assert examples
     for command, meaning in examples:
         assert command in text
-        assert meaning in text
+        assert meaning in " ".join(text.split())
         words = command.split(" | ")[0].split(" > ")[0].split()
+        if "pycasync" not in words:
+            continue  # what a client runs
         assert words[:2] == ["pycasync", verb]
         parse(*words[1:])
 
@@ -294,9 +297,9 @@ def test_ways_to_ask_for_help(ok: Run, words: str) -> None:
 @pytest.mark.parametrize("words", ["--help", "-h", "help", "-v --help"])
 def test_general_help(ok: Run, words: str) -> None:
     """Without a verb all verbs are listed."""
-    text = ok(*words.split()).out.decode()
+    text = " ".join(ok(*words.split()).out.decode().split())
     for verb, summary in _verbs.VERBS.items():
-        assert f"  {verb}" in text
+        assert f" {verb} " in text
         assert summary in text
 
 

@@ -117,6 +117,7 @@ COMMANDS = [
     "dump a.caidx",
     "convert-index a.caidx new.caidx",
     "serve default.castr --index-dir=. --writable",
+    "pull - - - default.castr",
     "convert-index --digest=blake3 b.caibx new.caibx --store=new.castr --extra-store=default.castr",
     "mirror . out",
     "mirror --delete . out *.caidx",

@@ -73,7 +73,7 @@ def test_options_are_named(error: CasyncError, says: str) -> None:
 )
 def test_only_options_that_the_verb_has(error: CasyncError, group: str) -> None:
     """No verb advises an option of another."""
-    for verb in _verbs._verbs_of(group):
+    for verb in _verbs.verbs_of(group):
         options = _verbs.parser_of(group, verb).takes_value
         assert set(re.findall(r"--[a-z-]+", hint_for(error, options))) <= set(options), verb
 

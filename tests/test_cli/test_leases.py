@@ -164,7 +164,7 @@ def test_times(filled: Path, run: Run, option: str, word: str, good: bool) -> No
     """Seconds, or a number with a unit; anything else is refused in one line, and nothing is removed."""
     before = chunks(filled)
     left = run("gc", "--yes", "--store=x.castr", f"{option}={word}", "x.caidx")
-    assert left.status == (0 if good else 1)
+    assert left.status == (0 if good else 2)
     if not good:
         assert chunks(filled) == before
         assert left.err.count(b"\n") == 1

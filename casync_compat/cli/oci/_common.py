@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from casync_compat.cli._location import open_chunk_store
+from casync_compat.cli._parser import WrongWords, by_words_alone
 from casync_compat.cli._progress import ProgressLine, human_size
-from casync_compat.errors import UsageError
 from casync_compat.oci.places.opened import DEFAULT_TAG, Places
 from casync_compat.oci.spec.descriptor import Platform
 from casync_compat.oci.spec.errors import ImageError
@@ -31,15 +31,15 @@ __all__ = [
 
 
 def platform_of(options: argparse.Namespace) -> Platform | None:
-    """What `--platform` says. :raises UsageError: it is no platform, or contradicts --all"""
+    """What `--platform` says. :raises WrongWords: it is no platform, or contradicts --all"""
     if options.platform is None:
         return None
     if getattr(options, "all", False):
-        raise UsageError("--platform and --all contradict each other")
+        raise WrongWords("--platform and --all contradict each other")
     try:
         return Platform.parse(options.platform)
     except ImageError as error:
-        raise UsageError(f"--{error}") from error
+        raise WrongWords(f"--{error}") from error
 
 
 def warn(text: str) -> None:
@@ -66,16 +66,17 @@ def display(text: str) -> str:
 
 def references(*texts: str) -> list[Reference]:
     """Names of images taken apart, all before anything is opened."""
-    return [parse_reference(text) for text in texts]
+    with by_words_alone():
+        return [parse_reference(text) for text in texts]
 
 
 def tag_for(target: Reference, source: Reference) -> str:
     """The tag to write: the target's, or else the source's, or else `latest`.
 
-    :raises UsageError: the target names a digest
+    :raises WrongWords: the target names a digest
     """
     if target.digest is not None:
-        raise UsageError(f"{target}: what is written gets its digest by what it is; name a tag instead")
+        raise WrongWords(f"{target}: what is written gets its digest by what it is; name a tag instead")
     if target.tag is not None:
         return target.tag
     kinds = (source.transport, target.transport)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli._options import RESTORING_STATUS, parse_duration, parse_jobs
+from casync_compat.cli._options import RESTORING_STATUS, parse_bytes, parse_duration, parse_jobs
 
 __all__ = [
     "add_copying",
@@ -80,13 +80,19 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
 
 def add_jobs(parser: argparse.ArgumentParser, default: str = "one a processor") -> None:
     """How many threads."""
-    parser.add_argument("--jobs", metavar="N", type=parse_jobs, help=f"threads to use (default: {default})")
+    parser.add_argument(
+        "-j", "--jobs", metavar="N", type=parse_jobs, help=f"threads to use (default: {default})"
+    )
 
 
 def add_layer_limit(parser: argparse.ArgumentParser) -> None:
     """How large a layer may be, where its tar is read or made."""
     parser.add_argument(
-        "--max-layer-size", metavar="SIZE", default="64G", help="refuse layers larger than this (default 64G)"
+        "--max-layer-size",
+        metavar="SIZE",
+        type=parse_bytes,
+        default="64G",
+        help="refuse layers larger than this (default 64G)",
     )
 
 
@@ -133,7 +139,11 @@ def add_tree(parser: argparse.ArgumentParser) -> None:
         help="fail at the first attribute or entry that the target cannot hold, instead of leaving it out",
     )
     parser.add_argument(
-        "--max-size", metavar="SIZE", default="1T", help="refuse images with more bytes in files (default 1T)"
+        "--max-size",
+        metavar="SIZE",
+        type=parse_bytes,
+        default="1T",
+        help="refuse images with more bytes in files (default 1T)",
     )
     add_jobs(parser)
 

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from casync_compat.chunker.params import parse_size
 from casync_compat.cli.oci._common import chunk_store, platform_of, warn
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.places.opened import Places
@@ -21,7 +20,7 @@ def image_tree(options: argparse.Namespace, places: Places, reference: Reference
     """The image that was named, opened."""
     limits = None
     if (size := getattr(options, "max_size", None)) is not None:
-        limits = MergeLimits(size=parse_size(size))
+        limits = MergeLimits(size=size)
     with ImageTree.open(
         places.readable(reference),
         reference.target,

@@ -8,8 +8,9 @@ import os
 import sys
 from typing import Any
 
-from casync_compat.chunker.params import ChunkSizes, parse_size
+from casync_compat.chunker.params import ChunkSizes
 from casync_compat.cli._location import cache_home, local_path, warn
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._common import (
     chunk_store,
@@ -83,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     tag = tag_for(target, source)
     base = references(options.base)[0] if options.base is not None else None
     if base is not None and options.no_base:
-        raise UsageError("--base and --no-base contradict each other")
+        raise WrongWords("--base and --no-base contradict each other")
     store = chunk_store(options)
     with (
         writing(store, "oci convert", wait=options.wait, tell=warn) as lease,
@@ -133,7 +134,7 @@ def _options(options: argparse.Namespace, store: Store | None, lease: Lease) -> 
         epoch=epoch,
         base=not options.no_base,
         jobs=options.jobs,
-        layer_limit=parse_size(options.max_layer_size),
+        layer_limit=options.max_layer_size,
         store=store,
         memory=ConvertedLayers(_memory()),
         on_index=_IndexFiles(local_path(options.store), options.all, lease) if store is not None else None,

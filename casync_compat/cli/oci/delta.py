@@ -6,10 +6,10 @@ import argparse
 import json
 import os
 
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._common import opened, progress_line, references
 from casync_compat.cli.oci._options import add_json, add_progress, add_registry
-from casync_compat.errors import UsageError
 from casync_compat.oci.delta import ImageDelta, Named, make_delta
 from casync_compat.oci.places.opened import DEFAULT_TAG
 from casync_compat.oci.spec.descriptor import Descriptor
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     *bases, target = references(*options.images)
     estimate = options.estimate or options.dry_run
     if options.output in (None, "-") and not estimate:
-        raise UsageError("say with -o what file to make; standard output cannot be one")
+        raise WrongWords("say with -o what file to make; standard output cannot be one")
     output = None if estimate else os.fsencode(options.output)
     done = 0
     with opened(options) as places, progress_line(options, "packing") as line:

@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import replace
 
-from casync_compat.chunker.params import parse_size
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli.oci._common import (
     chunk_store,
     opened,
@@ -18,7 +18,6 @@ from casync_compat.cli.oci._common import (
     tell_traffic,
 )
 from casync_compat.cli.oci._options import add_image, add_layer_limit, add_rewriting
-from casync_compat.errors import UsageError
 from casync_compat.oci.export import ExportOptions, LayerCompression, export, export_archive
 
 EXAMPLES = (
@@ -48,14 +47,14 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     source, target = references(options.source, options.target)
     if target.transport != "docker-archive" and replace(target, tag=tag_for(target, source)) == source:
-        raise UsageError(f"{target}: that is the converted image itself; name another tag")
+        raise WrongWords(f"{target}: that is the converted image itself; name another tag")
     default = LayerCompression.GZIP if target.transport == "docker" else LayerCompression.NONE
     wanted = ExportOptions(
         platform=platform_of(options),
         all_platforms=options.all,
         compression=LayerCompression(options.compress) if options.compress else default,
         rebuild=options.rebuild,
-        layer_limit=parse_size(options.max_layer_size),
+        layer_limit=options.max_layer_size,
         store=chunk_store(options),
     )
     with opened(options) as places, progress_line(options, "exporting") as line:

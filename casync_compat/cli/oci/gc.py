@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size
-from casync_compat.errors import UsageError
+from casync_compat.cli.oci._common import references
 from casync_compat.oci.gc import collect
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec.descriptor import BlobDigest
-from casync_compat.oci.spec.reference import parse_reference
 
 EXAMPLES = (("pycasync oci gc -n oci:images", "say what would go"),)
 
@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    reference = parse_reference(options.layout)
+    (reference,) = references(options.layout)
     if reference.transport != "oci" or reference.target is not None:
-        raise UsageError(f"{options.layout}: garbage is collected in a whole layout; write oci:DIRECTORY")
+        raise WrongWords(f"{options.layout}: garbage is collected in a whole layout; write oci:DIRECTORY")
     dry = options.dry_run
 
     def on_blob(digest: BlobDigest, size: int) -> None:

@@ -6,10 +6,10 @@ import argparse
 import os
 
 from casync_compat.cli._common import write_lines
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli.oci._common import opened, references, tell_traffic
 from casync_compat.cli.oci._options import add_image, add_json, add_reading
 from casync_compat.cli.oci._tree import image_tree
-from casync_compat.errors import UsageError
 from casync_compat.oci.image.files import ImageFiles
 from casync_compat.verbs.ls import json_line, long_line, ls, name_line
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path", metavar="PATH", nargs="?", default="/", help="a directory or file in it; default /"
     )
-    parser.add_argument("--long", action="store_true", help="with modes, owners, sizes and times")
+    parser.add_argument("-l", "--long", action="store_true", help="with modes, owners, sizes and times")
     parser.add_argument("-R", "--recursive", action="store_true", help="what is in directories, too")
     add_reading(parser, "chunk store to look for chunks in, for layers that are tars of chunks")
     add_json(parser)
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     if options.json and options.long:
-        raise UsageError("--json and --long contradict each other")
+        raise WrongWords("--json and --long contradict each other")
     (reference,) = references(options.image)
     with opened(options) as places, image_tree(options, places, reference) as image:
         tree = ImageFiles(image)

@@ -7,9 +7,9 @@ import json
 import os
 
 from casync_compat.chunker import ChunkSizes
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli.oci._common import display, opened, platform_of, progress_line, references
 from casync_compat.cli.oci._options import add_json, add_platform, add_progress, add_registry
-from casync_compat.errors import UsageError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.oci.chart import sharing_png, sharing_svg
 from casync_compat.oci.sharing import Sharing
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     names = references(*options.images)
     sizes = [ChunkSizes.parse(text) for text in options.chunk_size.split(",")]
     if options.chart is not None and not options.chart.endswith((".svg", ".png")):
-        raise UsageError(f"{options.chart}: a chart is written as .svg or .png")
+        raise WrongWords(f"{options.chart}: a chart is written as .svg or .png")
     platform = platform_of(options)
     with opened(options) as places, progress_line(options, "measuring") as line:
         sharing = measure(

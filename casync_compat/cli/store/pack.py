@@ -6,8 +6,8 @@ import argparse
 
 from casync_compat.cli._location import open_input, open_mixed, warn
 from casync_compat.cli._options import add_network, parse_duration
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import ProgressLine, human_size
-from casync_compat.errors import UsageError
 from casync_compat.streams.inputs import load_index
 from casync_compat.verbs.layout import pack_store, rebuild_store
 
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     store = open_mixed(options.store)
     if options.rebuild:
         if options.indexes:
-            raise UsageError("--rebuild takes all chunks of all packs; name no index")
+            raise WrongWords("--rebuild takes all chunks of all packs; name no index")
         print(f"{rebuild_store(store, wait=options.wait, tell=warn)} chunks are in the index.")
         return 0
     indexes = [load_index(open_input(path)) for path in options.indexes]
