@@ -62,6 +62,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--client-ca", metavar="FILE", help="take only clients with a certificate of these authorities"
     )
+    parser.add_argument(
+        "--no-pages",
+        action="store_true",
+        help="show no pages to people in a browser, only what clients ask for",
+    )
     parser.add_argument("--access-log", metavar="FILE", help="a line for each request; - for standard output")
     parser.add_argument(
         "--access-log-format", choices=("text", "json"), default="text", help="text (default) or json"
@@ -118,6 +123,7 @@ def run(options: argparse.Namespace) -> int:
         limits=limits,
         access=lambda: _rules(options),
         log=log,
+        pages=not options.no_pages,
         tell=warn,
         notified=os.environ.get("NOTIFY_SOCKET", ""),
     )

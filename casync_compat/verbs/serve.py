@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from casync_compat.serve.access import Rules
 from casync_compat.serve.application import Application
 from casync_compat.serve.log import AccessLog
+from casync_compat.serve.pages.looking import Looking
 from casync_compat.serve.server import Address, Tls, check_installed, serve
 from casync_compat.serve.settings import Limits, Served
 
@@ -26,6 +27,7 @@ def serve_stores(
     limits: Limits | None = None,
     access: Callable[[], Rules] = Rules,
     log: AccessLog | None = None,
+    pages: bool = True,
     tell: Callable[[str], None] = lambda line: None,
     notified: str = "",
 ) -> None:
@@ -33,14 +35,17 @@ def serve_stores(
 
     :param ready: called when connections are taken, with the addresses, whose ports are known then
     :param access: reads the rules; called again on SIGHUP, and what it raises then leaves them as they were
+    :param pages: whether there are pages for people in a browser
     :param tell: called with a line when something is wrong
     :param notified: the socket of systemd, `$NOTIFY_SOCKET`; empty for none
     :raises UsageError: granian is missing, an address cannot be listened on, a certificate cannot be used
     """
     check_installed()
 
+    looking = Looking(served, tell) if pages else None
+
     async def run() -> None:
-        application = Application(served, limits, access(), None, log, tell)
+        application = Application(served, limits, access(), looking, log, tell)
 
         def again() -> None:
             try:
@@ -50,4 +55,8 @@ def serve_stores(
 
         await serve(application, addresses, tls, ready, again, notified)
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        if looking is not None:
+            looking.close()
