@@ -26,6 +26,7 @@ caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { text-align: left; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 thead th { font-weight: 600; }
 tbody th { font-weight: 400; }
+td.number + td.word, th.number + th.word { padding-left: 1rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .word { overflow-wrap: normal; }
 dt { color: var(--soft); } dd { margin: 0 0 .5rem; overflow-wrap: anywhere; }
