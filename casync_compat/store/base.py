@@ -31,6 +31,7 @@ __all__ = [
     "Neighboured",
     "OnDisk",
     "Prunable",
+    "PrunableTogether",
     "Put",
     "Repacking",
     "Rereading",
@@ -203,6 +204,19 @@ class Prunable(Protocol):
         :param before: nanoseconds since 1970
         :returns: how many were removed
         :raises FileError: the store could not be read
+        """
+
+
+@runtime_checkable
+class PrunableTogether(Protocol):
+    """A store that removes many chunks in less time than one by one."""
+
+    def remove_many(self, ids: Sequence[ChunkId], before: Callable[[Sequence[ChunkId]], None]) -> int:
+        """Remove chunks and return the bytes freed, as stored.
+
+        :param ids: in ascending order, each once
+        :param before: called with those that go next; may raise, and they stay
+        :raises FileError: the store could not be changed; some may have gone
         """
 
 

@@ -36,6 +36,7 @@ from casync_compat.store.faraway import Survey, put_together
 from casync_compat.store.files import Can, FileDamaged, Files, FileStatus
 from casync_compat.store.finding import Answer, Wanted, look_for
 from casync_compat.store.framing import HEAD, looks_whole
+from casync_compat.store.removing import Before, remove_chunks
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -428,6 +429,9 @@ class ChunkStore(Closing):
     def remove(self, id: ChunkId) -> int:
         return sum(map(self.files.remove, self.names.all_of(id)))
 
+    def remove_many(self, ids: Sequence[ChunkId], before: Before) -> int:
+        return remove_chunks(self.files, self.names, ids, before)
+
     def younger(self, id: ChunkId, moment: int) -> bool:
         """Whether a file of the chunk was written, or came here, after a moment; where nobody knows, it was."""
         for name in self.names.all_of(id):
@@ -439,7 +443,6 @@ class ChunkStore(Closing):
         return False
 
     def directories(self) -> int:
-        """How many directories the chunks lie in; 0 where there is no such thing."""
         return self.files.directories(self.names.under)
 
     def clean(self, before: int) -> int:

@@ -201,6 +201,12 @@ class EncryptedFiles(Files):
         encrypted = self._encrypted(name)
         return (0 if encrypted is None else self.inner.remove(encrypted)) + self.inner.remove(name)
 
+    def remove_many(self, files: Sequence[Listed]) -> int:
+        names = [
+            name for file in files for name in (self._encrypted(file.name), file.name) if name is not None
+        ]
+        return self.inner.remove_many([Listed(name) for name in names])
+
     def sync(self, *, others: bool = False) -> None:
         self.inner.sync(others=others)
 

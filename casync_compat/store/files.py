@@ -310,6 +310,16 @@ class Files(Protocol):
     def remove(self, name: bytes) -> int:
         """Remove a file and return its size; 0 when there was none. Directories that become empty may go, too."""
 
+    def remove_many(self, files: Sequence[Listed]) -> int:
+        """`remove` several files, in less time than one by one where the place is far.
+
+        After an error some may have been removed.
+
+        :param files: as listed; a size that is known need not be asked for
+        :returns: the bytes of those that were there
+        """
+        return sum(self.remove(file.name) for file in files)
+
     def sync(self, *, others: bool = False) -> None:
         """Return when all that was written before this call would survive a loss of power.
 

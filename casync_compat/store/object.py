@@ -118,6 +118,7 @@ class ObjectFiles(Files):
         self._once = once or store
         self._prefix = f"{prefix}/" if prefix else ""
         self._login = login
+        self._pages_go = True
         self._tag = "version" if by_generation else "e_tag"
 
     def __repr__(self) -> str:
@@ -312,6 +313,36 @@ class ObjectFiles(Files):
         except (BaseError, OSError) as error:
             raise self._failed(f"remove {_shown(name)}", error) from None
         return status.size
+
+    def remove_many(self, files: Sequence[Listed]) -> int:
+        if len(files) < 2 or _in_a_loop():
+            return super().remove_many(files)
+        unknown = [file.name for file in files if file.size is None]
+        sizes = {file.name: file.size for file in files if file.size is not None}
+        sizes |= {name: was.size for name, was in zip(unknown, self.stat_many(unknown), strict=True) if was}
+        names = list(sizes)
+        for start in range(0, len(names), _PAGE):
+            self._remove_page(names[start : start + _PAGE])
+        return sum(sizes.values())
+
+    def _remove_page(self, names: Sequence[bytes]) -> None:
+        """Remove so many objects that one request can, where the service takes one; else each by its own."""
+        if self._pages_go:
+            try:
+                self._once.delete([self._key(name) for name in names])
+            except (BaseError, OSError):  # by a service that does not know it, say; or of one of them
+                self._pages_go = False
+            else:
+                return
+        asyncio.run(_together(self._remove_one, names))
+
+    async def _remove_one(self, name: bytes) -> None:
+        try:
+            await self._store.delete_async(self._key(name))
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise self._failed(f"remove {_shown(name)}", error) from None
 
     def sync(self, *, others: bool = False) -> None:
         """Does nothing: a service that has answered keeps what it was given."""

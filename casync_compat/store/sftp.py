@@ -280,6 +280,16 @@ class SftpFiles(Files):
         channel = self._open()
         return channel.run([self._removed(channel, name, op)], op)[0]
 
+    def remove_many(self, files: Sequence[Listed]) -> int:
+        if not files:
+            return 0
+        channel, op = self._open(), "remove files"
+        return sum(
+            channel.run(
+                [self._removed(channel, file.name, f"remove {_shown(file.name)}") for file in files], op
+            )
+        )
+
     def _removed(self, channel: Channel, name: bytes, op: str) -> Task[int]:
         path = string(self._at(name))
         before, gone = yield [(PacketKind.STAT, path), (PacketKind.REMOVE, path)]

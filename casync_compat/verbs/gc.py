@@ -14,14 +14,14 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.ids import ChunkId
 from casync_compat.index import MAX_INDEX_SIZE, Index
-from casync_compat.store.base import Leased, Neighboured, OnDisk, Prunable, Repacking
+from casync_compat.store.base import Leased, Neighboured, OnDisk, Prunable, PrunableTogether, Repacking
 from casync_compat.store.files import ONLY_HERE, Files
 from casync_compat.store.leases import boot_time
 from casync_compat.streams.leasing import Collection, busy, collecting
@@ -144,6 +144,17 @@ class _Run:
     began: float
     dry: bool = False
 
+    def tell(self, ids: Sequence[ChunkId]) -> None:
+        """Say what goes, or would go."""
+        if self.on_chunk is not None:
+            for id_ in ids:
+                self.on_chunk(id_)
+
+    def before(self, ids: Sequence[ChunkId]) -> None:
+        """Say what goes next. :raises LeaseLost: others may write"""
+        self.tell(ids)
+        self.collection.check()
+
     def since_it_began(self) -> Iterator[Index]:
         """The indexes that have appeared beside the store."""
         moment = self.collection.now() - int((boot_time() - self.began) * 1e9)
@@ -188,11 +199,13 @@ def _collect(run: _Run, indexes: Iterable[Index], grace: float) -> GcResult:
     if unnamed and not (run.dry or run.ignore_unnamed):
         raise UnnamedIndexes(unnamed)
     freed = 0
-    for id_ in garbage:
-        if run.on_chunk is not None:
-            run.on_chunk(id_)
-        if not run.dry:
-            run.collection.check()
+    if run.dry:
+        run.tell(garbage)
+    elif isinstance(store, PrunableTogether):
+        freed = store.remove_many(garbage, run.before)
+    else:
+        for id_ in garbage:
+            run.before([id_])
             freed += store.remove(id_)
     if not run.dry:
         if isinstance(store, Repacking):

@@ -21,7 +21,7 @@ from casync_compat.index import Index
 from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.chunkfiles import ChunkFile
 from casync_compat.store.chunks import ChunkStore
-from casync_compat.store.files import FileDamaged
+from casync_compat.store.files import FileDamaged, Listed
 from casync_compat.store.packs.mixed import MixedStore
 from casync_compat.store.packs.packed import PackedStore
 from casync_compat.store.packs.rebuilding import rebuild
@@ -84,8 +84,7 @@ def pack_store(
             nonlocal size
             packs.sync()
             collection.check()
-            for name in waiting:
-                store.files.remove(name)
+            store.files.remove_many(list(map(Listed, waiting)))
             waiting.clear()
             size = 0
 

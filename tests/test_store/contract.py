@@ -7,7 +7,7 @@ Modelled on restic's `internal/backend/test`. `SourceContract` is for whatever c
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,8 @@ import pytest
 
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, UsageError
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.store.base import ChunkSink, ChunkSource, Prunable
+from casync_compat.store.base import ChunkSink, ChunkSource, Prunable, PrunableTogether
+from casync_compat.store.leases import LeaseLost
 
 D = Digest.SHA512_256
 LIMIT = 256 << 10
@@ -212,6 +213,25 @@ class PrunableContract(SinkContract):
         with pytest.raises(ChunkMissing):
             rig.store.get(id, D, LIMIT)
         assert list(rig.store.ids()) == [other]
+
+    def test_remove_many(self, rig: StoreRig) -> None:
+        """Many chunks that are removed are told of before they go, and the others stay."""
+        if not isinstance(rig.store, PrunableTogether):
+            pytest.skip("one by one")
+        ids = sorted(rig.fill(b"%d" % i) for i in range(30))
+        rig.store.sync()
+        told: list[ChunkId] = []
+        freed = rig.store.remove_many(ids[::3], told.extend)
+        assert freed > 0
+        assert told == ids[::3]
+        assert list(rig.store.ids()) == [id for n, id in enumerate(ids) if n % 3]
+
+        def refuse(some: Sequence[ChunkId]) -> None:
+            raise LeaseLost("here", "others write")
+
+        with pytest.raises(LeaseLost):
+            rig.store.remove_many(ids[1::3], refuse)
+        assert list(rig.store.ids()) == [id for n, id in enumerate(ids) if n % 3]
 
     def test_remove_what_is_not_there(self, rig: StoreRig) -> None:
         """Removing a missing chunk frees nothing and is no error."""

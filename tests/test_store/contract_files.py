@@ -13,7 +13,7 @@ import time
 import pytest
 
 from casync_compat.errors import UsageError
-from casync_compat.store.files import ONLY_HERE, Can, FileChanged, FileDamaged, Files
+from casync_compat.store.files import ONLY_HERE, Can, FileChanged, FileDamaged, Files, Listed
 
 NAMES: tuple[bytes, ...] = (b"a", b"ab/c.x", b"ab/c", b"ab.y", b"b/c/d", b"0123/45")
 LIMIT = 1 << 20
@@ -104,6 +104,19 @@ class FilesContract:
         assert files.read(self.names[2], LIMIT) == self.content(2)
         files.write(self.names[1], self.content(3))
         assert files.read(self.names[1], LIMIT) == self.content(3)
+
+    def test_remove_many(self, files: Files) -> None:
+        """Files that are removed together are gone, also if their sizes are unknown or some are not there."""
+        self.need(files, Can.WRITE)
+        for n, name in enumerate(self.names):
+            files.write(name, self.content(n))
+        first, second, third, *others = self.names
+        sizes = [len(self.content(n)) for n in range(3)]
+        gone = [Listed(first, sizes[0]), Listed(second), Listed(b"never"), Listed(third)]
+        assert files.remove_many(gone) == sum(sizes)
+        assert [files.stat(name) for name in (first, second, third)] == [None] * 3
+        assert all(files.stat_many(others))
+        assert files.remove_many([]) == 0
 
     def test_ranges(self, files: Files) -> None:
         """A part is what the whole has there, less at the end, nothing behind it."""

@@ -226,3 +226,47 @@ def test_indexes_beside_a_store_in_a_bucket(late: bool) -> None:
     assert caught.value.paths == (b"s3://b/unnamed.caibx",)
     assert store.has(D.of(b"garbage"))
     assert collect_garbage(store, [index_of(b"named")], began=began, ignore_unnamed=True).removed == 2
+
+
+class Counting:
+    """A bucket that notes what is removed from it, and which of its calls are made.
+
+    :param refuses: whether it takes no request for several objects
+    """
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.bucket: Any = obstore_store.MemoryStore()
+        self.refuses = refuses
+        self.calls: list[str] = []
+        self.gone: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls.append(name)
+        return getattr(self.bucket, name)
+
+    def delete(self, keys: str | list[str]) -> None:
+        self.gone.append(1 if isinstance(keys, str) else len(keys))
+        if self.refuses and not isinstance(keys, str):
+            raise GenericError("status code: 501 <Code>NotImplemented</Code>")
+        self.bucket.delete(keys)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_collection_removes_a_thousand_at_once(refuses: bool) -> None:
+    """Garbage in a bucket goes by a few requests, each object by its own where the service cannot do better."""
+    bucket = Counting(refuses=refuses)
+    store = ChunkStore(ObjectFiles(bucket, "s3://b/x.castr", "x.castr"))  # type: ignore[arg-type]
+    raws = [b"%d" % n for n in range(2500)]
+    stored = sum(store.put(D.of(raw), raw).stored for raw in raws)
+    kept = store.stored_size(D.of(raws[7])) or 0
+    told: list[ChunkId] = []
+    bucket.calls.clear()
+    result = collect_garbage(store, [index_of(raws[7])], on_chunk=told.append)
+    assert result.removed == len(raws) - 1
+    assert result.freed == stored - kept
+    assert told == sorted(D.of(raw) for raw in raws if raw != raws[7])
+    assert list(store.ids()) == [D.of(raws[7])]
+    # The rest is what the lease of a collection costs.
+    assert [count for count in bucket.gone if count > 1] == ([1000] if refuses else [1000, 1000, 499])
+    assert bucket.calls.count("head") < 20
+    assert bucket.calls.count("delete_async") == (2499 if refuses else 0)

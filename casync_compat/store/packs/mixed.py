@@ -23,6 +23,7 @@ from casync_compat.store.local import LocalFiles, LocalStore
 from casync_compat.store.packs.layout import StoreLayout
 from casync_compat.store.packs.packed import PackedStore
 from casync_compat.store.packs.place import BUCKET, LOCAL, PackPlace, find_prefix
+from casync_compat.store.removing import Before
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -299,6 +300,11 @@ class MixedStore(ChunkStore):
     def remove(self, id: ChunkId) -> int:
         packs = self.packs()
         return super().remove(id) + (0 if packs is None else packs.remove(id))
+
+    def remove_many(self, ids: Sequence[ChunkId], before: Before) -> int:
+        freed = super().remove_many(ids, before)
+        packs = self.packs()
+        return freed + (0 if packs is None else sum(map(packs.remove, ids)))
 
     def repack(self, check: Callable[[], None] = lambda: None) -> int:
         """As of packs."""
