@@ -26,6 +26,7 @@ from casync_compat.serve.replies import BINARY, Field, Reply, not_modified, text
 from casync_compat.serve.requests import BodyLost, BodyTooLarge, BodyTooSlow, Receive, Scope, Send, WebRequest
 from casync_compat.serve.routes import ChunkRoute, FileRoute, NoRoute, OperatorRoute, OtherRoute, route
 from casync_compat.serve.settings import FILES, Limits, Served
+from casync_compat.store.base import FarSource
 from casync_compat.store.leases import StoreBusy
 
 __all__ = ["Application", "Pages"]
@@ -74,7 +75,9 @@ class Application:
         self.pages = pages
         self._log = log
         self._tell = tell
-        self._threads = ThreadPoolExecutor(self.limits.threads, "serve")
+        far = any(isinstance(source, FarSource) and source.far for source in served.stores.values())
+        far = far or (served.files is not None and not served.files.near)
+        self._threads = ThreadPoolExecutor(self.limits.threads if far else self.limits.near_threads, "serve")
         waiting = self.limits.waiting
         self.stores = {
             name: ServedChunks(name, source, self._threads, waiting, tell)

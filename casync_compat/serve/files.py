@@ -14,7 +14,8 @@ from casync_compat.store.files import Can, FileChanged, Files, FileStatus
 
 __all__ = ["ServedFiles", "file_tag"]
 
-_PIECE = 256 << 10
+_PIECE = 64 << 10
+"""Bytes at a time: a client that does not read holds some of them."""
 _SMALL = 1 << 20
 _TYPES = {
     Kind.ARCHIVE: b"application/vnd.casync.archive",
@@ -90,7 +91,7 @@ class ServedFiles:
                 raise FileChanged(name, self.files.name)
             yield from pieces
             return
-        size = _PIECE if self.files.near else 16 * _PIECE
+        size = _PIECE if self.files.near else 64 * _PIECE
         for at in range(start, stop, size):
             wanted = min(size, stop - at)
             piece = self.files.read_part(name, at, wanted, status)

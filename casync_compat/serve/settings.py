@@ -45,7 +45,8 @@ class Limits:
     :ivar slowest: bytes a second that an upload has on the whole, after the first `receive` seconds
     :ivar uploads: how many are read at once; others wait
     :ivar waiting: how many requests may wait for stores; further ones are told to come back
-    :ivar threads: that read and write stores
+    :ivar threads: that wait for stores far away
+    :ivar near_threads: that read and write stores, where all are near
     :ivar rate: requests a second of one address; None for no limit
     :ivar drain: seconds that running requests have when the server ends
     """
@@ -57,6 +58,7 @@ class Limits:
     uploads: int = 16
     waiting: int = 4096
     threads: int = 32
+    near_threads: int = 4
     rate: float | None = None
     drain: float = 30.0
 
