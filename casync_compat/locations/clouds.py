@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from casync_compat.errors import FileError, UsageError
@@ -34,7 +36,12 @@ from casync_compat.store.options import StoreOptions
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["open_azure", "open_gcs", "open_s3"]
+    from casync_compat.net.exchange import Exchange
+
+__all__ = ["Reach", "open_azure", "open_gcs", "open_s3"]
+
+Reach: TypeAlias = Callable[[str, Settings, StoreOptions], "Exchange"]
+"""Gives what makes requests to the server of an URL."""
 
 _RETRIES = 6
 _SILENCE = 60.0
@@ -55,9 +62,10 @@ _VARIABLES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 _YES = ("1", "true", "yes", "on")
 
 
-def open_s3(where: str, settings: Settings) -> Files:
+def open_s3(where: str, settings: Settings, reach: Reach) -> Files:
     """The objects at `s3://BUCKET/PREFIX`, or at `s3+https://HOST/BUCKET/PREFIX?lookup=auto|dns|path`.
 
+    :param reach: for objects that are asked for many at once, by URLs that are signed here
     :raises UsageError: the locator is malformed, obstore is not installed, or there is no such profile
     """
     parts = urlsplit(where)
@@ -93,6 +101,7 @@ def open_s3(where: str, settings: Settings) -> Files:
     if not access.key and settings.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() in _YES:
         config["skip_signature"] = True
     authority = options.ca_cert or settings.environ.get("AWS_CA_BUNDLE")
+    alike = replace(options, ca_cert=authority, authorization=None, cookie=None, headers=())
     return _opened(
         lambda obstore: obstore.S3Store,
         bucket,
@@ -103,6 +112,7 @@ def open_s3(where: str, settings: Settings) -> Files:
         options,
         authority,
         settings.environ,
+        ahead=None if "skip_signature" in config else lambda url: reach(url, settings, alike),
     )
 
 
@@ -231,6 +241,7 @@ def _opened(
     *,
     by_generation: bool = False,
     explain: Callable[[], None] | None = None,
+    ahead: Callable[[str], Exchange] | None = None,
 ) -> Files:
     """A bucket, reached with retries and without.
 
@@ -239,12 +250,14 @@ def _opened(
     :param authority: a file of certificates to trust beside the system's
     :param environ: what obstore looks at as well
     :param explain: called when obstore does not take what it is given, to say why; it returns if it cannot
+    :param ahead: what makes requests by signed URLs, where the service needs nobody to sign
     """
     cloud = next(known for known in _VARIABLES if name.startswith(known))
     try:
         from obstore import exceptions, store
 
         from casync_compat.store.object import ObjectFiles
+        from casync_compat.store.signed import SignedUrls
     except ImportError:
         raise UsageError("what is in the cloud needs the package obstore; install pycasync[remote]") from None
     client = _client(options, endpoint, authority)
@@ -258,12 +271,16 @@ def _opened(
 
     try:
         often = reached(_RETRIES if options.retries is None else options.retries)
+        signed = None
+        if ahead is not None and find_spec("pycurl") is not None:
+            signed = SignedUrls(cast("store.S3Store", often), ahead)
         return ObjectFiles(
             often,
             name,
             prefix,
             once=reached(0),
             by_generation=by_generation,
+            ahead=signed,
             login=NO_LOGIN[_VARIABLES[cloud][0]],
         )
     except (exceptions.BaseError, ValueError, OSError):

@@ -34,7 +34,7 @@ def _web(where: str, settings: Settings) -> Files:
 def _s3(where: str, settings: Settings) -> Files:
     from casync_compat.locations.clouds import open_s3
 
-    return open_s3(where, settings)
+    return open_s3(where, settings, exchange_for)
 
 
 def _gcs(where: str, settings: Settings) -> Files:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from obstore.exceptions import (
     AlreadyExistsError,
@@ -43,10 +43,14 @@ if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta, PutMode, PutResult
     from obstore.store import ObjectStore
 
-__all__ = ["EVERYTHING", "ObjectFiles"]
+__all__ = ["EVERYTHING", "Ahead", "ObjectFiles"]
 
 A = TypeVar("A")
 R = TypeVar("R")
+
+Ahead: TypeAlias = Callable[[Sequence[tuple[str, int, int | None]]], Callable[[], list[tuple[int, bytes]]]]
+"""Asks for objects at once: by key, the most bytes, and the offset of a part or None for all. What it returns waits for
+the HTTP status and the content of each; a status that says neither here nor gone is for another look."""
 
 EVERYTHING = Can.RANGE | Can.LIST | Can.WRITE | Can.SWAP | Can.DATES
 """What S3, Google Cloud Storage and Azure can do."""
@@ -96,6 +100,7 @@ class ObjectFiles(Files):
     :param by_generation: whether the service compares generations, and not entity tags, in conditional writes
     :param can: what the service can do
     :param login: what is to be done where nobody says who we are
+    :param ahead: asks for many objects at once, where the service lets us
     """
 
     paged = True
@@ -111,8 +116,11 @@ class ObjectFiles(Files):
         by_generation: bool = False,
         can: Can = EVERYTHING,
         login: str = "",
+        ahead: Ahead | None = None,
     ) -> None:
         self.name = name
+        self.eager = ahead is not None
+        self._ahead = ahead
         self.can = can
         self._store = store
         self._once = once or store
@@ -167,6 +175,30 @@ class ObjectFiles(Files):
         if len(wanted) < 2 or _in_a_loop():
             return super().read_many(wanted)
         return asyncio.run(_together(self._read_one, wanted))
+
+    def begin(self, wanted: Sequence[tuple[bytes, int]]) -> Callable[[], list[bytes | None]]:
+        if self._ahead is None or not wanted:
+            return super().begin(wanted)
+        answers = self._ahead([(self._key(name), limit, None) for name, limit in wanted])
+        return lambda: [
+            content if status == 200 else None if status == 404 else self._looked_at(name, limit)
+            for (status, content), (name, limit) in zip(answers(), wanted, strict=True)
+        ]
+
+    def _looked_at(self, name: bytes, limit: int) -> bytes | None:
+        try:
+            return self.read(name, limit)
+        except FileDamaged:
+            return None
+
+    def begin_ranges(self, wanted: Sequence[tuple[bytes, int, int]]) -> Callable[[], list[bytes | None]]:
+        if self._ahead is None or not wanted:
+            return super().begin_ranges(wanted)
+        answers = self._ahead([(self._key(name), size, offset) for name, offset, size in wanted])
+        return lambda: [
+            content if status == 206 else self.read_range(name, offset, size)
+            for (status, content), (name, offset, size) in zip(answers(), wanted, strict=True)
+        ]
 
     async def _read_one(self, wanted: tuple[bytes, int]) -> bytes | None:
         name, limit = wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from casync_compat.compression import Compression, compress
 from casync_compat.errors import AccessDenied, RemoteError
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index, IndexBuilder
+from casync_compat.net.http import Fetched, TransportError, Wanted
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import Can, FileChanged, Files
 from casync_compat.store.leases import boot_time
@@ -25,7 +27,8 @@ from .contract_files import FilesContract, SwapContract
 obstore_store = pytest.importorskip("obstore.store")
 from obstore.exceptions import GenericError, PermissionDeniedError  # noqa: E402
 
-from casync_compat.store.object import EVERYTHING, ObjectFiles  # noqa: E402
+from casync_compat.store.object import EVERYTHING, Ahead, ObjectFiles  # noqa: E402
+from casync_compat.store.signed import SignedUrls  # noqa: E402
 
 
 class TestInMemory(SwapContract):
@@ -54,6 +57,84 @@ class TestInADirectory(FilesContract):
     def files(self, tmp_path: Path) -> Files:
         store = obstore_store.LocalStore(tmp_path)
         return ObjectFiles(store, f"file://{tmp_path}", can=EVERYTHING & ~Can.SWAP)
+
+
+def ahead_of(bucket: Any) -> Ahead:
+    """Objects of a bucket, as a web server would answer for them."""
+
+    def answer(key: str, size: int, offset: int | None) -> tuple[int, bytes]:
+        try:
+            content = bytes(bucket.get(key).bytes())
+        except FileNotFoundError:
+            return 404, b""
+        if offset is None:
+            return (200, content) if len(content) <= size else (0, b"")
+        return (206, content[offset : offset + size]) if offset < len(content) else (416, b"")
+
+    return lambda wanted: lambda: [answer(*one) for one in wanted]
+
+
+class TestAskedAhead(FilesContract):
+    """The contract, where many objects are asked for by signed URLs."""
+
+    @pytest.fixture
+    def files(self) -> Files:
+        bucket = obstore_store.MemoryStore()
+        return ObjectFiles(bucket, "memory://", "some/where", ahead=ahead_of(bucket))
+
+
+@pytest.mark.parametrize("status", [0, 301, 403, 500])
+def test_answers_that_say_nothing(status: int) -> None:
+    """What a signed URL does not give is asked for as ever, which knows whether it is there."""
+    bucket = obstore_store.MemoryStore()
+    bucket.put("a", b"content")
+    files = ObjectFiles(bucket, "memory://", ahead=lambda wanted: lambda: [(status, b"x")] * len(wanted))
+    assert files.begin([(b"a", 7), (b"b", 7), (b"a", 6)])() == [b"content", None, None]
+    assert files.begin_ranges([(b"a", 3, 4), (b"b", 0, 1), (b"a", 7, 1)])() == [b"tent", None, b""]
+
+
+class Answering:
+    """An Exchange that gives the same answer to all, and remembers what it was asked."""
+
+    def __init__(self, answer: Fetched | TransportError) -> None:
+        self.answer = answer
+        self.asked: list[Wanted] = []
+
+    def begin(
+        self, wanted: Sequence[Wanted], authorizer: None, scopes: object
+    ) -> Callable[[], list[Fetched]]:
+        assert authorizer is None
+        self.asked += wanted
+        answer = self.answer
+        if isinstance(answer, TransportError):
+            raise answer
+        return lambda: [answer] * len(wanted)
+
+
+def signed_by(answer: Fetched | TransportError, **config: str) -> tuple[SignedUrls, Answering]:
+    store = obstore_store.S3Store(
+        "bucket", endpoint="https://s3.example:9000", region="eu", access_key_id="me", **config
+    )
+    exchange = Answering(answer)
+    return SignedUrls(store, lambda url: exchange), exchange  # type: ignore[arg-type,return-value]
+
+
+def test_signed_urls() -> None:
+    """Objects are asked for at their server, below their bucket, with a signature and without any secret."""
+    ahead, exchange = signed_by(Fetched(200, b"it"), secret_access_key="secret")
+    assert ahead([("x/a+b", 7, None), ("x/b", 2, 40)])() == [(200, b"it"), (200, b"it")]
+    (first, limit, whole), (second, size, offset) = exchange.asked
+    assert first.startswith("https://s3.example:9000/bucket/x/a%2Bb?")
+    assert "X-Amz-Signature=" in first
+    assert second.startswith("https://s3.example:9000/bucket/x/b?")
+    assert (limit, whole, size, offset) == (7, None, 2, 40)
+    assert "secret" not in first
+
+
+def test_servers_that_are_not_reached_ahead() -> None:
+    """Where connections cannot be made, nothing comes, and nothing is raised: another look will say why."""
+    ahead, _ = signed_by(TransportError("no", final=True), secret_access_key="secret")
+    assert ahead([("a", 1, None), ("b", 1, None)])() == [(0, b"")] * 2
 
 
 class TestChunks(PrunableContract):
