@@ -5,7 +5,7 @@
 
 Each answer is collected whole, on the loop's thread, and given back when all of a batch are there; nothing is tried
 again and no redirect is followed, that is left to `exchange` for the few that need it. How many are under way to one
-origin is found out: 64 at first (all that may be, where fetching the index showed that it is far), twice as many after
+origin is found out: 64 at first (all that may be, once a connection showed that it is far), twice as many after
 each round in which a tenth more arrived a second than before, and half after the server said that it is too much.
 """
 
@@ -105,6 +105,10 @@ class _Window:
             self.size = min(2 * self.size, self._largest)
         self._restart(now)
 
+    def open(self) -> None:
+        """Have as many under way as may be: the place is far."""
+        self.size = self._largest
+
     def _restart(self, now: float) -> None:
         self._ended = self._bytes = 0
         self._begin = now
@@ -151,7 +155,7 @@ class _Fetch:
 class _Lane:
     """What is under way to one origin; all of it on the loop's thread."""
 
-    def __init__(self, loop: Loop, handles: Handles, secure: bool, far: bool) -> None:
+    def __init__(self, loop: Loop, handles: Handles, secure: bool, round_trip: float | None) -> None:
         import pycurl
 
         self._curl = pycurl
@@ -161,9 +165,10 @@ class _Lane:
         self._running = 0
         self.limiter = loop.limiter
         most = _LARGEST_WINDOW if self.limiter is None else self.limiter.requests
-        self._window = _Window(
-            min(handles.options.jobs or most, most), _LARGEST_WINDOW if far else _FIRST_WINDOW
-        )
+        self._window = _Window(min(handles.options.jobs or most, most), _FIRST_WINDOW)
+        self._met = False
+        if round_trip is not None:
+            self.met(round_trip)
         # Whether connections are shared is known after the first answer; unencrypted ones never are.
         self._shared: bool | None = None if secure else False
         self._idle: list[tuple[bool, bool, pycurl.Curl]] = []
@@ -217,9 +222,17 @@ class _Lane:
         number: int = handle.getinfo(self._curl.OS_ERRNO)
         return number
 
+    def met(self, round_trip: float) -> None:
+        """Hear how long a connection took, in seconds."""
+        self._met = True
+        if round_trip >= _FAR:
+            self._window.open()
+
     def ended(self, fetch: _Fetch, code: int, status: int, size: int) -> None:
         """Go on after a file. :param size: bytes that came"""
         self._running -= 1
+        if not self._met and not code:  # the first one here; what fetched an index may have said so already
+            self.met(fetch.handle.getinfo(self._curl.CONNECT_TIME))
         if self._shared is None and not code:
             self._shared = fetch.handle.getinfo(self._curl.INFO_HTTP_VERSION) == _HTTP_2
         self._window.done(size, status, time.monotonic())
@@ -266,11 +279,13 @@ class Fetcher:
         """
         with contextlib.suppress(ValueError):
             home = origin(url)
-            self._round_trips[home] = max(round_trip, self._round_trips.get(home, 0.0))
+            longest = self._round_trips[home] = max(round_trip, self._round_trips.get(home, 0.0))
+            if home in self._lanes:
+                self._lanes[home].met(longest)
 
     def _add(self, home: Origin, batch: _Batch) -> None:
         lane = self._lanes.get(home)
         if lane is None:
-            far = self._round_trips.get(home, 0.0) >= _FAR
-            lane = self._lanes[home] = _Lane(self._loop, self._handles, home[0] == "https", far)
+            round_trip = self._round_trips.get(home)
+            lane = self._lanes[home] = _Lane(self._loop, self._handles, home[0] == "https", round_trip)
         lane.add(batch)
