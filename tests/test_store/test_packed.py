@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -254,6 +254,52 @@ def test_scattered_chunks_are_read_alone() -> None:
     for id in ids[::50]:
         store.get(id, D, LIMIT)
     assert sum(size for name, _, size in fresh.ranges if name.startswith(b"packs/")) < 2 * 20 * 20_000
+
+
+def test_what_is_asked_for_ahead_is_asked_for_at_once() -> None:
+    """Of a place that is eager, ranges are asked for when that is said, and nothing but them."""
+    files = Far()
+    raws = [chunk(n) for n in range(100)]
+    ids = put_all(store_in(files), raws)
+    fresh = Far(files.contents)
+    fresh.eager = True
+    asked: list[tuple[bytes, int, int]] = []
+    begin_ranges = fresh.begin_ranges
+
+    def begin(wanted: Sequence[tuple[bytes, int, int]]) -> Callable[[], list[bytes | None]]:
+        asked.extend(wanted)
+        return begin_ranges(wanted)
+
+    fresh.begin_ranges = begin  # type: ignore[method-assign]
+    store = store_in(fresh)
+    assert store.eager
+    batches = [range(at, at + 10) for at in range(0, 100, 10)]
+    waiting = [store.begin([(ids[n], LIMIT) for n in batch], D) for batch in batches]
+    packs = sum(name.startswith(b"packs/") for name in files.contents)
+    assert len(asked) <= len(batches) + packs
+    assert [raw for answers in waiting for raw in answers()] == raws
+    stored = sum(len(content) for name, content in files.contents.items() if name.startswith(b"packs/"))
+    assert sum(size for _, _, size in asked) <= stored
+
+
+def test_packs_that_vanish_after_they_were_asked_for() -> None:
+    """What was asked for ahead, and is not there any more when it comes, is looked for by the head of then."""
+    files = MemoryFiles()
+    raws = [chunk(n) for n in range(10)]
+    ids = put_all(store_in(files), raws)
+    far = Far(files.contents)
+    far.eager = True
+    reader = store_in(far)
+    answers = reader.begin([(id, LIMIT) for id in ids], D)
+    collector = store_in(far)
+    collector.remove(ids[0])
+    collector.repack(force=[pack.sha256 for pack, _ in collector.place.pack_files()])
+    for name in [name for name in files.contents if name.startswith(b"packs/")]:
+        if name not in [collector.place.pack_name(sha256) for sha256 in collector.view().packs()]:
+            far.remove(name)
+    with pytest.raises(ChunkMissing):
+        answers()
+    assert reader.get_many([(id, LIMIT) for id in ids[1:]], D) == raws[1:]
 
 
 def test_many_threads_read_each_block_once() -> None:

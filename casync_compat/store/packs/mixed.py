@@ -40,13 +40,11 @@ class Mixing:
     :ivar wanted: as the user says; None where he does not
     :ivar usual: of a store that is empty
     :ivar prefix: of packs in a store that has none yet
-    :ivar cache: a place for copies of segments
     """
 
     wanted: StoreLayout | None = None
     usual: StoreLayout = StoreLayout.OBJECTS
     prefix: bytes = LOCAL
-    cache: Files | None = None
 
 
 class MixedStore(ChunkStore):
@@ -86,8 +84,9 @@ class MixedStore(ChunkStore):
 
     @property
     def eager(self) -> bool:
-        """Whether `begin` asks at once. Ranges of packs are for threads that wait."""
-        return self.packs() is None and self._files_eager
+        """Whether `begin` asks at once."""
+        packs = self.packs()
+        return self._files_eager and (packs is None or packs.eager)
 
     @eager.setter
     def eager(self, value: bool) -> None:
@@ -129,7 +128,7 @@ class MixedStore(ChunkStore):
 
     def _packs_under(self, prefix: bytes, head: bytes | None) -> PackedStore:
         compression = self.compression
-        place = PackPlace(self._pack_files, prefix, head=head, cache=self.mixing.cache)
+        place = PackPlace(self._pack_files, prefix, head=head)
         packs = PackedStore(place, compression=compression)
         packs.name = self.name
         packs.verify_reused = self.verify_reused
@@ -209,8 +208,10 @@ class MixedStore(ChunkStore):
                 raise damage from None
 
     def begin_finding(self, wanted: Wanted, digest: Digest) -> Callable[[], list[Answer]]:
-        if self.packs() is not None:
-            return lambda: self.find_many(wanted, digest)
+        packs = self.packs()
+        if packs is not None:
+            in_packs = packs.begin_finding(wanted, digest)
+            return lambda: self._completed(in_packs(), wanted, digest)
         begun = super().begin_finding(wanted, digest)
         return lambda: self._looked_again(begun(), wanted, digest)
 
@@ -225,7 +226,10 @@ class MixedStore(ChunkStore):
         packs = self.packs()
         if packs is None:
             return super().begin_finding(wanted, digest)()
-        answers = packs.find_many(wanted, digest)
+        return self._completed(packs.find_many(wanted, digest), wanted, digest)
+
+    def _completed(self, answers: list[Answer], wanted: Wanted, digest: Digest) -> list[Answer]:
+        """What packs have, and from chunk files what they have not."""
         left = [number for number, one in enumerate(answers) if not isinstance(one, bytes)]
         if left:
             found = super().begin_finding([wanted[number] for number in left], digest)()

@@ -108,17 +108,13 @@ class PackPlace:
 
     :param prefix: in front of all names
     :param head: the head as it was just read, so that who only reads need not read it again
-    :param cache: a place on this machine for copies of segments, which never change; None for none
     :ivar name: for messages
     """
 
-    def __init__(
-        self, files: Files, prefix: bytes = BUCKET, *, head: bytes | None = None, cache: Files | None = None
-    ) -> None:
+    def __init__(self, files: Files, prefix: bytes = BUCKET, *, head: bytes | None = None) -> None:
         self.files = files
         self.name = files.name
         self.prefix = prefix
-        self._cache = cache
         self._head = prefix + _HEAD
         self._just_read = head
 
@@ -181,8 +177,7 @@ class PackPlace:
     def _read_segments(self, wanted: Sequence[SegmentName]) -> Iterator[Segment]:
         for name in wanted:  # one after another: they may be large
             file = self.segment_name(name.sha256)
-            copy = None if self._cache is None else self._cached(name)
-            data = copy or self._whole(file, name.size)
+            data = self._whole(file, name.size)
             if data is None:
                 raise _Gone(file)
             if len(data) != name.size or hashlib.sha256(data).digest() != name.sha256:
@@ -191,8 +186,6 @@ class PackPlace:
                 segment = Segment.parse(data)
             except FormatError as error:
                 raise FileDamaged(file, self.name, error.reason) from error
-            if copy is None and self._cache is not None:
-                self._cache.write(name.sha256.hex().encode(), data)
             yield segment
 
     def _whole(self, file: bytes, size: int) -> bytes | None:
@@ -202,15 +195,6 @@ class PackPlace:
         wanted = [(file, start, min(_PART, size - start)) for start in range(0, size, _PART)]
         parts = self.files.begin_ranges(wanted)()
         return None if None in parts else b"".join(part for part in parts if part is not None)
-
-    def _cached(self, name: SegmentName) -> bytes | None:
-        assert self._cache is not None
-        try:
-            data = self._cache.read(name.sha256.hex().encode(), name.size)
-        except FileDamaged:
-            return None
-        good = data is not None and hashlib.sha256(data).digest() == name.sha256
-        return data if good else None
 
     def table(self, pack: Pack) -> list[PackRow]:
         """The table at the end of a pack.

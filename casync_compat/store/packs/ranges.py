@@ -3,7 +3,8 @@
 Chunks that are asked for together are read as ranges, with what lies in small gaps between them. Who reads a pack from
 one end to the other, as an extraction does, is noticed by the share that was asked for; then whole blocks are read,
 each once and ahead of need, so that a line is full whatever its latency: all at once where the place can do that,
-else by those who would wait for one, who read the next ones meanwhile. No threads of its own.
+else by those who would wait for one, who read the next ones meanwhile. Who says long before what he needs (`begin`) has
+exactly that asked for, and nothing is guessed. No threads of its own.
 """
 
 from __future__ import annotations
@@ -82,6 +83,22 @@ def plan(places: Iterable[PackedPlace]) -> list[tuple[bytes, int, int]]:
     return out
 
 
+def _cut(
+    places: Sequence[PackedPlace], ranges: Sequence[tuple[bytes, int, int]], parts: Sequence[bytes]
+) -> list[bytes]:
+    """Chunks out of the ranges that were planned for them, in the order of `places`."""
+    found: dict[tuple[bytes, int], bytes] = {}
+    wanted = sorted(places, key=lambda at: (at.pack, at.offset))
+    at = 0
+    for (pack, begin, end), part in zip(ranges, parts, strict=True):
+        data = memoryview(part)
+        while at < len(wanted) and wanted[at].pack == pack and wanted[at].offset < end:
+            offset, stored = wanted[at].offset, wanted[at].stored
+            found[pack, offset] = bytes(data[offset - begin : offset - begin + stored])
+            at += 1
+    return [found[place.pack, place.offset] for place in places]
+
+
 class _Habit:
     """How a pack is read: how often, how many bytes, and between which offsets."""
 
@@ -144,16 +161,27 @@ class Ranges:
         if len(places) == 1:
             pack, begin, stored, _ = places[0]
             return [self._range(pack, begin, begin + stored)]
-        found: dict[tuple[bytes, int], bytes] = {}
-        wanted = sorted(places, key=lambda at: (at.pack, at.offset))
-        at = 0
-        for pack, begin, end in plan(wanted):
-            data = memoryview(self._range(pack, begin, end))
-            while at < len(wanted) and wanted[at].pack == pack and wanted[at].offset < end:
-                offset, stored = wanted[at].offset, wanted[at].stored
-                found[pack, offset] = bytes(data[offset - begin : offset - begin + stored])
-                at += 1
-        return [found[place.pack, place.offset] for place in places]
+        ranges = plan(places)
+        return _cut(places, ranges, [self._range(*one) for one in ranges])
+
+    def begin(self, places: Sequence[PackedPlace]) -> Callable[[], list[bytes]]:
+        """`read`, of a place that is eager: all is asked for at once, and what is returned waits for it.
+
+        :raises PackGone: from what is returned
+        """
+        ranges = plan(places)
+        wanted = [(self._place.pack_name(pack), begin, end - begin) for pack, begin, end in ranges]
+        answers = self._place.files.begin_ranges(wanted)
+
+        def collect() -> list[bytes]:
+            parts = []
+            for data, (pack, begin, end) in zip(answers(), ranges, strict=True):
+                if data is None or len(data) != end - begin:
+                    raise PackGone(pack)
+                parts.append(data)
+            return _cut(places, ranges, parts)
+
+        return collect
 
     def _range(self, pack: bytes, begin: int, end: int) -> bytes:
         if not self._whole and (self._near or not self._is_straight(pack, begin, end)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from casync_compat.closing import Closing
@@ -16,6 +16,7 @@ from casync_compat.compression import CompressionError, decompress
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FormatError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import checked
+from casync_compat.store.files import Can
 from casync_compat.store.finding import Answer, Wanted, look_for
 from casync_compat.store.packs.place import PackPlace, View
 from casync_compat.store.packs.ranges import PackGone, Ranges
@@ -33,16 +34,15 @@ class PackedReader(Closing):
 
     :ivar place: where they are
     :ivar far: whether each look is a request
-    :ivar eager: that `begin` does not ask at once: threads that wait read ahead for one another
+    :ivar eager: whether `begin` asks at once; where it does not, threads that wait read ahead for one another
     :ivar name: the place for messages
     """
-
-    eager = False
 
     def __init__(self, place: PackPlace) -> None:
         self.place = place
         self.name = place.name
         self.far = not place.files.near
+        self.eager = place.files.eager and Can.RANGE in place.files.can
         self._ranges = Ranges(place)
         self._lock = threading.RLock()
         self._view: View | None = None
@@ -149,24 +149,43 @@ class PackedReader(Closing):
         return self.begin(wanted, digest)()
 
     def begin(self, wanted: Wanted, digest: Digest) -> Callable[[], list[bytes]]:
+        answers = self.begin_finding(wanted, digest)
         return lambda: [
             one if isinstance(one, bytes) else self.get(id, digest, limit)
-            for one, (id, limit) in zip(self.find_many(wanted, digest), wanted, strict=True)
+            for one, (id, limit) in zip(answers(), wanted, strict=True)
         ]
 
     def begin_finding(self, wanted: Wanted, digest: Digest) -> Callable[[], list[Answer]]:
-        return lambda: self.find_many(wanted, digest)
+        if not self.eager:
+            return lambda: self.find_many(wanted, digest)
+        places = self._places_of(wanted)
+        frames = self._ranges.begin(list(places.values()))
+        return lambda: self._found(wanted, digest, places, frames)
 
     def find_many(self, wanted: Wanted, digest: Digest) -> list[Answer]:
         """For each chunk its bytes, verified, or what `get` would raise."""
-        found: list[bytes | None] = [None] * len(wanted)
-        places = {
+        places = self._places_of(wanted)
+        return self._found(wanted, digest, places, lambda: self._ranges.read(list(places.values())))
+
+    def _places_of(self, wanted: Wanted) -> dict[int, PackedPlace]:
+        """Where chunks are, by their number; not of those that need another look."""
+        return {
             number: place
             for number, (id, limit) in enumerate(wanted)
             if self._unwritten(id) is None and (place := self._place(id)) is not None and place.raw <= limit
         }
+
+    def _found(
+        self,
+        wanted: Wanted,
+        digest: Digest,
+        places: Mapping[int, PackedPlace],
+        read: Callable[[], list[bytes]],
+    ) -> list[Answer]:
+        """:param read: gives what is at those places, as it is stored"""
+        found: list[bytes | None] = [None] * len(wanted)
         try:
-            frames = self._ranges.read(list(places.values())) if places else []
+            frames = read() if places else []
         except PackGone:
             frames = []
         for number, frame in zip(places, frames, strict=False):
