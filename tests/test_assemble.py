@@ -610,7 +610,7 @@ def by_places_alone(fetcher: ChunkFetcher) -> bytes:
 @pytest.mark.parametrize("read", [by_stream, by_joined_stream, by_places_alone])
 def test_an_eager_store_is_asked_ahead(read: Reader, large: Case) -> None:
     """What repeats within a batch is asked for once and not by itself; memory is bounded by what is ahead."""
-    data = large.data + 3 * large.data[: 1 << 18] + large.data
+    data = large.data + 6 * large.data[: 1 << 17] + large.data
     case = Case(data, ChunkSizes(1 << 12, 1 << 14, 1 << 16))
     source = Eager()
     for chunk in case.index:

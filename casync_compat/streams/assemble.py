@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from time import monotonic
 from typing import TypeAlias
 
 from casync_compat.closing import Closing
@@ -22,8 +23,6 @@ __all__ = ["ChunkFetcher", "ChunkStream", "Fetch", "IndexReader", "place_chunks"
 
 _BATCH = 256 << 10
 """Bytes to fetch together at first."""
-_EAGER = 512 << 10
-"""The same from a source that is eager: what is under way is counted in batches, so none is much larger than others."""
 _LARGE = 1 << 20
 """The same once reading goes straight on: few pieces are handed on, and many chunks are checked at once."""
 _SMALL = 64 << 10
@@ -33,8 +32,12 @@ _MOST_AHEAD = 16 << 20
 """What all batches may have together: with many threads, batches are smaller."""
 _CACHE = 8 << 20
 
-_FAR_AHEAD = 32 << 20
-"""Bytes of the stream to have asked a source for that is far away; how many requests that makes is its own affair."""
+_AHEAD = 32 << 20
+"""Bytes of the stream to have asked an eager source for; how many requests that makes is its own affair."""
+_FAR_AHEAD = 96 << 20
+"""The same while nothing came quickly: 64 MiB of packs fill a gigabit at 200 ms for two thirds only."""
+_QUICK = 0.05
+"""Seconds from question to answer. Who waits longer asks for little together, so that no answer waits for others."""
 _WAITING = 16
 """Threads for a source that is far away and keeps one waiting for each request."""
 
@@ -62,6 +65,7 @@ class ChunkFetcher:
         self._eager = far if far is not None and far.eager else None
         self.threads = default_jobs() if far is None or far.eager else max(_WAITING, default_jobs())
         """How many threads to use when nobody says."""
+        self._is_quick = False
         self._digest = index.digest
         # Runs of one chunk, zeros mostly, are fetched and checked once. One tuple, so that threads see it whole.
         self._last: tuple[ChunkId, bytes] | None = None
@@ -102,16 +106,24 @@ class ChunkFetcher:
         """Whether chunks are worth asking for long before they are needed."""
         return self._eager is not None
 
+    @property
+    def pace(self) -> tuple[int, int]:
+        """How many bytes to ask an eager source for together, and to have asked it for."""
+        return (_LARGE, _AHEAD) if self._is_quick else (_BATCH, _FAR_AHEAD)
+
     def begin(self, chunks: list[IndexChunk]) -> Fetch:
         """Ask for the bytes of several chunks, at once if the source is eager; what is returned gets them."""
         if self._eager is None:
             return lambda: self.fetch_all(chunks)
         known = dict(filter(None, (self._last, self._zeros)))
         wanted = {chunk.id: chunk.size for chunk in chunks if chunk.id not in known}
+        begun = monotonic()
         found = self._eager.begin(list(wanted.items()), self._digest) if wanted else list
 
         def collect() -> list[bytes]:
             data = {**known, **dict(zip(wanted, found(), strict=True))}
+            if wanted and monotonic() - begun < _QUICK:
+                self._is_quick = True
             return self._all_checked(chunks, [data[chunk.id] for chunk in chunks])
 
         return collect
@@ -179,7 +191,7 @@ class ChunkStream(Closing):
         self._on_chunk = on_chunk
         self._pool: OrderedPool[list[_Piece]] | None = None
         self._ready: deque[_Piece] = deque()
-        self._large = _EAGER if fetcher.eager else _large_batch(self._jobs)
+        self._large = _large_batch(self._jobs)
         self._seek()
 
     def close(self) -> None:
@@ -220,7 +232,7 @@ class ChunkStream(Closing):
             self._pool = OrderedPool(self._jobs, depth=1)
             self._pool.start(self._collect, first, self._fetcher.begin(first))
         pool = self._pool
-        window = _FAR_AHEAD if self._fetcher.eager else _WINDOW
+        large, window = self._fetcher.pace if self._fetcher.eager else (self._large, _WINDOW)
         most = max(2 * self._jobs, window // max(self._size, self._index.sizes.max))
         while len(pool) < min(self._ahead, most):
             batch = self._batch()
@@ -230,7 +242,7 @@ class ChunkStream(Closing):
         if self._ahead < most:
             self._ahead *= 4 if self._fetcher.eager else 2
         else:
-            self._size = min(2 * self._size, self._large)
+            self._size = min(2 * self._size, large)
         if len(pool):
             self._ready.extend(pool.take())
         if not len(pool) and self._scheduled >= self._end:
@@ -297,16 +309,17 @@ def place_chunks(
         yield from run(batch, fetcher.begin(batch))
         return
     jobs = jobs or fetcher.threads
-    large = _EAGER if fetcher.eager else _large_batch(jobs)
-    depth = max(2 * jobs, _FAR_AHEAD // large) if fetcher.eager else 2 * jobs
-    small = large if fetcher.eager else _SMALL
+    large = _large_batch(jobs)
     started = 0
-    with OrderedPool[list[IndexChunk]](jobs, depth=depth) as pool:
+    with OrderedPool[list[IndexChunk]](jobs, depth=2 * jobs) as pool:
         while batch:
+            if fetcher.eager:
+                large, window = fetcher.pace
+                pool.depth = max(2 * jobs, window // large)
             for done in pool.submit(run, batch, fetcher.begin(batch)):
                 yield from done
             started += 1
-            batch = _next_batch(rest, min(small << started // (2 * jobs), large))
+            batch = _next_batch(rest, large if fetcher.eager else min(_SMALL << started // (2 * jobs), large))
         for done in pool.drain():
             yield from done
 

@@ -55,12 +55,12 @@ class OrderedPool(Closing, Generic[R]):
     """Runs calls on several threads and gives their results in the order of submission.
 
     :param jobs: threads
-    :param depth: most calls under way or waiting to be collected; bounds the memory they hold
+    :ivar depth: most calls under way or waiting to be collected; bounds the memory they hold
     """
 
     def __init__(self, jobs: int, depth: int) -> None:
         self._executor = _executor(jobs, "worker")
-        self._depth = max(depth, 1)
+        self.depth = max(depth, 1)
         self._pending: deque[Future[R]] = deque()
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class OrderedPool(Closing, Generic[R]):
         :raises Exception: what an earlier call raised
         """
         due = []
-        while len(self._pending) >= self._depth:
+        while len(self._pending) >= self.depth:
             due.append(self._pending.popleft().result())
         while self._pending and self._pending[0].done():
             due.append(self._pending.popleft().result())
