@@ -15,7 +15,7 @@ import os
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -218,7 +218,8 @@ class IndexInbox:
 
     >>> reader = IndexInbox()
     >>> for piece in pieces:
-    ...     for end, id in reader.receive(piece): ...
+    ...     reader.receive(piece)
+    ...     for id, size in reader.rows(known): ...
     >>> reader.finish()
 
     :param path: the file, for messages
@@ -236,17 +237,32 @@ class IndexInbox:
         """What chunk ids are made with; None until the header is there."""
         return None if self._settings is None else digest_of_flags(self._settings[0])
 
-    def receive(self, data: bytes) -> Iterable[tuple[int, bytes]]:
+    @property
+    def count(self) -> int:
+        """How many chunks it has told of yet."""
+        return self._table.tell() // _ITEM.size
+
+    def rows(self, first: int, count: int) -> list[tuple[ChunkId, int]]:
+        """Some of these chunks: their ids and sizes."""
+        before = max(first - 1, 0)
+        with self._table.getbuffer() as table:
+            items = list(_items(table[before * _ITEM.size : (first + count) * _ITEM.size]))
+        start = items.pop(0)[0] if first and items else 0
+        ends = [end for end, _ in items]
+        return [
+            (ChunkId(id), size) for (_, id), size in zip(items, map(sub, ends, [start, *ends]), strict=True)
+        ]
+
+    def receive(self, data: bytes) -> None:
         """Add bytes.
 
-        :returns: where each chunk ends that they tell of, and its id
         :raises FormatError: with the offset of the first thing that is wrong
         """
         held = self._held + data
         if self._settings is None:
             if len(held) < _HEADER.size:
                 self._held = held
-                return ()
+                return
             self._settings = _check_header(held[: _HEADER.size], self._path)
             held = held[_HEADER.size :]
         count = max(len(held) // _ITEM.size - 1, 0) * _ITEM.size
@@ -258,7 +274,6 @@ class IndexInbox:
             )
         self._end = _check_items(items, table.tell(), self._end, self._settings[1].max, self._path)
         table.write(items)
-        return _items(items)
 
     def check_begun(self) -> None:
         """Be sure that the header came whole. :raises FormatError: it did not"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+from functools import partial
 
 from casync_compat import locations
 from casync_compat.cli import _location
@@ -23,17 +24,18 @@ from casync_compat.protocol import Terms
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.pipe import Pipe
 from casync_compat.verbs.pull import offered, serve_pull
+from casync_compat.verbs.push import serve_push
 from catar.errors import CatarError
 
 __all__ = ["add_arguments", "serve"]
 
 
-def add_arguments(parser: Parser) -> None:
-    """What both take."""
+def add_arguments(parser: Parser, *more: str) -> None:
+    """What both take, and options of the table beyond that."""
     parser.add_argument("words", nargs="*", metavar="- ARCHIVE INDEX STORE", help="- for what there is not")
     parser.add_argument("--root", metavar="DIR", help="serve only what is beneath it")
     parser.add_argument("--read-only", action="store_true", help="refuse to be pushed to")
-    add_options(parser, "--store", "--extra-store", *NETWORK, "--jobs")
+    add_options(parser, "--store", "--extra-store", *NETWORK, "--jobs", *more)
 
 
 def serve(verb: str, options: argparse.Namespace) -> int:
@@ -93,7 +95,16 @@ def _serve(verb: str, wanted: Asked, options: argparse.Namespace, pipe: Pipe) ->
             jobs=options.jobs,
         )
         return
-    raise UsageError("push is not there yet")
+    where = index if index is not None else archive
+    serve_push(
+        pipe,
+        partial(locations.index_output, where, settings),
+        store=locations.open_store(stores[0], settings) if stores else None,
+        others=[locations.open_source(store, (), settings) for store in stores[1:]],
+        jobs=options.jobs,
+        wait=options.wait,
+        tell=_location.warn,
+    )
 
 
 def _number(error: Exception) -> int:

@@ -50,6 +50,7 @@ VERBS = {
     "apply": "use an update file: its chunks go into a store, and its index appears",
     "serve": "serve chunks, indexes and archives over HTTP, to casync, desync and browsers",
     "pull": "serve casync's protocol to a client that reads, on standard input and output",
+    "push": "serve casync's protocol to a client that writes",
     "completion": "print a completion script for a shell",
 }
 GROUPS = {

@@ -116,7 +116,7 @@ class _Server(Closing):
             self._file = self._files.enter_context(_opened(archive))
             self._head = self._file.read(_PART)
             if self._head[: HEADER.size] != HEADER.pack(ENTRY.smallest, ENTRY.type):
-                raise FormatError("not an archive", path_of(archive), 0)
+                _check_index(self._head, path_of(archive))
         if source is not None:
             far = isinstance(source, FarSource) and source.far
             jobs = jobs or (_FAR_JOBS if far else min(2, default_jobs()))
@@ -192,6 +192,20 @@ class _Server(Closing):
             pool.newest.add_done_callback(lambda _: self._pipe.wake())
             begun = True
         return begun
+
+
+def _check_index(head: bytes, path: bytes | None) -> None:
+    """Be sure that what is read as an archive is an index at least, which our own client reads so where it wants no
+    chunks.
+
+    :raises FormatError: it is not
+    """
+    try:
+        inbox = IndexInbox(path)
+        inbox.receive(head)
+        inbox.check_begun()
+    except FormatError:
+        raise FormatError("not an archive", path, 0) from None
 
 
 def _opened(where: Input) -> BinaryIO:

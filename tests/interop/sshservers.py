@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,25 @@ class Sshd:
     :ivar ssh: what to start in place of ssh
     :ivar host: what to call the other end
     :ivar port: of a real sshd, else 0
+    :ivar home: where its keys are
     """
 
     ssh: str
     host: str
     port: int = 0
+    home: Path | None = None
+
+    def restricted(self, command: str) -> Sshd:
+        """The way with a key that runs a command, whatever the client wants to run."""
+        assert self.home is not None
+        key = self.home / f"key-{secrets.token_hex(4)}"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
+        with open(self.home / "authorized", "a") as file:
+            file.write(f'restrict,command="{command}" {key.with_suffix(".pub").read_text()}')
+        ssh = (
+            (self.home / "ssh").read_text().replace(f"-i {self.home}/user", f"-o IdentitiesOnly=yes -i {key}")
+        )
+        return replace(self, ssh=_script(key.with_suffix(".ssh"), ssh.partition("\n")[2].rstrip()))
 
 
 def _script(path: Path, text: str) -> str:
@@ -78,4 +93,4 @@ LogLevel ERROR
     )
     options = f"-F /dev/null -p {port} -i {home}/user -o UserKnownHostsFile={home}/known -o BatchMode=yes"
     with waiting_for([program, "-D", "-e", "-f", home / "conf"], port, home / "log"):
-        yield Sshd(_script(home / "ssh", f'exec {ssh} {options} "$@"'), "127.0.0.1", port)
+        yield Sshd(_script(home / "ssh", f'exec {ssh} {options} "$@"'), "127.0.0.1", port, home)

@@ -7,13 +7,14 @@ from there.
 from __future__ import annotations
 
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 from compare import assert_same, snapshot
 from grounds import Forest
 from interop.sshservers import Sshd, sshd  # noqa: F401 - a fixture
-from interop.tools import PYCASYNC, Pair, Tool, better_than_casync
+from interop.tools import PYCASYNC, Pair, Tool, better_than_casync, leftovers
 from trees import content
 
 pytestmark = better_than_casync
@@ -99,3 +100,90 @@ def test_desync(pair: Pair, desync: Tool, sshd: Sshd, remote: str, tmp_path: Pat
     assert (pair.base / "out").read_bytes() == (pair.base / "blob").read_bytes()
     (pair.base / "cache").mkdir()
     client("cache", "-n", "2", "-s", store, "-c", pair.base / "cache", tmp_path / "b.caibx")
+
+
+@pytest.mark.parametrize("name", ["x.caidx", "x.catar"])
+def test_writing_trees(client: Tool, pair: Pair, forest: Forest, tmp_path: Path, at: str, name: str) -> None:
+    """What is written there is what casync makes, and casync extracts it; again it is written over."""
+    source = forest.get("small")
+    for _ in range(2):
+        digest = client("make", f"{at}/{name}", source)
+        assert digest == pair.casync("digest", tmp_path / name)
+    pair.casync("make", pair.base / name, source)
+    assert (tmp_path / name).read_bytes() == (pair.base / name).read_bytes()
+    pair.casync("extract", tmp_path / name, pair.base / "out")
+    assert_same(snapshot(pair.base / "out"), snapshot(source))
+    assert not leftovers(tmp_path)
+
+
+def test_writing_blobs(client: Tool, pair: Pair, tmp_path: Path, at: str) -> None:
+    """A large blob goes there; one that differs little sends little, and the index names all of it."""
+    data = content(3 << 20, 3)
+    for name, blob in (("a", data), ("b", data[: 1 << 20] + b"changed" + data[1 << 20 :])):
+        (pair.base / name).write_bytes(blob)
+        client("make", f"{at}/{name}.caibx", pair.base / name)
+        pair.casync("extract", tmp_path / f"{name}.caibx", pair.base / f"{name}-out")
+        assert (pair.base / f"{name}-out").read_bytes() == blob
+
+
+def test_index_there_and_store_here(
+    client: Tool, pair: Pair, forest: Forest, tmp_path: Path, at: str
+) -> None:
+    """An index is taken alone, at which casync's own server never ends."""
+    source, store = forest.get("small"), pair.base / "store.castr"
+    client("make", f"--store={store}", f"{at}/x.caidx", source)
+    pair.casync("extract", f"--store={store}", tmp_path / "x.caidx", pair.base / "out")
+    assert_same(snapshot(pair.base / "out"), snapshot(source))
+
+
+def test_key_that_reads(pair: Pair, forest: Forest, sshd: Sshd, remote: str, tmp_path: Path) -> None:  # noqa: F811
+    """A key of authorized_keys reads beneath a directory, by absolute and relative paths, and does nothing else."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for directory in (root, outside):
+        directory.mkdir()
+        pair.casync("make", directory / "x.caidx", forest.get("small"))
+    (root / "way-out").symlink_to(outside)
+    end = sshd.restricted(f"{remote} pull --root={root}")
+    for tool in (pair.casync, pair.pycasync):
+        client = tool.given(CASYNC_SSH_PATH=end.ssh)
+        listing = pair.casync("list", root / "x.caidx")
+        assert client("list", f"{end.host}:{root}/x.caidx") == listing
+        assert client("list", f"{end.host}:x.caidx") == listing
+        for path in (
+            f"{outside}/x.caidx",
+            f"{root}/../outside/x.caidx",
+            "../outside/x.caidx",
+            "way-out/x.caidx",
+        ):
+            outcome = client.run("list", f"{end.host}:{path}")
+            assert outcome.status == 1
+            assert f"not beneath {root}".encode() in outcome.err
+        outcome = client.run("make", f"{end.host}:{root}/new.caidx", forest.get("small"))
+        assert outcome.status == 1
+        assert b"Read-only file system" in outcome.err
+        assert not (root / "new.caidx").exists()
+    other = subprocess.run([end.ssh, end.host, "cat", "/etc/passwd"], capture_output=True, timeout=60)
+    assert other.returncode == 1
+    assert other.stdout == b""
+    assert b"this key is for casync's protocol alone" in other.stderr
+
+
+def test_key_that_writes(pair: Pair, forest: Forest, sshd: Sshd, remote: str, tmp_path: Path) -> None:  # noqa: F811
+    """A key may write and read beneath a directory; with --read-only the same form only reads."""
+    root, source = tmp_path / "root", forest.get("small")
+    (root / "deep").mkdir(parents=True)
+    (tmp_path / "victim.caidx").write_bytes(b"precious")
+    (root / "way-out.caidx").symlink_to(tmp_path / "victim.caidx")
+    end = sshd.restricted(f"{remote} push --root={root}")
+    for tool in (pair.casync, pair.pycasync):
+        client = tool.given(CASYNC_SSH_PATH=end.ssh)
+        place = f"{end.host}:{root}/deep/{tool.name}.caidx"
+        client("make", place, source)
+        assert client("digest", place) == pair.casync("digest", source)
+        for path in (f"{tmp_path}/victim.caidx", f"{root}/way-out.caidx"):
+            assert client.run("make", f"{end.host}:{path}", source).status == 1
+    assert (tmp_path / "victim.caidx").read_bytes() == b"precious"
+    end = sshd.restricted(f"{remote} push --read-only --root={root}")
+    client = pair.casync.given(CASYNC_SSH_PATH=end.ssh)
+    assert client("list", f"{end.host}:deep/casync.caidx")
+    assert client.run("make", f"{end.host}:deep/casync.caidx", source).status == 1

@@ -59,7 +59,7 @@ def an_index(path: Path, ids: list[ChunkId]) -> Index:
     return index
 
 
-def chunks_from(store: object) -> Client:
+def chunks_from(store: LocalStore | MemoryStore) -> Client:
     serve = partial(serve_pull, source=store)
     client = Client(serve, offered(archive=None, index=None, store=store), Terms.PULL_CHUNKS)
     client.greet()
@@ -120,7 +120,7 @@ def test_damaged_chunk(store: LocalStore) -> None:
 
 def test_index_and_chunks(store: LocalStore, tmp_path: Path) -> None:
     """An index comes whole, and what it needs."""
-    ids = fill(store, 3000)
+    ids = fill(store, 1000)
     path = tmp_path / "x.caibx"
     an_index(path, ids)
     index = os.fsencode(path)
