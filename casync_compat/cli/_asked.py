@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from casync_compat.errors import UsageError, show_path
 
-__all__ = ["VARIABLE", "Asked", "asked"]
+__all__ = ["VARIABLE", "Wish", "asked"]
 
 VARIABLE = "SSH_ORIGINAL_COMMAND"
 _VERBS = ("pull", "push")
@@ -23,7 +23,7 @@ _FORMS = "- ARCHIVE INDEX STORE [STORES...], with - for what there is not"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Wish:
     """What a client asks for; None for what it does not.
 
     :ivar verb: "pull" or "push"
@@ -38,7 +38,7 @@ class Asked:
     rate: str | None = None
 
 
-def asked(verb: str, words: Sequence[str], environ: Mapping[str, str]) -> Asked:
+def asked(verb: str, words: Sequence[str], environ: Mapping[str, str]) -> Wish:
     """What is asked for.
 
     :param verb: that was started
@@ -56,7 +56,7 @@ def asked(verb: str, words: Sequence[str], environ: Mapping[str, str]) -> Asked:
     return _from_command(command)
 
 
-def _from_command(command: str) -> Asked:
+def _from_command(command: str) -> Wish:
     if len(command) > _MOST:
         raise UsageError("this key is for casync's protocol alone, and the command is too long for that")
     try:
@@ -74,7 +74,7 @@ def _from_command(command: str) -> Asked:
     return _read(words[at], words[at + 1 :], rates[-1] if rates else None)
 
 
-def _read(verb: str, words: Sequence[str], rate: str | None) -> Asked:
+def _read(verb: str, words: Sequence[str], rate: str | None) -> Wish:
     if len(words) < 4:
         raise UsageError(f"{verb} takes {_FORMS}")
     base, archive, index, *stores = (None if word in ("", "-") else word for word in words)
@@ -85,4 +85,4 @@ def _read(verb: str, words: Sequence[str], rate: str | None) -> Asked:
     found = tuple(store for store in stores if store is not None)
     if archive is None and index is None and not found:
         raise UsageError(f"{verb} has nothing to do: there is neither archive nor index nor store")
-    return Asked(verb, archive, index, found, rate)
+    return Wish(verb, archive, index, found, rate)

@@ -12,7 +12,7 @@ from functools import partial
 
 from casync_compat import locations
 from casync_compat.cli import _location
-from casync_compat.cli._asked import Asked, asked
+from casync_compat.cli._asked import Wish, asked
 from casync_compat.cli._options import NETWORK, add_options, parse_rate
 from casync_compat.cli._parser import Parser
 from casync_compat.errors import CasyncError, FileError, FormatError, StoreError, UsageError
@@ -35,14 +35,17 @@ def add_arguments(parser: Parser, *more: str) -> None:
     parser.add_argument("words", nargs="*", metavar="- ARCHIVE INDEX STORE", help="- for what there is not")
     parser.add_argument("--root", metavar="DIR", help="serve only what is beneath it")
     parser.add_argument("--read-only", action="store_true", help="refuse to be pushed to")
-    add_options(parser, "--store", "--extra-store", *NETWORK, "--jobs", *more)
+    add_options(parser, "--store", "--extra-store", *NETWORK, "--jobs", "--dry-run", *more)
 
 
 def serve(verb: str, options: argparse.Namespace) -> int:
     """Serve one client. Returns the exit status."""
-    if os.isatty(0) or os.isatty(1):
+    if not options.dry_run and (os.isatty(0) or os.isatty(1)):
         raise UsageError(f"{verb} speaks casync's protocol with a program, not with people at a terminal")
     wanted = asked(verb, options.words, os.environ)
+    if options.dry_run:
+        _serve(verb, wanted, options, None)
+        return 0
     limiter = _limiter(options, wanted)
     given = offered(archive=wanted.archive, index=wanted.index, store=wanted.stores or None)
     if wanted.verb == "push":  # each flag for writing is the next one
@@ -56,7 +59,7 @@ def serve(verb: str, options: argparse.Namespace) -> int:
     return 0
 
 
-def _limiter(options: argparse.Namespace, wanted: Asked) -> Limiter | None:
+def _limiter(options: argparse.Namespace, wanted: Wish) -> Limiter | None:
     rates = [options.rate_limit_bps] if options.rate_limit_bps else []
     if wanted.rate is not None:
         try:
@@ -66,7 +69,8 @@ def _limiter(options: argparse.Namespace, wanted: Asked) -> Limiter | None:
     return Limiter(min(rates)) if rates else None
 
 
-def _serve(verb: str, wanted: Asked, options: argparse.Namespace, pipe: Pipe) -> None:
+def _serve(verb: str, wanted: Wish, options: argparse.Namespace, pipe: Pipe | None) -> None:
+    """:param pipe: None where only is to be tried what is named"""
     if wanted.verb == "push" and (verb == "pull" or options.read_only):
         raise FileError(
             os.fsencode(wanted.index or wanted.archive or wanted.stores[0]),
@@ -87,20 +91,20 @@ def _serve(verb: str, wanted: Asked, options: argparse.Namespace, pipe: Pipe) ->
         source: ChunkSource | None = None
         if stores:
             source = locations.open_source(stores[0], stores[1:], settings)
-        serve_pull(
-            pipe,
-            archive=None if archive is None else locations.open_input(archive, settings),
-            index=None if index is None else locations.open_input(index, settings),
-            source=source,
-            jobs=options.jobs,
-        )
+        files = [None if name is None else locations.open_input(name, settings) for name in (archive, index)]
+        if pipe is not None:
+            serve_pull(pipe, archive=files[0], index=files[1], source=source, jobs=options.jobs)
         return
     where = index if index is not None else archive
+    store = locations.open_store(stores[0], settings) if stores else None
+    others = [locations.open_source(store, (), settings) for store in stores[1:]]
+    if pipe is None:
+        return
     serve_push(
         pipe,
         partial(locations.index_output, where, settings),
-        store=locations.open_store(stores[0], settings) if stores else None,
-        others=[locations.open_source(store, (), settings) for store in stores[1:]],
+        store=store,
+        others=others,
         jobs=options.jobs,
         wait=options.wait,
         tell=_location.warn,

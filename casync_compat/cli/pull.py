@@ -9,14 +9,14 @@ from casync_compat.cli._parser import Parser
 
 EXAMPLES = (
     (
-        "CASYNC_REMOTE_PATH=pycasync casync extract host:/srv/etc.caidx /tmp/etc",
-        "what starts it: a client of casync's protocol, through ssh",
+        "pycasync pull --root=/srv/casync",
+        "as command= of a key in authorized_keys: it reads what is beneath that directory, and does nothing else",
     ),
     (
-        'command="pycasync pull --root=/srv/casync" ssh-ed25519 AAAA...',
-        "in authorized_keys: this key reads what is beneath /srv/casync, and does nothing else",
+        "pycasync pull - - /srv/etc.caidx /srv/default.castr",
+        "what CASYNC_REMOTE_PATH=pycasync has casync extract host:/srv/etc.caidx start",
     ),
-    ("pycasync pull - - - s3://bucket/store", "chunks of any store that can be read, to a client"),
+    ("pycasync pull - - - s3://bucket/store", "chunks of any store that can be read"),
 )
 
 
@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
         "client: casync, desync or pycasync. Each place is a path or a locator, or - for none. Without arguments they "
         "are taken from SSH_ORIGINAL_COMMAND, where sshd leaves what a client wants to run whose key has a command= in "
         "authorized_keys. With --root paths are taken from that directory and have to stay beneath it; with --store, "
-        "chunks come from there whatever store the client names.",
+        "chunks come from there whatever store the client names. With --dry-run nothing is said.",
     )
     _peer.add_arguments(parser)
 

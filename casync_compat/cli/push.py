@@ -9,12 +9,12 @@ from casync_compat.cli._parser import Parser
 
 EXAMPLES = (
     (
-        "CASYNC_REMOTE_PATH=pycasync casync make host:/srv/etc.caidx /etc",
-        "what starts it: a client of casync's protocol, through ssh",
+        "pycasync push --root=/srv/casync",
+        "as command= of a key in authorized_keys: it writes and reads beneath that directory, and does nothing else",
     ),
     (
-        'command="pycasync push --root=/srv/casync" ssh-ed25519 AAAA...',
-        "in authorized_keys: this key writes and reads what is beneath /srv/casync, and does nothing else",
+        "pycasync push - - /srv/etc.caidx /srv/default.castr",
+        "what CASYNC_REMOTE_PATH=pycasync has casync make host:/srv/etc.caidx start",
     ),
 )
 

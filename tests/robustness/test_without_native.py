@@ -48,6 +48,8 @@ RUNS = {
     "gc": tuple(f"{option} x.caidx c.caidx w.caidx applied.caidx x.caibx" for option in ("-n", "-v")),
     "store pack": ("default.castr",),
     "store explode": ("default.castr",),
+    "pull": ("-n - - x.caidx default.castr",),
+    "push": ("-n - - pushed.caidx default.castr",),
     "serve": ("-n default.castr more=default.castr --index-dir=.",),
     "completion": ("bash",),
     "oci convert": ("oci:../images:app oci:new:app --store=images.castr", "oci:../images:app oci:thin:app --thin"),

@@ -217,12 +217,13 @@ def test_parsers_know_what_they_need(data: st.DataObject) -> None:
 
 
 SHOWN = {
-    "--store": "apply cat convert-index copy delta digest extract gc info list make mirror mount mtree pull stat "
-    "verify",
-    "--extra-store": "cat convert-index copy delta digest extract list mirror mount mtree pull stat verify",
+    "--store": "apply cat convert-index copy delta digest extract gc info li"
+    "st make mirror mount mtree pull push stat verify",
+    "--extra-store": "cat convert-index copy delta digest extract list mirror mount mtree pull push stat verify",
     **dict.fromkeys(
         _options.NETWORK,
-        "apply cat convert-index copy delta digest extract gc info list make mirror mount mtree pull serve stat verify",
+        "apply cat convert-index copy delta digest extract gc info li"
+        "st make mirror mount mtree pull push serve stat verify",
     ),
     "--chunk-size": "convert-index make",
     "--digest": "convert-index digest make",
@@ -248,11 +249,11 @@ SHOWN = {
     "--strict": "extract make",
     "--recursive": "list",
     "--json": "apply copy delta digest dump extract info list make mirror stat verify",
-    "--dry-run": "apply convert-index copy delta extract gc make mirror serve",
+    "--dry-run": "apply convert-index copy delta extract gc make mirror pull push serve",
     "--yes": "gc",
     "--grace": "gc",
-    "--wait": "apply convert-index copy gc make mirror",
-    "--jobs": "apply cat convert-index copy delta digest extract list make mirror mtree pull stat verify",
+    "--wait": "apply convert-index copy gc make mirror push",
+    "--jobs": "apply cat convert-index copy delta digest extract list make mirror mtree pull push stat verify",
     "--verify-reused": "copy make mirror",
     "--stream-digest": "make",
     "--cache": "make",

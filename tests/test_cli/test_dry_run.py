@@ -116,6 +116,8 @@ COMMANDS = [
     "mount a.caidx nowhere --mkdir=no",
     "dump a.caidx",
     "convert-index a.caidx new.caidx",
+    "pull - - a.caidx default.castr",
+    "push - - new.caidx new.castr",
     "serve default.castr --index-dir=. --writable",
     "pull - - - default.castr",
     "convert-index --digest=blake3 b.caibx new.caibx --store=new.castr --extra-store=default.castr",
