@@ -7,7 +7,7 @@ other machines by this one.
     >>> Root("/srv/casync").path("/srv/casync/../secret")
     Traceback (most recent call last):
     ...
-    casync_compat.errors.FileError: /srv/casync/../secret: cannot open: it is not beneath /srv/casync
+    casync_compat.locations.beneath.OutsideRoot: /srv/casync/../secret: cannot open: it is not beneath /srv/casync
 """
 
 from __future__ import annotations
