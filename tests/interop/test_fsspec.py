@@ -1,0 +1,85 @@
+"""pandas, pyarrow and DuckDB read files inside of archives that lie on a web server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from filesystems import lacking
+from interop.tools import better_than_casync
+from webserver import WebServer, web_server
+
+import casync_compat as casync
+
+pytestmark = [better_than_casync, pytest.mark.timeout(90)]
+ROWS = 200_000
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
+    """An archive with year/sales.parquet and names.csv, and its chunks."""
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        lacking(str(error))
+    at = tmp_path_factory.mktemp("served")
+    (at / "tree" / "year").mkdir(parents=True)
+    table = pyarrow.table(
+        {"number": list(range(ROWS)), "text": [f"row {n * 7919 % ROWS}" for n in range(ROWS)]}
+    )
+    parquet.write_table(table, at / "tree" / "year" / "sales.parquet", row_group_size=10_000)
+    (at / "tree" / "names.csv").write_text("id,name\n1,ada\n2,grace\n")
+    casync.make(at / "data.caidx", at / "tree")
+    with web_server() as server:
+        for path in at.rglob("*"):
+            if path.is_file() and "tree" not in path.parts:
+                server.files[f"/{path.relative_to(at)}"] = path.read_bytes()
+        yield server
+
+
+@pytest.fixture
+def fs(served: WebServer) -> Any:
+    import fsspec
+
+    from casync_compat.fsspec import ArchiveFileSystem
+
+    fsspec.register_implementation("pycasync", ArchiveFileSystem, clobber=True)
+    return fsspec.filesystem("pycasync", fo=f"{served.url}/data.caidx", skip_instance_cache=True)
+
+
+def test_pandas(fs: Any, served: WebServer) -> None:
+    """One column of a Parquet file and a CSV file, by an open file and by a chained URL."""
+    import pandas
+
+    with fs.open("year/sales.parquet") as file:
+        assert pandas.read_parquet(file, columns=["number"])["number"].sum() == ROWS * (ROWS - 1) // 2
+    url = f"pycasync://names.csv::{served.url}/data.caidx"
+    assert list(pandas.read_csv(url)["name"]) == ["ada", "grace"]
+
+
+def test_pyarrow(fs: Any, served: WebServer) -> None:
+    """A few row groups of a Parquet file fetch a part of its chunks."""
+    import pyarrow.parquet as parquet
+
+    whole = sum(path.endswith(".cacnk") for path in served.files)
+    before = len(served.asked)
+    with parquet.ParquetFile(fs.open("year/sales.parquet")) as file:
+        assert file.read_row_group(3, columns=["number"])["number"][0].as_py() == 30_000
+    assert len(served.asked) - before < whole
+    assert parquet.read_table("year/sales.parquet", filesystem=fs).num_rows == ROWS
+
+
+def test_duckdb(fs: Any) -> None:
+    """Several threads of one query share one file, and every answer is right."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.execute("set threads = 4")
+        connection.register_filesystem(fs)
+        for _ in range(4):
+            found = connection.sql(
+                "select count(*), sum(number) from read_parquet('pycasync://year/sales.parquet')"
+            )
+            assert found.fetchall() == [(ROWS, ROWS * (ROWS - 1) // 2)]
