@@ -103,10 +103,14 @@ class StoreError(CasyncError):
 
 
 class ChunkMissing(StoreError):
-    """None of the stores asked has the chunk."""
+    """None of the stores asked has the chunk.
+
+    :ivar why: id of the key that was tried as well; empty for none
+    """
 
     def __str__(self) -> str:
-        return f"chunk {self.id.hex()} is missing from {self.where}"
+        tried = f", also encrypted with the key {self.why}" if self.why else ""
+        return f"chunk {self.id.hex()} is missing from {self.where}{tried}"
 
 
 class ChunkLocked(ChunkMissing):

@@ -63,6 +63,7 @@ class ChunkStore(Closing):
 
     verify_reused: bool = False
     given_key: str = ""
+    _looked = False
     _overhead = 0
     also: Callable[[ChunkId, ReadableBuffer], object] | None = None
 
@@ -132,13 +133,14 @@ class ChunkStore(Closing):
         raise self._missing(id)
 
     def _missing(self, id: ChunkId) -> ChunkMissing:
-        """That a chunk is not there; or that it is, but encrypted with another key, where a look is cheap."""
-        if self.files.near:
+        """That a chunk is not there; or that it is, but encrypted with another key. Far away, the first time tells."""
+        if self.files.near or (Can.LIST in self.files.can and (self.names.locked or not self._looked)):
+            self._looked = True
             name = self._names(id)[0]
             seen = (file.name for file in self.files.list(name, under=self.names.under, details=False))
             if locked := self.names.locked_for(id, seen):
                 return ChunkLocked(id, self.name, key_ids(locked), self.given_key)
-        return ChunkMissing(id, self.name)
+        return ChunkMissing(id, self.name, self.given_key)
 
     def encrypt(self, cipher: Cipher) -> None:
         """Read what is encrypted with a key, too, and write everything so."""
@@ -338,7 +340,6 @@ class ChunkStore(Closing):
     # ---- writing
 
     def _written_name(self, id: ChunkId) -> bytes:
-        """The name of the form that this store writes."""
         plain, packed = self._names(id)
         return plain if self.compression is Compression.NONE else packed
 
@@ -446,5 +447,4 @@ class ChunkStore(Closing):
         return self.files.directories(self.names.under)
 
     def clean(self, before: int) -> int:
-        """Remove temporary files of writers that were killed; as `Prunable.clean`."""
         return self.files.clean(self.names.under, before)

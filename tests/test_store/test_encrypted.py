@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,12 @@ from nacl import bindings
 
 from casync_compat.cli import main
 from casync_compat.compression import Compression, compress
-from casync_compat.errors import ChunkCorrupt, ChunkLocked, UsageError
+from casync_compat.errors import ChunkCorrupt, ChunkLocked, ChunkMissing, UsageError
 from casync_compat.ids import ChunkId
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.cipher import ALGORITHMS, Cipher
 from casync_compat.store.encrypted import EncryptedFiles
+from casync_compat.store.files import Can, Listed
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryFiles
 
@@ -134,6 +137,44 @@ def test_a_wrong_key(tmp_path: Path, given: str, said: str) -> None:
             call(D.of(b"x"), D, LIMIT)
         assert "xchacha20-poly1305-50d64035" in str(caught.value)
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("can", "said"),
+    [
+        (Can.LIST, "encrypted with the key xchacha20-poly1305-50d64035, but the key given is"),
+        (Can.NOTHING, "is missing from far, also encrypted with the key xchacha20-poly1305-"),
+    ],
+)
+def test_a_wrong_key_far_away(can: Can, said: str) -> None:
+    """What is far away says so, too, if it can list its files; else which key was tried. It looks once for many."""
+    looks: list[bytes] = []
+
+    class Far(MemoryFiles):
+        near = False
+
+        def list(
+            self, prefix: bytes = b"", *, under: re.Pattern[bytes] | None = None, details: bool = True
+        ) -> Iterator[Listed]:
+            looks.append(prefix)
+            return super().list(prefix, under=under, details=details)
+
+    files = Far("far")
+    store = ChunkStore(files)
+    store.encrypt(Cipher.of(None, KEY))
+    store.put(D.of(b"x"), b"x")
+    files.can = Can.WRITE | can
+    other = ChunkStore(files)
+    other.encrypt(Cipher.of(None, OTHER))
+    with pytest.raises(ChunkMissing) as caught:
+        other.get_many([(D.of(b"x"), LIMIT)], D)
+    assert said in str(caught.value)
+    plain = ChunkStore(files)
+    looks.clear()
+    for n in range(5):
+        with pytest.raises(ChunkMissing):
+            plain.get(D.of(b"not there %d" % n), D, LIMIT)
+    assert len(looks) <= 1
 
 
 def test_collecting_knows_every_key(tmp_path: Path) -> None:
