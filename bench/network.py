@@ -5,7 +5,7 @@
 
 The blob is extracted from a store that nginx serves, and compared before any time counts. desync is run with its
 default of ten requests at a time and with more. The network with latency is two namespaces joined by `wan.c`; it wants
-root.
+root. Through ssh, casync serves both itself and pycasync.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import inputs
 from measure import Job, file_digest, measure, remove, run
 from run import table
+from sshd import sshd
 from wan import Wan, wan
 
 PORT, TLS_PORT = 18080, 18443
 PEAK_MIB = 200
+PART = 128 << 20
+"""Bytes of the blob that are fetched through ssh, where casync takes a minute for a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +159,9 @@ class Bench:
             commands[name] = [*prefix, *words, "-s", store, index, str(self.outputs(name))]
         return commands
 
-    def job(self, name: str, commands: dict[str, list[str]]) -> Job:
+    def job(self, name: str, commands: dict[str, list[str]], blob: Path | None = None) -> Job:
         def check() -> str:
-            wanted = file_digest(self.blob)
+            wanted = file_digest(blob or self.blob)
             wrong = [tool for tool in commands if file_digest(self.outputs(tool)) != wanted]
             return f"{', '.join(wrong)} made something else" if wrong else ""
 
@@ -200,6 +203,31 @@ class Bench:
                 line = stack.enter_context(wan(200, 1000, self.work))
                 stack.enter_context(nginx(home, self.root, line.address, line.far))
                 yield self.run(self.job("packs, 200 ms", self.packs(line, f"http://{line.address}:{PORT}")))
+        casync = shutil.which("casync")
+        if wanted in "SSH" and casync is not None:
+            with sshd(self.work / "sshd") as ssh:
+                part = self.part()
+                yield self.run(self.job("SSH", self.through(part, ssh, casync), part))
+
+    def part(self) -> Path:
+        """The beginning of the blob, for what takes long, made into a store of its own."""
+        part = self.work / "part"
+        if not (self.root / "part.caibx").exists():
+            with open(self.blob, "rb") as blob:
+                part.write_bytes(blob.read(PART))
+            store = f"--store={self.root / 'part.castr'}"
+            run([*self.ours, "make", store, str(self.root / "part.caibx"), str(part)], self.work / "time")
+        return part
+
+    def through(self, part: Path, ssh: Path, casync: str) -> dict[str, list[str]]:
+        """Commands that extract a part of the blob through ssh from casync, as itself does it."""
+        found = ["env", f"CASYNC_SSH_PATH={ssh}", f"CASYNC_REMOTE_PATH={casync}"]
+        here = f"127.0.0.1:{self.root / part.name}"
+        index, store = f"{here}.caibx", f"--store={here}.castr"
+        return {
+            tool: [*found, *program, "extract", "--seed-output=no", store, index, str(self.outputs(tool))]
+            for tool, program in (("pycasync", self.ours), ("casync", [casync]))
+        }
 
     def packs(self, line: Wan, url: str) -> dict[str, list[str]]:
         """Commands that extract the blob from packs, and from a chunk a file, which is `objects`."""
