@@ -184,6 +184,12 @@ class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         return described
 
 
+class _Position(threading.local):
+    """Where each thread is."""
+
+    at: int | None = None
+
+
 class InsideFile(io.RawIOBase):
     """A file in an archive: read-only, seekable, and without a buffer, since chunks are kept below.
 
@@ -200,7 +206,7 @@ class InsideFile(io.RawIOBase):
         self._reader = reader
         self._start = start
         self._last = 0
-        self._own = threading.local()
+        self._own = _Position()
 
     @property
     def details(self) -> dict[str, Any]:
@@ -221,8 +227,7 @@ class InsideFile(io.RawIOBase):
 
     def tell(self) -> int:
         self._check()
-        at: int = getattr(self._own, "at", self._last)
-        return at
+        return self._last if self._own.at is None else self._own.at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self.size}
