@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
-from itertools import pairwise
+from itertools import chain, pairwise
 from types import ModuleType
 from typing import NamedTuple
 
@@ -128,10 +128,12 @@ def _check(group: str, verb: str) -> None:
     raise WrongWords(f"unknown verb {_title(group, verb)!r}; {advice(group, verb, all_)}")
 
 
-def _readings(words: Sequence[str]) -> Iterator[Command]:
-    """The ways to read words as a verb with options of its own that find every option known and the verb in its place.
+def _readings(words: Sequence[str], *, known: bool) -> Iterator[Command]:
+    """The ways to read words as a verb with options of its own that find the verb in its place.
 
     Which word is the verb depends on which options take a value, and that on the verb.
+
+    :param known: only those to which every option is known
     """
     for group in ("", *GROUPS):
         if group and group not in words:
@@ -141,7 +143,7 @@ def _readings(words: Sequence[str]) -> Iterator[Command]:
             takes_value = parser_of(group, verb).takes_value
             found = split(words if takes_value["-l"] else _level_spelled_out(words), takes_value)
             place = [group, verb] if group else [verb]
-            if found.known and found.plain[: len(place)] == place:
+            if found.known >= known and found.plain[: len(place)] == place:
                 yield Command(group, verb, found.options, found.plain[len(place) :])
 
 
@@ -176,7 +178,8 @@ def find_command(words: Sequence[str]) -> Command:
     if found.known and found.plain and found.plain[0] in VERBS:
         own = _OWN.get(found.plain[0])
         return _from_words(found if own is None else split(words, TAKES_VALUE | own))
-    return next(_readings(words), None) or _from_words(found)
+    each = chain(_readings(words, known=True), _readings(words, known=False))
+    return next(each, None) or _from_words(found)
 
 
 def whole_parser() -> argparse.ArgumentParser:
