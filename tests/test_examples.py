@@ -7,6 +7,7 @@ import importlib
 import re
 from pathlib import Path
 
+import pandas
 import pytest
 
 import casync_compat
@@ -67,7 +68,11 @@ def test_public_names_are_documented() -> None:
 
 
 def test_the_readme(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its Python block runs as it stands."""
+    """Its Python blocks run as they stand."""
+    (place / "data" / "2026").mkdir(parents=True)
+    pandas.DataFrame({"sold": [1, 2]}).to_parquet(place / "data" / "2026" / "sales.parquet")
+    (place / "data" / "names.csv").write_text("name\nx\n")
+    casync_compat.make("data.caidx", "data")
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert blocks
     for block in blocks:

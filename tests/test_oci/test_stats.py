@@ -81,5 +81,5 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert chart.read_text().startswith("<svg")
     assert main(["oci", "stats", "--chunk-size=4K", name]) == 0
     assert "chunks 4 KiB" in capsys.readouterr().out
-    assert main(["oci", "stats", "--chart=x.gif", name]) == 1
+    assert main(["oci", "stats", "--chart=x.gif", name]) == 2
     assert ".svg or .png" in capsys.readouterr().err
