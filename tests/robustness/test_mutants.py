@@ -53,7 +53,7 @@ def names_found(at: Path) -> set[tuple[str, str]]:
 
 
 READ_ARCHIVE = (
-    "list {}", "list --json {}", "mtree {}", "mtree --json {}", "digest --what=archive {}", "digest --what=blob {}",
+    "list {}", "list --json {}", "mtree {}", "digest --what=archive {}", "digest --what=blob {}",
     "stat {} f", "stat --json {}", "cat {} f", "dump {}", "dump --json {}", "make y.caibx {} --store=y.castr",
 )  # fmt: skip
 
