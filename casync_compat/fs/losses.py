@@ -25,6 +25,7 @@ __all__ = [
     "ATTRIBUTES",
     "CHANGED",
     "DAMAGED",
+    "LACKING",
     "RULES",
     "UNREADABLE",
     "VANISHED",
@@ -45,7 +46,9 @@ RULES = "unreadable exclude rules"
 _NAMED = 10
 """Entries of a kind that are told by name."""
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
-_OURS = frozenset({0, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EBADF, errno.EFAULT})
+LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What this process, or the system, has too little of; nothing is said of a file by it."""
+_OURS = LACKING | {0, errno.ENOBUFS, errno.EBADF, errno.EFAULT}
 """Failures that say nothing about the file: of this process, of the whole system, or texts of our own."""
 
 

@@ -18,9 +18,10 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
-from casync_compat.errors import CasyncError, ChunkCorrupt
-from casync_compat.ids import ChunkId, Digest, DigestUnavailable
+from casync_compat.errors import CasyncError
+from casync_compat.ids import ChunkId
 from casync_compat.serve.routes import Form
+from casync_compat.store.anydigest import AnyDigest
 from casync_compat.store.base import ChunkSource, Measured
 from casync_compat.store.cached import Cached
 from casync_compat.store.chunkfiles import LARGEST, is_chunk
@@ -82,7 +83,7 @@ class ServedChunks:
         self._tell = tell
         self._near = [(store, dict[bytes, int]()) for store in _near(source)]
         self._under_way: dict[tuple[ChunkId, Form], asyncio.Task[ChunkBody]] = {}
-        self._digest = Digest.SHA512_256
+        self._any = AnyDigest(source)
 
     @property
     def waiting(self) -> int:
@@ -136,7 +137,7 @@ class ServedChunks:
             if (body := self._stored(store, right, id, form)) is not None:
                 return body
         began = time.perf_counter()
-        raw = self._raw(id)
+        raw = self._any.get(id, LARGEST)
         self.upstream += time.perf_counter() - began
         self.fetched += 1
         return self._encoded(raw, form, hit=False)
@@ -171,21 +172,6 @@ class ServedChunks:
     def _encoded(self, raw: bytes, form: Form, *, hit: bool) -> ChunkBody:
         data = raw if form is Form.PLAIN else compress(_COMPRESSIONS[form], raw)
         return ChunkBody(data, b'"%x-%x"' % (len(data), zlib.crc32(data)), hit)
-
-    def _raw(self, id: ChunkId) -> bytes:
-        """A chunk from the source. Nobody says by which digest; it is almost always that of the last one."""
-        damage: ChunkCorrupt | None = None
-        for digest in sorted(Digest, key=lambda digest: digest is not self._digest):
-            try:
-                raw = self.source.get(id, digest, LARGEST)
-                self._digest = digest
-                return raw
-            except ChunkCorrupt as error:
-                damage = damage or error
-            except DigestUnavailable:
-                continue
-        assert damage is not None
-        raise damage
 
     async def look(self, id: ChunkId, form: Form) -> tuple[bool, int | None, bytes | None]:
         """Whether there is a chunk, and the size and tag of its body where they are known without reading it.

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 
 from casync_compat import _layouts
 from casync_compat.compression import Compression, CompressionError, compress, decompress
-from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError
-from casync_compat.ids import ChunkId, Digest, DigestUnavailable
+from casync_compat.errors import ChunkMissing, FileError
+from casync_compat.ids import ChunkId, Digest
 from casync_compat.protocol import ChunkAbsent, ChunkReply
+from casync_compat.store.anydigest import AnyDigest
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.chunkfiles import LARGEST
 from casync_compat.store.chunks import ChunkStore
@@ -29,7 +30,6 @@ __all__ = ["Sender"]
 _HEAD = next(smallest for name, _, smallest, *_ in _layouts.RECORDS if name == "CHUNK") - 1
 _MOST = (16 << 20) - _HEAD
 """Bytes of a chunk's data that fit into a message."""
-_DIGESTS = (Digest.SHA512_256, Digest.SHA256, Digest.BLAKE3)
 
 
 class Sender:
@@ -40,8 +40,7 @@ class Sender:
     """
 
     def __init__(self, source: ChunkSource, digest: Digest | None = None) -> None:
-        self.source = source
-        self._digests: tuple[Digest, ...] = _DIGESTS if digest is None else (digest,)
+        self._source = AnyDigest(source) if digest is None else AnyDigest(source, (digest,))
         self._files = source if isinstance(source, ChunkStore) and source.files.near else None
         if self._files is not None and self._files.given_key:
             self._files = None
@@ -54,7 +53,7 @@ class Sender:
         """
         stored = [self._stored(id) for id in ids]
         found = [raw for _, raw in stored if raw]
-        digest = self._digests[0]
+        digest = self._source.likeliest
         checked = iter(digest.of_many(found)) if found else iter(())
         return [
             ChunkReply(id, data, compressed=True)
@@ -77,28 +76,10 @@ class Sender:
     def _fetched(self, id: ChunkId) -> ChunkReply | ChunkAbsent:
         """What the source says of a chunk."""
         try:
-            raw = self._raw(id)
+            raw = self._source.get(id, LARGEST)
         except ChunkMissing:
             return ChunkAbsent(id)
         data = compress(Compression.ZSTD, raw)
         if len(data) > _MOST:
             raise FileError(f"chunk {id}", "send", OSError(errno.EFBIG, os.strerror(errno.EFBIG)))
         return ChunkReply(id, data, compressed=True)
-
-    def _raw(self, id: ChunkId) -> bytes:
-        damage: ChunkCorrupt | None = None
-        for digest in self._digests:
-            try:
-                raw = self.source.get(id, digest, LARGEST)
-            except ChunkCorrupt as error:
-                damage = damage or error
-            except DigestUnavailable:
-                continue
-            else:
-                self._digests = (digest, *(other for other in self._digests if other is not digest))
-                return raw
-        assert damage is not None
-        try:
-            raise damage
-        finally:
-            del damage

@@ -20,6 +20,7 @@ from casync_compat.errors import CasyncError, FileError, RemoteError, StoreError
 from casync_compat.fs.apply.preview import PreviewWriter
 from casync_compat.fs.apply.sparing import deleted_text, names_below
 from casync_compat.fs.apply.tree import Follower, TreeStep, TreeWriter, apply_tree
+from casync_compat.fs.losses import LACKING
 from casync_compat.index import Index, digest_of_flags
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback, Warn, no_warning
@@ -53,7 +54,7 @@ _WAITING = 2
 """Runs of files that wait to be written, beside those that threads are writing."""
 
 
-_TEMPORARY = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_TEMPORARY = LACKING | {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 def _can_go_on(error: BaseException) -> bool:

@@ -10,7 +10,6 @@ if any of them gives its id, the likeliest tried first. What has no chunk's name
 
 from __future__ import annotations
 
-import errno
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -20,11 +19,13 @@ from casync_compat.chunker import MAX_CHUNK_SIZE
 from casync_compat.compression import CompressionError
 from casync_compat.errors import ChunkCorrupt, ChunkMissing, FileError, show_path
 from casync_compat.fs.blob import BlobInput
+from casync_compat.fs.losses import LACKING
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.scan.scanner import Scanner
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexChunk, digest_of_flags
 from casync_compat.progress import ProgressCallback, Reporter
+from casync_compat.store.anydigest import AnyDigest
 from casync_compat.store.base import ChunkSource
 from casync_compat.store.chunkfiles import ChunkFile
 from casync_compat.store.chunks import ChunkStore
@@ -45,9 +46,6 @@ __all__ = [
     "verify_chunks",
     "verify_store",
 ]
-
-_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""What says something of this process, and nothing of the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ class _Checker:
         except FileDamaged as error:
             defect = self._defect(file, error.kind, error.why)
         except FileError as error:
-            if error.errno in _OURS:
+            if error.errno in LACKING:
                 raise
             defect = self._defect(file, "unreadable", str(error.cause))
         return len(raw), None if defect is None else self._mend(file, defect, size)
@@ -175,16 +173,11 @@ class _Checker:
         return self._from(source, id, size) is not None
 
     def _from(self, source: ChunkSource, id: ChunkId, size: int | None) -> bytes | None:
-        for digest in self._digests:
-            try:
-                raw = source.get(id, digest, size if size is not None else MAX_CHUNK_SIZE)
-            except ChunkMissing:
-                return None
-            except ChunkCorrupt:
-                continue
-            if size is None or len(raw) == size:
-                return raw
-        return None
+        try:
+            raw = AnyDigest(source, self._digests).get(id, size if size is not None else MAX_CHUNK_SIZE)
+        except (ChunkMissing, ChunkCorrupt):
+            return None
+        return raw if size is None or len(raw) == size else None
 
     @property
     def mends(self) -> bool:
