@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
-    PermissionDeniedError,
     PreconditionError,
-    UnauthenticatedError,
 )
 
-from casync_compat.errors import AccessDenied, RemoteError, UsageError
+from casync_compat.errors import RemoteError, UsageError
 from casync_compat.store.files import (
     ONLY_HERE,
     Can,
@@ -37,6 +35,7 @@ from casync_compat.store.files import (
     Version,
     check_name,
 )
+from casync_compat.store.objecterrors import failure
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -70,23 +69,6 @@ _PART = 16 << 20
 _WINDOW = 1000
 """Names of a listing that are put in order. Services list in order of the whole key; SeaweedFS in that of directories
 and names, so that `ab/c` comes before `ab.y` (observed with 4.48)."""
-
-_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
-_STATUS = re.compile(r"status code: (\d{3})|status: (\d{3}),")
-_NOBODY = "no credentials were found, and this machine has none from its cloud"
-_REASONS = (
-    ("169.254.169.254", _NOBODY),
-    ("metadata.google.internal", _NOBODY),
-    ("ConnectionRefused", "the connection was refused"),
-    ("dns error", "the name of the server is not known"),
-    ("InvalidCertificate", "its certificate is not trusted"),
-    ("BadScheme", "plain http is not allowed here"),
-    ("TimedOut", "no answer came in time"),
-    ("operation timed out", "no answer came in time"),
-    ("kind: Timeout", "no answer came in time"),
-    ("kind: Connect", "it cannot be reached"),
-)
-"""What stands in the text of an error, and what it means."""
 
 
 class ObjectFiles(Files):
@@ -139,20 +121,7 @@ class ObjectFiles(Files):
             raise UsageError(f"{self.name}: the name {name!r} is not UTF-8, as it must be here") from None
 
     def _failed(self, op: str, error: Exception) -> RemoteError:
-        """What went wrong, without what services say in between: it may hold signatures."""
-        text = str(error)
-        found = _STATUS.search(text)
-        status = int(found[1] or found[2]) if found else 0
-        code = _CODE.search(text)
-        said = f": {code[1]}" if code else ""
-        reason = next((meaning for sign, meaning in _REASONS if sign in text), None)
-        if reason is None and (
-            status in (401, 403) or isinstance(error, (PermissionDeniedError, UnauthenticatedError))
-        ):
-            return AccessDenied(self.name, op, f"access was denied{said}", status)
-        if reason is _NOBODY and self._login:
-            reason = f"{_NOBODY}; {self._login}"
-        return RemoteError(self.name, op, reason or f"the service failed{said}", status)
+        return failure(self.name, op, error, self._login)
 
     # ---- reading
 
