@@ -1,7 +1,7 @@
 """What a mounted file system shows, by inode number.
 
 `MountedTree` is what `mount.operations` asks. Here are the inodes that the kernel knows of, which all kinds of trees
-share, and a blob as the only file of a directory; `mount.archive` has archives, `mount.files` any other tree.
+share, and a blob as the only file of a directory; `mount.archive` has archives.
 """
 
 from __future__ import annotations

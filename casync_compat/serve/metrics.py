@@ -11,10 +11,7 @@ __all__ = ["Metrics"]
 
 
 class Metrics:
-    """Counters since the start. Used in the loop's thread only.
-
-    :ivar gauges: what is looked up when it is asked for: a name, labels, and its value now
-    """
+    """Counters since the start. Used in the loop's thread only."""
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, int]] = Counter()
