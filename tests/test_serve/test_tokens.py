@@ -1,0 +1,67 @@
+"""The file that says what each token may do: what it may say, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from casync_compat.errors import FileError, UsageError
+from casync_compat.serve.tokens import read_tokens
+
+HASH = sha256(b"word").hexdigest()
+
+
+def test_what_a_file_says(tmp_path: Path) -> None:
+    """Names that may be read and written, a token by its hash in either case, and what anybody may."""
+    path = tmp_path / "tokens"
+    path.write_text(
+        f'anybody = ["public"]\n[[token]]\nsha256 = "{HASH.upper()}"\nread = ["public", "indexes"]\nwrite = ["indexes"]\n'
+        'comment = "of the builder"\n'
+    )
+    tokens, anybody = read_tokens(str(path))
+    assert list(tokens) == [HASH]
+    assert (tokens[HASH].read, tokens[HASH].write) == ({"public", "indexes"}, {"indexes"})
+    assert (anybody.read, anybody.write) == ({"public"}, frozenset())
+
+
+def test_an_empty_file_gives_nobody_anything(tmp_path: Path) -> None:
+    """No line grants nothing."""
+    path = tmp_path / "tokens"
+    path.touch()
+    tokens, anybody = read_tokens(str(path))
+    assert not tokens
+    assert not anybody.read
+    assert not anybody.write
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("anybody = [", "Invalid value"),
+        ('everybody = ["x"]', "unknown key 'everybody'"),
+        ('anybody = "public"', "anybody is a list of names"),
+        ("anybody = [1]", "anybody is a list of names"),
+        ("token = 3", r"tokens are written as \[\[token\]\]"),
+        ('token = ["x"]', r"tokens are written as \[\[token\]\]"),
+        ("[[token]]\nread = []", "no sha256 of 64 hexadecimal digits"),
+        ('[[token]]\nsha256 = "word"', "no sha256 of 64 hexadecimal digits"),
+        (f'[[token]]\nsha256 = "{HASH}"\nreads = []', "unknown key 'reads'"),
+        (f'[[token]]\nsha256 = "{HASH}"\nwrite = "all"', "write is a list of names"),
+        (b"\xff\xfe", "tokens: "),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, text: str | bytes, said: str) -> None:
+    """What is wrong is told with the file, whoever wrote it."""
+    path = tmp_path / "tokens"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(UsageError, match=said) as caught:
+        read_tokens(str(path))
+    assert str(path) in str(caught.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """A file that is not there is an error of files, not an open door."""
+    with pytest.raises(FileError, match="tokens"):
+        read_tokens(str(tmp_path / "tokens"))
