@@ -17,8 +17,8 @@ def test_what_a_file_says(tmp_path: Path) -> None:
     """Names that may be read and written, a token by its hash in either case, and what anybody may."""
     path = tmp_path / "tokens"
     path.write_text(
-        f'anybody = ["public"]\n[[token]]\nsha256 = "{HASH.upper()}"\nread = ["public", "indexes"]\nwrite = ["indexes"]\n'
-        'comment = "of the builder"\n'
+        f'anybody = ["public"]\n[[token]]\nsha256 = "{HASH.upper()}"\n'
+        'read = ["public", "indexes"]\nwrite = ["indexes"]\ncomment = "of the builder"\n'
     )
     tokens, anybody = read_tokens(str(path))
     assert list(tokens) == [HASH]
