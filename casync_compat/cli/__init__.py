@@ -287,7 +287,8 @@ def _run(words: list[str], settings: _Settings) -> int:
         print("pycasync", _version())
         return 0
     from casync_compat.cli import _verbs
-    from casync_compat.cli._options import environment_flag, says_of_network
+    from casync_compat.cli._options import says_of_network
+    from casync_compat.cli._types import environment_flag
     from casync_compat.cli._values import check_values
 
     if words and words[0] == "help" and len(words) > 1:

@@ -23,8 +23,8 @@ from casync_compat.cli._location import (
     shown_name,
     warn,
 )
-from casync_compat.cli._options import parse_boolean
 from casync_compat.cli._parser import WrongWords
+from casync_compat.cli._types import parse_boolean
 from casync_compat.errors import FileError, UsageError, naming, show_path
 from casync_compat.fs.losses import LeftOutKind, Losses
 from casync_compat.fs.owners import IdShift

@@ -8,18 +8,26 @@ own.
 from __future__ import annotations
 
 import argparse
-import os
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from casync_compat.chunker.params import parse_size
 from casync_compat.cli._parser import Parser
-from casync_compat.errors import UsageError
+from casync_compat.cli._types import (
+    CACHE_CHECKS,
+    COMPARED,
+    LAYOUTS,
+    LEVELS,
+    one_of,
+    parse_boolean,
+    parse_bytes,
+    parse_duration,
+    parse_jobs,
+    parse_level,
+    parse_rate,
+)
 
 __all__ = [
-    "LEVELS",
     "NETWORK",
     "OPTIONS",
     "READING",
@@ -32,19 +40,8 @@ __all__ = [
     "add_network",
     "add_options",
     "add_positional",
-    "environment_flag",
-    "parse_boolean",
-    "parse_bytes",
-    "parse_duration",
-    "parse_jobs",
-    "parse_rate",
     "says_of_network",
 ]
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_JOBS_DIGITS = 20
-_MOST_JOBS = 1024
-"""More threads than this only cost memory."""
 
 
 class Option(NamedTuple):
@@ -69,89 +66,6 @@ class Option(NamedTuple):
     def takes_value(self) -> bool:
         """Whether a value belongs to it."""
         return self.keywords.get("action") != "store_true"
-
-
-def parse_boolean(text: str) -> bool:
-    """casync's words for yes and no, in either case. :raises argparse.ArgumentTypeError: for any other"""
-    lower = text.lower()
-    if lower in ("1", "yes", "y", "true", "t", "on"):
-        return True
-    if lower in ("0", "no", "n", "false", "f", "off"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
-
-
-def parse_jobs(text: str) -> int | None:
-    """How many threads; None, for one a processor, where it is 0.
-
-    :raises argparse.ArgumentTypeError: it is no such number
-    """
-    if not text.isascii() or not text.isdigit() or len(text) > _JOBS_DIGITS:
-        raise argparse.ArgumentTypeError(
-            f"invalid int value: {text!r}; use 1 or more, or 0 for one a processor"
-        )
-    return min(int(text), _MOST_JOBS) or None
-
-
-def parse_duration(text: str) -> float:
-    """Seconds: a number, perhaps with a fraction, and perhaps a unit of s, m, h, d or w.
-
-    :raises argparse.ArgumentTypeError: it is no such time
-    """
-    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)([smhdw]?)", text.lower(), re.ASCII)
-    if found is None:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time; write seconds, or a number with s, m, h, d or w"
-        )
-    return float(found[1]) * _UNITS[found[2]]
-
-
-def environment_flag(name: str) -> bool:
-    """Whether an environment variable is set to yes. :raises UsageError: when it is neither yes nor no"""
-    text = os.environ.get(name, "")
-    if not text:
-        return False
-    try:
-        return parse_boolean(text)
-    except argparse.ArgumentTypeError as error:
-        raise UsageError(f"${name}: {error}") from error
-
-
-LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", *map(str, range(8)))
-"""What `--log-level` takes: casync's words, worst first, and their numbers."""
-
-
-def _level(text: str) -> str:
-    if text not in LEVELS:
-        raise argparse.ArgumentTypeError(f"unknown log level {text!r}; use one of: {', '.join(LEVELS[:8])}")
-    return text
-
-
-_COMPARED = ("content", "metadata")
-
-
-def _compare(text: str) -> str:
-    if text not in _COMPARED:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(_COMPARED)}")
-    return text
-
-
-_LAYOUTS = ("packs", "objects")
-
-
-def _layout(text: str) -> str:
-    if text not in _LAYOUTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(_LAYOUTS)}")
-    return text
-
-
-_CACHE_CHECKS = ("normal", "strict")
-
-
-def _cache_check(text: str) -> str:
-    if text not in _CACHE_CHECKS:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither {' nor '.join(_CACHE_CHECKS)}")
-    return text
 
 
 def _bool(flag: str, help: str, default: bool) -> Option:
@@ -181,7 +95,7 @@ _VERBOSE = _flag("-v", "--verbose", help="say more on standard error")
 _LOG_LEVEL = Option(
     ("-l", "--log-level"),
     "debug, info, warning, err; debug shows tracebacks",
-    {"metavar": "LEVEL", "type": _level, "choices": LEVELS},  # the choices are for completion
+    {"metavar": "LEVEL", "type": parse_level, "choices": LEVELS},  # the choices are for completion
 )
 
 
@@ -205,25 +119,6 @@ class _LastIsPrimary(argparse.Action):
             namespace.extra_store = further
             namespace.earlier_stores = earlier + 1
         namespace.store = values
-
-
-def parse_rate(text: str) -> int:
-    """Bytes a second, as casync reads them (`src/casync-tool.c`: a size, and not 0)."""
-    try:
-        rate = parse_size(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    if rate == 0:
-        raise argparse.ArgumentTypeError("a limit of 0 bytes a second lets nothing pass")
-    return rate
-
-
-def parse_bytes(text: str) -> int:
-    """A size in bytes, as 500M. :raises argparse.ArgumentTypeError: it is no such size"""
-    try:
-        return parse_size(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 _NETWORK = (
@@ -272,8 +167,8 @@ OPTIONS: tuple[Option, ...] = (
         "--layout",
         "of chunks in a store that has none: packs of many, as is usual in buckets, or objects, one each",
         "packs|objects",
-        type=_layout,
-        choices=_LAYOUTS,
+        type=one_of(LAYOUTS),
+        choices=LAYOUTS,
     ),
     _value("--what", "kind of input or output, when no suffix tells", "KIND"),
     _many("--with", "record or restore only this; repeatable; `help` lists all", "FLAG", dest="with_"),
@@ -306,8 +201,8 @@ OPTIONS: tuple[Option, ...] = (
         "--compare",
         "what tells that a file is there already: content (default), or metadata: size, time, mode and owner",
         "content|metadata",
-        type=_compare,
-        choices=_COMPARED,
+        type=one_of(COMPARED),
+        choices=COMPARED,
         default="content",
     ),
     _bool("--undo-immutable", "clear the immutable flag of what is in the way", False),
@@ -353,8 +248,8 @@ OPTIONS: tuple[Option, ...] = (
         "again, too, what a program may have changed through a mapping without a trace, that is what had changed "
         "within two minutes before the run that the cache is of, and what is on tmpfs",
         "normal|strict",
-        type=_cache_check,
-        choices=_CACHE_CHECKS,
+        type=one_of(CACHE_CHECKS),
+        choices=CACHE_CHECKS,
         default="normal",
     ),
     _flag("-c", "--cache-auto", help="the same, in ~/.cache/pycasync"),

@@ -13,8 +13,9 @@ from functools import partial
 from casync_compat import locations
 from casync_compat.cli import _location
 from casync_compat.cli._asked import Wish, asked
-from casync_compat.cli._options import NETWORK, add_options, parse_rate
+from casync_compat.cli._options import NETWORK, add_options
 from casync_compat.cli._parser import Parser
+from casync_compat.cli._types import parse_rate
 from casync_compat.errors import CasyncError, FileError, FormatError, StoreError, UsageError
 from casync_compat.locations import PathType
 from casync_compat.locations.beneath import Root

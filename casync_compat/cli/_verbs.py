@@ -14,8 +14,9 @@ from itertools import chain, pairwise
 from types import ModuleType
 from typing import NamedTuple
 
-from casync_compat.cli._options import LEVELS, OPTIONS, TAKES_VALUE, add_general
+from casync_compat.cli._options import OPTIONS, TAKES_VALUE, add_general
 from casync_compat.cli._parser import Parser, WrongWords, columns, wrapped
+from casync_compat.cli._types import LEVELS
 from casync_compat.cli._words import Words, split
 
 __all__ = [

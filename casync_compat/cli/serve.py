@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from casync_compat.chunker.params import parse_size
 from casync_compat.cli._location import open_chunk_store, open_directory, open_source, warn
-from casync_compat.cli._options import NETWORK, add_options, parse_duration
+from casync_compat.cli._options import NETWORK, add_options
 from casync_compat.cli._parser import Parser
+from casync_compat.cli._types import parse_duration
 from casync_compat.errors import UsageError
 from casync_compat.serve.access import NOTHING, Rules
 from casync_compat.serve.log import AccessLog, json_line, text_line

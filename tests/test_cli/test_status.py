@@ -28,7 +28,7 @@ EVERY += [(group, verb) for group in _verbs.GROUPS for verb in _verbs.verbs_of(g
         "list -n",
         "info --yes x.caidx",
         "gc",
-        "--log-level=error list",
+        "--log-level=errors list",
         "list --rate-limit-bps=0",
         "list --with=nonsense",
         "make --chunk-size=many x.caidx",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli._options import RESTORING_STATUS, parse_bytes, parse_duration, parse_jobs
+from casync_compat.cli._options import RESTORING_STATUS
+from casync_compat.cli._types import parse_bytes, parse_duration, parse_jobs
 
 __all__ = [
     "add_copying",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from casync_compat.cli._location import open_input, open_mixed, warn
-from casync_compat.cli._options import add_network, parse_duration
+from casync_compat.cli._options import add_network
 from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import ProgressLine, human_size
+from casync_compat.cli._types import parse_duration
 from casync_compat.streams.inputs import load_index
 from casync_compat.verbs.layout import pack_store, rebuild_store
 
