@@ -25,6 +25,20 @@ from casync_compat.index import Index, IndexBuilder
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, PackRow, pack_table
 from casync_compat.oci.tar.recipebuilder import RecipeBuilder
+from casync_compat.protocol.messages import (
+    Abort,
+    ChunkAbsent,
+    ChunkReply,
+    ChunkRequest,
+    Farewell,
+    Hello,
+    IndexEnd,
+    IndexPart,
+    Terms,
+    encode,
+)
+from casync_compat.store.packs.head import Head, Removed, SegmentName
+from casync_compat.store.packs.segment import Pack, PackedPlace, PackedRow, Segment
 from casync_compat.verbs.dump import Piece, json_line, pieces, text_line
 
 FIXTURES = Path(__file__).parent / "fixtures" / "catar"
@@ -109,6 +123,36 @@ def a_recipe() -> bytes:
     return builder.build(BlobDigest.of(b"tar"))
 
 
+def a_segment() -> Segment:
+    packs = [Pack(hashlib.sha256(b"a").digest(), 10_000), Pack(hashlib.sha256(b"b").digest(), 200 << 20)]
+    rows = sorted(
+        PackedRow(chunk_id(n), PackedPlace(packs[n % 2].sha256, n % 2 * (100 << 20) + n * 100, 100, 150))
+        for n in range(6)
+    )
+    return Segment.build(packs, rows, 7)
+
+
+def a_head() -> bytes:
+    removed = (Removed(hashlib.sha256(b"c").digest(), 5000, 1_500_000_000),)
+    return Head(7, (SegmentName.of(a_segment()),), removed, 3).to_bytes()
+
+
+def said() -> bytes:
+    """By one who pulls and one who is asked, one after the other."""
+    ids = (chunk_id(1), chunk_id(2))
+    messages = (
+        Hello(Terms.PULL_CHUNKS | Terms.PULL_INDEX),
+        IndexPart(b"index"),
+        IndexEnd(),
+        ChunkRequest(ids, urgent=True),
+        ChunkReply(ids[0], compress(Compression.ZSTD, b"data"), compressed=True),
+        ChunkAbsent(ids[1]),
+        Abort(5, b"disk\nis full"),
+        Farewell(),
+    )
+    return b"".join(map(encode, messages))
+
+
 FORMATS = {
     "archive": ARCHIVES["one-file"],
     "rich archive": ARCHIVES["acls"],
@@ -116,6 +160,9 @@ FORMATS = {
     "pack index": a_pack_index(),
     "pack": a_pack(),
     "recipe": a_recipe(),
+    "segment": a_segment().raw,
+    "head": a_head(),
+    "messages": said(),
     "zstd": compress(Compression.ZSTD, b"hello" * 100),
     "xz": compress(Compression.XZ, b"hello" * 100),
     "gzip": compress(Compression.GZIP, b"hello" * 100),
@@ -320,6 +367,84 @@ def test_recipe() -> None:
     assert [f["raw_size"] for f in found.of("RECIPE_LITERALS")] == [1 << 20, 1_200_004 - (1 << 20)]
 
 
+def test_segment() -> None:
+    """Every pack and every chunk's place, as the store finds them."""
+    segment = a_segment()
+    found = dump(segment.raw)
+    assert found.error is None
+    assert [(f["packs"], f["chunks"], f["generation"]) for f in found.of("SEGMENT_HEADER")] == [(2, 6, 7)]
+    packs = [Pack(bytes.fromhex(f["sha256"]), f["size"]) for f in found.of("PACK_INDEX_PACK")]
+    assert packs == list(segment.packs)
+    assert [
+        (f["id"], packs[f["pack"]].sha256, f["offset_high"] << 32 | f["offset_low"], f["stored_size"])
+        for f in found.of("PACK_INDEX_CHUNK")
+    ] == [(id_.hex(), at.pack, at.offset, at.stored) for id_, at in segment]
+
+
+def test_head() -> None:
+    """Every segment, every pack that went, and the checksum."""
+    found = dump(a_head())
+    head = Head.parse(a_head())
+    assert found.error is None
+    assert [piece.type for piece in found.pieces] == [
+        "STORE_HEAD",
+        "STORE_HEAD_SEGMENT",
+        "STORE_HEAD_REMOVED",
+        "STORE_HEAD_TAIL",
+    ]
+    assert [(f["generation"], f["collections"]) for f in found.of("STORE_HEAD")] == [(7, 3)]
+    assert [f["sha256"] for f in found.of("STORE_HEAD_SEGMENT")] == [head.segments[0].sha256.hex()]
+    assert [(f["size"], f["moment"]) for f in found.of("STORE_HEAD_REMOVED")] == [(5000, 1_500_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value", "offset", "says"),
+    [
+        ("segment", 8, b"\2", 0, "version"),
+        ("segment", 12, b"\xff\xff", 0, "over the limit"),
+        ("segment", 71, b"\x7f", 32, "no pack of a store has this size"),
+        ("segment", 112, b"\xff", 159, "out of order"),
+        ("segment", 144, b"\7", 112, "outside of the packs"),
+        ("head", 12, b"\xff\xff", 0, "over the limit"),
+        ("head", 72, b"\1", 32, "a segment of so many packs and chunks has"),
+        ("head", 78, b"\xff\xff", 32, "over the limit"),
+        ("head", 24, b"\1", 128, "the checksum should be"),
+        ("messages", 16, b"\0\0", 0, "flags"),
+        ("messages", 24, b"\x10", 24, "INDEX of 16 bytes"),
+        ("messages", 32, b"\0", 24, "no type of a message"),
+    ],
+)
+def test_broken(name: str, at: int, value: bytes, offset: int, says: str) -> None:
+    """The first piece that is wrong is named, and what is wrong with it."""
+    data = bytearray(FORMATS[name])
+    data[at : at + len(value)] = value
+    found = dump(bytes(data))
+    assert found.error is not None
+    assert (found.error.offset, says in found.error.reason) == (offset, True), found.error
+
+
+def test_messages() -> None:
+    """What was said is shown message by message, data by its size, and each chunk that was asked for."""
+    found = dump(said())
+    assert found.error is None
+    assert [piece.type for piece in found.pieces] == [
+        "HELLO",
+        "INDEX",
+        "INDEX_EOF",
+        "REQUEST",
+        "REQUEST_ID",
+        "REQUEST_ID",
+        "CHUNK",
+        "MISSING",
+        "ABORT",
+        "GOODBYE",
+    ]
+    assert found.of("INDEX") == [{"data_size": 5}]
+    assert [f["id"] for f in found.of("REQUEST_ID")] == [chunk_id(1).hex(), chunk_id(2).hex()]
+    assert found.of("MISSING") == [{"id": chunk_id(2).hex()}]
+    assert found.of("ABORT") == [{"error": 5, "reason": b"disk\nis full"}]
+
+
 # ---- anything
 
 
@@ -338,7 +463,9 @@ def test_truncated(name: str) -> None:
     data = FORMATS[name]
     for end in [*range(0, min(len(data), 700), 3), len(data) - 1]:
         found = dump(data[:end])
-        if found.error is None:  # a pack without its table, cut where its first chunk ends, is a chunk file
+        if name == "messages":  # which may end after each of them
+            assert sum(piece.size for piece in found.pieces) <= end
+        elif found.error is None:  # a pack without its table, cut where its first chunk ends, is a chunk file
             assert (name, [piece.type for piece in found.pieces]) == ("pack", ["CHUNK"])
         else:
             assert 0 <= (found.error.offset or 0) <= end

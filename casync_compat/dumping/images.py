@@ -12,7 +12,7 @@ from construct import Construct
 
 from casync_compat import schema
 from casync_compat.compression import decompress
-from casync_compat.dumping.pieces import Piece, Source, Value, number, parse
+from casync_compat.dumping.pieces import Piece, Source, Value, number, parse, take
 from casync_compat.errors import FormatError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "RECIPE_MAGIC",
     "pack_index_pieces",
     "pack_pieces",
+    "places",
     "recipe_pieces",
 ]
 
@@ -37,31 +38,33 @@ _VARINT_MAX = 10
 _LIST = "RECIPE_LIST"
 
 
-def _next(source: Source, name: str, declaration: Construct[Any, Any]) -> Piece:
-    at = source.offset
-    data = source.take(declaration.sizeof(), name)
-    return Piece(at, name, len(data), parse(declaration, data, name, at))
-
-
 def pack_index_pieces(source: Source) -> Iterator[Piece]:
     """The pieces of a pack index. :raises FormatError: from the first one that is wrong, with its offset"""
-    header = _next(source, "PACK_INDEX_HEADER", schema.PACK_INDEX_HEADER)
+    header = take(source, "PACK_INDEX_HEADER", schema.PACK_INDEX_HEADER)
     packs, chunks = number(header.fields, "packs"), number(header.fields, "chunks")
     if packs > schema.MAX_PACKS or chunks > schema.MAX_PACK_CHUNKS:
         raise FormatError(f"{packs} packs and {chunks} chunks are over the limit", offset=0)
     yield header
+    yield from places(source, packs, chunks)
+    source.end("pack index")
+
+
+def places(source: Source, packs: int, chunks: int) -> Iterator[Piece]:
+    """The packs of an index, and where its chunks are in them.
+
+    :raises FormatError: from the first one that is wrong, with its offset
+    """
     ends = []
     table = schema.PACK_TABLE_FRAME.sizeof() + schema.PACK_TABLE_FOOTER.sizeof()
     for _ in range(packs):
-        yield (piece := _next(source, "PACK_INDEX_PACK", schema.PACK_INDEX_PACK))
+        yield (piece := take(source, "PACK_INDEX_PACK", schema.PACK_INDEX_PACK))
         ends.append(number(piece.fields, "size") - table)
     last = ""
     for _ in range(chunks):
-        piece = _next(source, "PACK_INDEX_CHUNK", schema.PACK_INDEX_CHUNK)
+        piece = take(source, "PACK_INDEX_CHUNK", schema.PACK_INDEX_CHUNK)
         _check_chunk(piece, ends, last)
         yield piece
         last = str(piece.fields["id"])
-    source.end("pack index")
 
 
 def _check_chunk(piece: Piece, ends: list[int], last: str) -> None:
@@ -94,13 +97,13 @@ def pack_pieces(source: Source) -> Iterator[Piece]:
         raise FormatError(f"a table of {count} chunks does not fit the pack", offset=at)
     source.skip(start)
     yield Piece(0, "CHUNKS", start)
-    frame = _next(source, "PACK_TABLE_FRAME", schema.PACK_TABLE_FRAME)
+    frame = take(source, "PACK_TABLE_FRAME", schema.PACK_TABLE_FRAME)
     if frame.fields["frame_size"] != length:
         raise FormatError(f"the table of {count} chunks has {length} bytes", offset=frame.offset)
     yield frame
     stored = 0
     for _ in range(count):
-        piece = _next(source, "PACK_TABLE_ROW", schema.PACK_TABLE_ROW)
+        piece = take(source, "PACK_TABLE_ROW", schema.PACK_TABLE_ROW)
         _check_sizes(piece)
         stored += number(piece.fields, "stored_size")
         if stored > start:
@@ -110,7 +113,7 @@ def pack_pieces(source: Source) -> Iterator[Piece]:
         raise FormatError(
             f"the chunks of the table have {stored} bytes, those of the pack {start}", offset=at
         )
-    yield _next(source, "PACK_TABLE_FOOTER", declaration)
+    yield take(source, "PACK_TABLE_FOOTER", declaration)
 
 
 def recipe_pieces(source: Source) -> Iterator[Piece]:
@@ -118,7 +121,7 @@ def recipe_pieces(source: Source) -> Iterator[Piece]:
 
     :raises FormatError: from the first one that is wrong, with its offset
     """
-    head = _next(source, "RECIPE_HEAD", schema.RECIPE_HEAD)
+    head = take(source, "RECIPE_HEAD", schema.RECIPE_HEAD)
     values = {name: value for name, value in head.fields.items() if isinstance(value, int)}
     literals, frames = values["literals"], values["frames"]
     if frames != -(-literals // schema.RECIPE_LITERAL_FRAME):

@@ -16,7 +16,7 @@ from construct import Const, Construct, ConstructError, Renamed
 
 from casync_compat.errors import FormatError
 
-__all__ = ["Piece", "Source", "Value", "cut_short", "fields_of", "number", "parse"]
+__all__ = ["Piece", "Source", "Value", "cut_short", "fields_of", "number", "parse", "take"]
 
 Value: TypeAlias = int | str | bytes | None
 """Of a field: bytes are a name or a text, while ids and digests are hexadecimal text already."""
@@ -163,6 +163,16 @@ def parse(
         where = f"{what}, {name}" if name and "(" not in name else what
         raise FormatError(f"{where}: {rule}", offset=offset) from None
     return fields_of(declaration, found)
+
+
+def take(source: Source, name: str, declaration: Construct[Any, Any]) -> Piece:
+    """The next piece, of a declaration that always has the same size.
+
+    :raises FormatError: the bytes are not there, or break it
+    """
+    at = source.offset
+    data = source.take(declaration.sizeof(), name)
+    return Piece(at, name, len(data), parse(declaration, data, name, at))
 
 
 def fields_of(declaration: Any, found: Mapping[str, Any]) -> dict[str, Value]:

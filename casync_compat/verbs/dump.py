@@ -26,6 +26,8 @@ from casync_compat.dumping.images import (
     pack_pieces,
     recipe_pieces,
 )
+from casync_compat.dumping.messages import HELLO_MARK, message_pieces
+from casync_compat.dumping.packedstores import HEAD_MAGIC, SEGMENT_MAGIC, head_pieces, segment_pieces
 from casync_compat.dumping.pieces import Piece, Source, Value
 from casync_compat.dumping.tables import CHUNK_MARKS, INDEX_MARK, chunk_pieces, index_pieces
 from casync_compat.errors import FormatError
@@ -40,8 +42,16 @@ _MARKS: dict[bytes, _Reader] = {
     ENTRY_MARK: archive_pieces,
     INDEX_MARK: index_pieces,
     RECIPE_MAGIC: recipe_pieces,
+    HELLO_MARK: message_pieces,
 }
 """What stands at offset 8, where records have their type."""
+_BEGINNINGS: dict[bytes, _Reader] = {
+    PACK_INDEX_MAGIC: pack_index_pieces,
+    SEGMENT_MAGIC: segment_pieces,
+    HEAD_MAGIC: head_pieces,
+    CACHE_MAGIC: cache_pieces,
+}
+"""What a file begins with."""
 _SUFFIXES: dict[bytes, _Reader] = {
     b".catar": archive_pieces,
     b".caidx": index_pieces,
@@ -67,10 +77,9 @@ def pieces(file: BinaryIO, name: bytes = b"") -> Iterator[Piece]:
 def _reader(head: bytes, tail: bytes, name: bytes) -> _Reader:
     if head[8:] in _MARKS:
         return _MARKS[head[8:]]
-    if head.startswith(PACK_INDEX_MAGIC):
-        return pack_index_pieces
-    if head.startswith(CACHE_MAGIC):
-        return cache_pieces
+    for magic, reader in _BEGINNINGS.items():
+        if head.startswith(magic):
+            return reader
     if tail == PACK_TABLE_MAGIC:
         return pack_pieces
     if any(head.startswith(mark) for mark in CHUNK_MARKS):
@@ -79,7 +88,8 @@ def _reader(head: bytes, tail: bytes, name: bytes) -> _Reader:
         if name.endswith(suffix):
             return reader
     raise FormatError(
-        "by its first bytes neither archive, index, compressed chunk, pack, pack index, recipe nor cache",
+        "by its first bytes neither archive, index, compressed chunk, pack, pack index, recipe, cache, "
+        "head or segment of a packed store nor what was said in casync's protocol",
         offset=0,
     )
 
