@@ -338,6 +338,24 @@ def test_store_inside_the_source_is_not_archived(tree: Path, tmp_path: Path, whe
         assert not [path for path in paths if b"castr" in path or b"caidx" in path]
 
 
+@pytest.mark.parametrize("at_end", [False, True])
+def test_a_hole_costs_an_archive_no_room(tmp_path: Path, at_end: bool) -> None:
+    """A .catar of a sparse file has its bytes and digest, and holes where the file has them."""
+    source = tmp_path / "tree"
+    source.mkdir()
+    with open(source / "sparse", "wb") as file:
+        file.write(b"head")
+        file.truncate(64 << 20)
+        if not at_end:
+            file.seek(0, os.SEEK_END)
+            file.write(b"tail")
+    made = make_archive(bytes(tmp_path / "x.catar"), bytes(source))
+    data = (tmp_path / "x.catar").read_bytes()
+    assert made.digest == Digest.SHA512_256.of(data)
+    assert data.count(b"head" + bytes((64 << 20) - 4)) == 1
+    assert os.stat(tmp_path / "x.catar").st_blocks * 512 < 1 << 20
+
+
 # ---- nothing appears that is not whole
 
 

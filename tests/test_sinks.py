@@ -403,6 +403,29 @@ def test_file_that_cannot_be_written(after: int) -> None:
     assert written == [MIB] * after
 
 
+@pytest.mark.parametrize("before", [0, 5, MIB, 3 * MIB + 1])
+@pytest.mark.parametrize("hole", [1, MIB, 5 * MIB + 3])
+def test_holes_are_passed_over_in_order(before: int, hole: int) -> None:
+    """Where a file can skip, what it skips is the hole, at its place, and the digest is that of the zeros."""
+    out = bytearray()
+    skipped: list[tuple[int, int]] = []
+
+    def skip(count: int) -> None:
+        skipped.append((len(out), count))
+        out.extend(bytes(count))
+
+    with FileSink(collecting(out), Digest.SHA512_256, skip) as sink:
+        sink.write(stream(before))
+        sink.write_zeros(hole)
+        sink.write(b"tail")
+        sink.finish()
+    whole = stream(before) + bytes(hole) + b"tail"
+    assert out == whole
+    assert sink.written == len(whole)
+    assert sink.digest == Digest.SHA512_256.of(whole)
+    assert skipped == ([(before, hole)] if hole >= MIB else [])
+
+
 # ---- holes
 
 HOLES = [

@@ -35,6 +35,7 @@ __all__ = ["AtomicFile", "open_named", "remove_unlocked", "temporary_name", "try
 
 _NAME_MAX = 255
 _AHEAD = 8 << 20
+_ZEROS = 1 << 20
 _OURS = re.compile(rb"\.#.+~[0-9a-f]{16}", re.DOTALL)
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -175,6 +176,23 @@ class AtomicFile:
         except OSError as error:
             raise FileError(self.path, "write", error) from error
         self.written_to(self._written)
+
+    def skip(self, count: int) -> None:
+        """Append `count` zero bytes, as a hole where the file can have one."""
+        if (
+            self._temporary is None
+        ):  # a device or a pipe has something there already, or takes what comes only
+            zeros = memoryview(bytes(min(count, _ZEROS)))
+            while count:
+                part = min(count, len(zeros))
+                self.write(zeros[:part])
+                count -= part
+            return
+        try:
+            self._written = os.lseek(self.fd, count, os.SEEK_CUR)
+            os.ftruncate(self.fd, self._written)
+        except OSError as error:
+            raise FileError(self.path, "write", error) from error
 
     def written_to(self, end: int) -> None:
         """Everything before `end` is written, by whomever. It will be synced, so the disk is to work meanwhile."""

@@ -18,7 +18,7 @@ from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.base import BatchSink, ChunkSink, Deferring
 from casync_compat.streams.cutting import CutFinder
-from casync_compat.streams.sinks import ZEROS, SlabSink
+from casync_compat.streams.sinks import SlabSink
 from casync_compat.streams.slabs import Slab
 from casync_compat.streams.transfer import OrderedPool, Sequencer, default_jobs
 
@@ -217,15 +217,6 @@ class ChunkingSink(SlabSink):
         for done in self._pool.submit(self._store_zeros, size, number):
             self._collect(done)
         super().write_zeros(count - head - number * size)
-
-    def _add_zeros(self, count: int) -> None:
-        """Count and hash zeros that no slab holds."""
-        self._slabs.written += count
-        if self._hasher is not None:
-            hasher = self._hasher
-            for _ in range(count // len(ZEROS)):
-                self._sequencer.submit(hasher.update, ZEROS)
-            self._sequencer.submit(hasher.update, ZEROS[: count % len(ZEROS)])
 
     def _zero_chunk_length(self) -> int:
         if not self._zero_length:

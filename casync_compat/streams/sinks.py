@@ -59,6 +59,15 @@ class SlabSink(Closing):
             self._slabs.write(ZEROS[:part])
             count -= part
 
+    def _add_zeros(self, count: int) -> None:
+        """Count and hash zeros that no slab holds."""
+        self._slabs.written += count
+        if self._hasher is not None:
+            hasher = self._hasher
+            for _ in range(count // len(ZEROS)):
+                self._sequencer.submit(hasher.update, ZEROS)
+            self._sequencer.submit(hasher.update, ZEROS[: count % len(ZEROS)])
+
     def _consume(self, slab: Slab, begin: int, seen: int, end: int, last: bool) -> int:
         if self._hasher is not None and end > seen:
             slab.users.append(self._sequencer.submit(self._hasher.update, slab.view[seen:end]))
@@ -91,12 +100,28 @@ class FileSink(SlabSink):
     """Writes a stream to a file and hashes it.
 
     :param write_out: writes a buffer to the file; it is called from one other thread, in order
+    :param skip: passes over as many zeros as it is told, on that thread; None where zeros are written like all else
     """
 
-    def __init__(self, write_out: Callable[[memoryview], None], digest: Digest | None) -> None:
+    def __init__(
+        self,
+        write_out: Callable[[memoryview], None],
+        digest: Digest | None,
+        skip: Callable[[int], None] | None = None,
+    ) -> None:
         super().__init__(digest)
         self._write_out = write_out
+        self._skip = skip
         self._writer = Sequencer()
+
+    def write_zeros(self, count: int) -> None:
+        """Append `count` zero bytes. Those of a hole cost no room in the file, where it can have one."""
+        if self._skip is None or count < len(ZEROS):
+            super().write_zeros(count)
+            return
+        self._slabs.flush()
+        self._writer.submit(self._skip, count)
+        self._add_zeros(count)
 
     def _consume(self, slab: Slab, begin: int, seen: int, end: int, last: bool) -> int:
         slab.users.append(self._writer.submit(self._write_out, slab.view[begin:end]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -114,6 +114,11 @@ def _output(path: bytes | None, mode: int, options: MakeOptions) -> AtomicFile |
     return StandardOutput() if path is None else AtomicFile(path, mode & 0o666)
 
 
+def _skip(out: AtomicFile | StandardOutput) -> Callable[[int], None] | None:
+    """How zeros are passed over; None where each is to be written."""
+    return out.skip if isinstance(out, AtomicFile) else None
+
+
 def _identity(paths: Iterable[bytes | None]) -> list[tuple[int, int]]:
     """`(device, inode)` of those paths that exist."""
     out = []
@@ -156,7 +161,7 @@ def make_archive(
     flags = options.tree_flags
     digest = digest_of_flags(flags) if options.stream_digest else None
     losses = options.losses(warn)
-    with _output(output, mode, options) as out, FileSink(out.write, digest) as sink:
+    with _output(output, mode, options) as out, FileSink(out.write, digest, _skip(out)) as sink:
         skip = _identity([output]) + _file_identity(out)
         with Scanner(source, flags, shift=options.shift, skip=skip, losses=losses) as scanner:
             scanner.runs_into(sink.room)
