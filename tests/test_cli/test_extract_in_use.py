@@ -86,3 +86,18 @@ def test_other_names_of_an_index(tree: Path, ok: Run, run: Run) -> None:
     result = run("extract", "x.caidx", "out")
     assert result.status == 0
     assert sorted(path.name for path in Path("out").rglob("*")) == ["a", "b", "link", "one", "sub", "two"]
+
+
+@pytest.mark.parametrize("below", ["", "deep"])
+def test_a_target_that_is_in_use_itself(tree: Path, ok: Run, run: Run, below: str) -> None:
+    """A store, or a directory in one, as target: nothing in it goes, what the archive has is added; that is said."""
+    ok("make", "x.caidx", tree, "--store=x.castr")
+    target = Path("x.castr") / below
+    target.mkdir(exist_ok=True)
+    (target / "other").touch()
+    before = {path for path in Path("x.castr").rglob("*") if path.is_file()}
+    result = run("extract", "--store=x.castr", "x.caidx", str(target))
+    assert result.status == 0
+    assert b"in use, and nothing in it deleted: " + os.fsencode(target) in result.err
+    assert [path for path in before if not path.exists()] == []
+    assert (target / "sub" / "b").read_bytes() == b"b"

@@ -116,7 +116,7 @@ class Spared:
         self._mounts: set[InodeKey] = set()
         self._above_used: set[InodeKey] = set()
         self._above: set[InodeKey] = set()
-        self._found: dict[str, list[bytes]] = {"used": [], "mount": [], "excluded": []}
+        self._found: dict[str, list[bytes]] = {"whole": [], "used": [], "mount": [], "excluded": []}
         top = os.path.realpath(target)
         for path in in_use:
             for each in _spellings(path):
@@ -130,6 +130,8 @@ class Spared:
         self._above |= self._above_used
         self.everything = any(_key(each) in self._used for each in (top, *_parents(top)))
         """Whether the target is, or lies in, something that is in use, so that nothing in it is to be deleted."""
+        if self.everything:
+            self._found["whole"].append(target)
 
     def keeps(self, directory_fd: int, name: bytes, path: bytes) -> bool:
         """Whether an entry is left alone, which is noted then."""
@@ -194,6 +196,7 @@ class Spared:
     def warnings(self) -> list[str]:
         """What the user should know, a line a kind."""
         texts = (
+            ("whole", "in use, and nothing in it deleted"),
             ("used", "in use, and not deleted"),
             ("mount", "a mount point, and left alone"),
             ("excluded", "kept out of archives by .caexclude or the nodump flag, and not deleted"),
