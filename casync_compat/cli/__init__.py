@@ -288,6 +288,7 @@ def _run(words: list[str], settings: _Settings) -> int:
         return 0
     from casync_compat.cli import _verbs
     from casync_compat.cli._options import says_of_network
+    from casync_compat.cli._parser import WrongWords
     from casync_compat.cli._types import environment_flag
     from casync_compat.cli._values import check_values
 
@@ -309,9 +310,11 @@ def _run(words: list[str], settings: _Settings) -> int:
     except SystemExit as done:  # argparse leaves this way after --help
         return int(done.code or 0)
     settings.log_level = options.log_level or settings.log_level
+    if options.quiet and options.verbose:
+        raise WrongWords("--quiet and --verbose contradict each other")
     if not command.group:
         check_values(options)
-    if not command.group and not options.verbose:
+    if not command.group and not (options.verbose or options.quiet):
         options.verbose = environment_flag("CASYNC_VERBOSE")
     module = _verbs.verb_module(command.group, command.verb)
     if says_of_network(options):

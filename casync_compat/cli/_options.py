@@ -92,6 +92,7 @@ def _flag(*flags: str, help: str) -> Option:
 
 
 _VERBOSE = _flag("-v", "--verbose", help="say more on standard error")
+_QUIET = _flag("-q", "--quiet", help="no progress and no summary: only results, warnings and errors")
 _LOG_LEVEL = Option(
     ("-l", "--log-level"),
     "debug, info, warning, err; debug shows tracebacks",
@@ -254,6 +255,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _flag("-c", "--cache-auto", help="the same, in ~/.cache/pycasync"),
     _VERBOSE,
+    _QUIET,
     _flag("--no-progress", help="draw no progress bar"),
     _LOG_LEVEL,
     _flag("--background", help="return once it is mounted; fusermount3 -u ends it"),
@@ -291,7 +293,7 @@ def add_options(parser: Parser, *shown: str, but: str | None = None) -> None:
     :param shown: those that concern it, which its help shows
     :param but: one that it has a meaning of its own for
     """
-    wanted = {*shown, "--verbose", "--log-level"}
+    wanted = {*shown, "--verbose", "--quiet", "--log-level"}
     for option in OPTIONS:
         if option.flags[-1] == but:
             continue
@@ -305,7 +307,7 @@ def add_options(parser: Parser, *shown: str, but: str | None = None) -> None:
 
 def add_general(parser: Parser) -> None:
     """The options that verbs of any group take; a short form that means something else there is left to that."""
-    for option in (_VERBOSE, _LOG_LEVEL):
+    for option in (_VERBOSE, _QUIET, _LOG_LEVEL):
         flags = [flag for flag in option.flags if flag not in parser.takes_value]
         parser.add_argument(*flags, help=option.help, **option.keywords)
 

@@ -121,6 +121,16 @@ class Parser(argparse.ArgumentParser):
         self.takes_value |= dict.fromkeys(action.option_strings, action.nargs != 0)
         return action
 
+    @property
+    def arguments(self) -> str:
+        """How the arguments are written: `IMAGE [PATH]`."""
+        forms = {None: "{}", "?": "[{}]", "*": "[{}...]", "+": "{}..."}
+        return " ".join(
+            forms[action.nargs].format(action.metavar)
+            for action in self._actions
+            if not action.option_strings and (action.nargs is None or isinstance(action.nargs, str))
+        )
+
     def print_help(self, file: Any = None) -> None:
         """As argparse's, which passes over what cannot be written."""
         (file or sys.stdout).write(self.format_help())

@@ -1,7 +1,12 @@
-"""The progress line on a terminal: bytes, share, speed, time left, chunks. Nothing in a pipe."""
+"""What a run says for people on a terminal: a line of progress, and a line at the end. Nothing in a pipe.
+
+The line of progress has bytes, share, speed, time left and chunks; the one at the end what there is now, how much of it
+is new and how long it took.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -12,16 +17,33 @@ from typing import Self
 from casync_compat.errors import show_path
 from casync_compat.progress import Progress, ProgressCallback, human_size
 
-__all__ = ["ProgressLine", "human_size"]
+__all__ = ["ProgressLine", "counted", "human_size", "progress_line", "tells"]
 
 _QUIET = 0.5
 _COLUMNS = 80
+_MINUTE = 60
 
 
 def _clock(seconds: float) -> str:
     whole = int(seconds)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number of things: `1 chunk`, `2 chunks`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def tells(options: argparse.Namespace) -> bool:
+    """Whether somebody looks on who wants to be told what was done: a person at a terminal."""
+    return sys.stderr.isatty() and not (options.quiet or getattr(options, "json", False))
+
+
+def progress_line(options: argparse.Namespace, what: str, *, fetched: str = "new") -> ProgressLine:
+    """The line of a verb that has `--no-progress`, unless it is not wanted; and what is told at the end."""
+    wanted = not (options.no_progress or options.verbose or options.quiet)
+    return ProgressLine(what, wanted=wanted, fetched=fetched, summary=tells(options))
 
 
 def _columns() -> int:
@@ -38,12 +60,16 @@ class ProgressLine:
     :param what: verb of the work ("making")
     :param wanted: False draws nothing
     :param fetched: what new chunks are called
+    :param summary: whether a line at the end is wanted
     """
 
-    def __init__(self, what: str, *, wanted: bool = True, fetched: str = "new") -> None:
+    def __init__(
+        self, what: str, *, wanted: bool = True, fetched: str = "new", summary: bool = False
+    ) -> None:
         self._what = what
         self._fetched = fetched
         self._on = wanted and sys.stderr.isatty()
+        self._summary = summary
         self._begin = time.monotonic()
         self._drawn = False
 
@@ -66,6 +92,14 @@ class ProgressLine:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
             self._drawn = False
+
+    def tell(self, *parts: str, always: bool = False) -> None:
+        """Say in one line what was done, where somebody looks on: parts that are not empty, and how long it took."""
+        if self._summary or always:
+            self.clear()
+            seconds = time.monotonic() - self._begin
+            took = f"{seconds:.1f} s" if seconds < _MINUTE else _clock(seconds)
+            print(", ".join(filter(None, (*parts, took))), file=sys.stderr)
 
     def above(self, say: Callable[[str], None]) -> Callable[[str], None]:
         """What says something where the line was, which is drawn again below."""

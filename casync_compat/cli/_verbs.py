@@ -114,6 +114,7 @@ def parser_of(group: str, verb: str, words: Sequence[str] | None = None) -> Pars
     parser.epilog = f"examples:\n{_columns_of(module.EXAMPLES, columns(), beside=False).rstrip()}"
     module.add_arguments(parser)
     if group:
+        parser.usage = parser.usage or f"{parser.prog} [OPTIONS] {parser.arguments}".rstrip()
         parser.epilog += f"\n\n{_group(group).NOTE}"
         add_general(parser)
     return parser

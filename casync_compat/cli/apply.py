@@ -19,7 +19,7 @@ from casync_compat.cli._location import (
 from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import dry_output
-from casync_compat.cli._progress import ProgressLine, human_size
+from casync_compat.cli._progress import human_size, progress_line
 from casync_compat.compression import Compression
 from casync_compat.streams.leasing import writing
 from casync_compat.verbs.apply import ApplyResult, apply_delta
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     with (
         writing(None if dry else store, "apply", wait=options.wait, tell=warn) as lease,
         nullcontext(dry_output(index)) if dry else index_output(index) as path,
-        ProgressLine("applying", wanted=not options.no_progress) as line,
+        progress_line(options, "applying") as line,
     ):
         result = apply_delta(
             patch,
@@ -76,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
             jobs=jobs_for(options, index),
             progress=line.callback,
         )
-    _tell(result, index, dry, options.json)
+    if not options.quiet or dry or options.json:
+        _tell(result, index, dry, options.json)
     return 0
 
 

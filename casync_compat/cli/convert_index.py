@@ -20,7 +20,7 @@ from casync_compat.cli._location import (
 from casync_compat.cli._options import READING, add_options, add_positional
 from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.cli._preview import dry_output, tell_preview
-from casync_compat.cli._progress import ProgressLine
+from casync_compat.cli._progress import progress_line
 from casync_compat.compression import Compression
 from casync_compat.ids import Digest
 from casync_compat.kinds import Kind
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         writing(sink, "convert-index", wait=options.wait, tell=warn) as lease,
         nullcontext(dry_output(output)) if dry else index_output(output) as path,
         archive_errors(source),
-        ProgressLine("converting", wanted=not options.no_progress) as line,
+        progress_line(options, "converting") as line,
     ):
         result = convert_index(
             kind,

@@ -8,7 +8,7 @@ from casync_compat.cli._common import jobs_at
 from casync_compat.cli._location import index_location, warn
 from casync_compat.cli._options import add_options, add_positional
 from casync_compat.cli._parser import Parser
-from casync_compat.cli._progress import ProgressLine
+from casync_compat.cli._progress import progress_line
 from casync_compat.cli.mirror import COPYING, RUNNING, STORES, Telling, add_source_store, stores, tell
 from casync_compat.streams.leasing import writing
 from casync_compat.verbs.mirror import copy_one
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     chunks, store = stores(options, options.source, options.target)
     with (
         writing(None if options.dry_run else store, "copy", wait=options.wait, tell=warn) as lease,
-        ProgressLine("copying", wanted=not options.no_progress, fetched="fetched") as line,
+        progress_line(options, "copying", fetched="fetched") as line,
     ):
         result = copy_one(
             source,

@@ -13,7 +13,7 @@ from casync_compat.cli._location import default_store, index_output, is_remote, 
 from casync_compat.cli._options import READING, STORE_HELP, add_options, add_positional
 from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.cli._preview import dry_output
-from casync_compat.cli._progress import ProgressLine, human_size
+from casync_compat.cli._progress import human_size, progress_line
 from casync_compat.index import Index
 from casync_compat.streams.trees import load_index
 from casync_compat.verbs.delta import DeltaResult, estimate_delta, make_delta
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     with (
         index_output(options.output) as path,
         archive_errors(target),
-        ProgressLine("packing", wanted=not options.no_progress, fetched="packed") as line,
+        progress_line(options, "packing", fetched="packed") as line,
     ):
         assert path is not None
         result = make_delta(

@@ -19,7 +19,7 @@ from casync_compat.cli._common import (
 from casync_compat.cli._location import local_path, open_input, warn
 from casync_compat.cli._options import READING, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser
-from casync_compat.cli._progress import ProgressLine
+from casync_compat.cli._progress import progress_line
 from casync_compat.errors import UsageError
 from casync_compat.fs.losses import Losses
 from casync_compat.ids import ChunkId, Digest
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     kind = input_kind(options, source) or Kind.BLOB
     if inside and kind not in (Kind.ARCHIVE, Kind.ARCHIVE_INDEX):
         raise UsageError("a path inside is only looked up in archives")
-    with archive_errors(source), ProgressLine("digesting", wanted=not options.no_progress) as line:
+    with archive_errors(source), progress_line(options, "digesting") as line:
         losses = Losses(line.above(warn))
         digest, algorithm = _digest(options, kind, source, inside, losses, line.callback)
     if options.json:

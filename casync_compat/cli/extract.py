@@ -33,7 +33,7 @@ from casync_compat.cli._options import (
 )
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import Preview, tell_fetched
-from casync_compat.cli._progress import ProgressLine
+from casync_compat.cli._progress import ProgressLine, counted, human_size, progress_line
 from casync_compat.errors import CasyncError, UsageError, show_path
 from casync_compat.fs.apply.sparing import deleted_text
 from casync_compat.fs.apply.tree import ApplyOptions
@@ -161,12 +161,16 @@ def run(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
     source, output, inside = options.input, options.output, options.inside
     kind = _input_kind(options, source, output)
+    if is_stream(source) and sys.stdin.isatty():
+        raise UsageError(
+            "no input is given, and standard input is a terminal; "
+            "name what to extract, as in `pycasync extract x.caidx DIRECTORY`"
+        )
     where = None if is_stream(source) else open_input(str(source))
     preview = Preview(options.json) if options.dry_run else None
     if preview is not None:
         chosen = replace(chosen, on_change=preview)
-    wanted = not (options.no_progress or options.verbose)
-    with archive_errors(source), ProgressLine("extracting", wanted=wanted, fetched="fetched") as line:
+    with archive_errors(source), progress_line(options, "extracting", fetched="fetched") as line:
 
         def warn(text: str) -> None:
             line.clear()
@@ -206,6 +210,8 @@ def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
                 on_node=on_node if options.verbose else None,
                 progress=line.callback,
             )
+        if preview is None:
+            _tell_extracted(line, source, result)
     if preview is not None:
         if kind is Kind.BLOB_INDEX and is_stream(output):
             tell_fetched(result, sys.stderr)
@@ -213,13 +219,23 @@ def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
         else:
             preview.tell(result, _summary(result))
         return 0
-    if result.deleted:
+    if result.deleted and not options.quiet:
         print(f"pycasync: {deleted_text(result.deleted, result.deleted_first)}", file=sys.stderr)
     if options.verbose:
         _report(result)
     if options.json:
         print(json.dumps(_summary(result)), file=sys.stderr if output == "-" else sys.stdout)
     return INCOMPLETE if result.left_out else 0
+
+
+def _tell_extracted(line: ProgressLine, source: str | None, result: ExtractResult) -> None:
+    name = "standard input" if source is None or is_stream(source) else show_path(shown_name(source))
+    new = ""
+    if result.chunks:
+        fetched = f"{result.fetched} of {counted(result.chunks, 'chunk')} fetched"
+        new = f"{fetched}: {human_size(result.fetched_bytes)}"
+    entries = counted(result.entries, "entry", "entries") if result.entries else ""
+    line.tell(f"extracted {name}: {human_size(result.size)}", entries, new)
 
 
 def _check_meant(target: bytes, said: bool) -> None:

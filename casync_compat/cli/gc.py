@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     spared = f", {result.spared} of them spared because they are young" if result.spared else ""
     if dry:
         print(f"Would remove {result.removed} chunks, {result.remaining} chunks remaining{spared}.")
-    else:
+    elif not options.quiet:
         print(
             f"Removed {result.removed} chunks, {result.directories} directories, "
             f"{result.remaining} chunks remaining{spared}."

@@ -37,7 +37,7 @@ from casync_compat.cli._location import (
 from casync_compat.cli._options import NETWORK, STORE_HELP, TREES, add_options, add_positional
 from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.cli._preview import check_output, dry_output, tell_preview
-from casync_compat.cli._progress import ProgressLine
+from casync_compat.cli._progress import ProgressLine, counted, human_size, progress_line
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError, show_path
 from casync_compat.fs.losses import listed
@@ -125,8 +125,15 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     output, source = options.output, options.input
     kind = _output_kind(options, output, source)
-    with ProgressLine("making", wanted=not (options.no_progress or options.verbose)) as line:
+    if is_stream(output) and sys.stdout.isatty() and not options.dry_run:
+        raise UsageError(
+            "standard output is a terminal, and archives are no text; "
+            "name the file to make, as in `pycasync make x.caidx DIRECTORY`"
+        )
+    with progress_line(options, "making") as line:
         result = _make(options, kind, output, source, line.above(warn), line.callback)
+        if not options.dry_run:
+            _tell_made(line, output, result)
     to = sys.stderr if is_stream(output) else sys.stdout
     if options.dry_run and not options.json:
         tell_preview(output, result, to)
@@ -138,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
         print(result.digest, file=to)
     if options.verbose:
         _report(result)
-    if text := _excluded(result):
+    if not options.quiet and (text := _excluded(result)):
         print(f"pycasync: {text}", file=sys.stderr)
     if result.left_out:
         warn(f"not archived as it was: {listed(result.left_out)}")
@@ -240,6 +247,16 @@ def _summary(kind: Kind, output: str | None, result: MakeResult, dry_run: bool) 
         if result.cached is not None:
             data["chunks"]["cached"] = result.cached
     return data
+
+
+def _tell_made(line: ProgressLine, output: str | None, result: MakeResult) -> None:
+    name = "standard output" if is_stream(output) or output is None else show_path(shown_name(output))
+    new = ""
+    if (counts := result.chunks) is not None:
+        new = f"{counts.new} of {counted(counts.total, 'chunk')} new: {human_size(counts.new_bytes)}"
+        new += f", {human_size(counts.stored_bytes)} stored"
+    entries = counted(result.entries, "entry", "entries") if result.entries else ""
+    line.tell(f"made {name}: {human_size(result.size)}", entries, new)
 
 
 def _announce(flags: int, sizes: ChunkSizes, kind: Kind) -> None:

@@ -20,7 +20,7 @@ from casync_compat.cli._location import (
 )
 from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
-from casync_compat.cli._progress import ProgressLine, human_size
+from casync_compat.cli._progress import ProgressLine, human_size, progress_line
 from casync_compat.compression import Compression
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.store.base import ChunkSource, Rereading, Store
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
     chunks, store = stores(options, origin, end)
     with (
         writing(None if options.dry_run else store, "mirror", wait=options.wait, tell=warn) as lease,
-        ProgressLine("mirroring", wanted=not options.no_progress, fetched="fetched") as line,
+        progress_line(options, "mirroring", fetched="fetched") as line,
     ):
         say = line.above(warn)
 
@@ -177,6 +177,8 @@ def tell(result: MirrorResult, options: argparse.Namespace) -> None:
     size = human_size(result.fetched_bytes)
     if options.dry_run:
         print(f"Would fetch {result.fetched} of {result.chunks} chunks, {result.fetched_bytes} bytes")
+        return
+    if options.quiet:
         return
     deleted = f", deleted {result.deleted}" if result.deleted else ""
     print(

@@ -20,7 +20,7 @@ from casync_compat.cli._location import (
 )
 from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser, WrongWords
-from casync_compat.cli._progress import ProgressLine, human_size
+from casync_compat.cli._progress import human_size, progress_line
 from casync_compat.errors import FileError, UsageError
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
@@ -71,7 +71,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    with ProgressLine("verifying", wanted=not options.no_progress) as line:
+    with progress_line(options, "verifying") as line:
 
         def tell(defect: Defect) -> None:
             line.clear()
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         result = _check(options, tell, line.callback)
     if options.json:
         print(json.dumps(_summary(result)))
-    else:
+    elif not options.quiet:
         print(_sentence(result))
     return 1 if result.defects else 0
 

@@ -128,9 +128,10 @@ def test_summaries(ok: Run, run: Run) -> None:
 
 @pytest.mark.usefixtures("image")
 def test_copies(run: Run, ok: Run) -> None:
-    """push and pull print the digest, and on standard error what was moved."""
+    """push and pull print the digest, and with -v on standard error what was moved."""
     digest = ok("oci", "convert", "oci:images:app", "oci:images:app").out
-    copied = run("oci", "push", "oci:images:app", "oci:other:app")
+    assert ok("oci", "push", "oci:images:app", "oci:another:app").out == digest
+    copied = run("oci", "push", "-v", "oci:images:app", "oci:other:app")
     assert (copied.status, copied.out) == (0, digest)
     assert re.search(rb"(\d+) of \1 blobs copied", copied.err)
     again = json.loads(ok("oci", "pull", "--json", "oci:images:app", "oci:other:app").out)

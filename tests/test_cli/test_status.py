@@ -47,6 +47,8 @@ EVERY += [(group, verb) for group in _verbs.GROUPS for verb in _verbs.verbs_of(g
         "oci gc oci:x:y",
         "oci export --max-layer-size=many oci:x:y oci:x:z",
         "completion csh",
+        "list -q -v",
+        "oci ls --quiet --verbose oci:x:y",
         "-h -l",
     ],
 )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from casync_compat.cli._location import open_chunk_store
 from casync_compat.cli._parser import WrongWords, by_words_alone
-from casync_compat.cli._progress import ProgressLine, human_size
+from casync_compat.cli._progress import counted, human_size
 from casync_compat.oci.places.opened import DEFAULT_TAG, Places
 from casync_compat.oci.spec.descriptor import Platform
 from casync_compat.oci.spec.errors import ImageError
@@ -22,10 +22,10 @@ __all__ = [
     "display",
     "opened",
     "platform_of",
-    "progress_line",
     "references",
     "tag_for",
     "tell_traffic",
+    "traffic_of",
     "warn",
 ]
 
@@ -90,13 +90,15 @@ def chunk_store(options: argparse.Namespace) -> Store | None:
     return open_chunk_store(options.store) if options.store is not None else None
 
 
-def progress_line(options: argparse.Namespace, what: str) -> ProgressLine:
-    """The progress line, unless it is not wanted."""
-    return ProgressLine(what, wanted=not (options.no_progress or options.verbose))
-
-
 def tell_traffic(places: Places) -> None:
     """Say on standard error how much registries were asked for, if they were."""
+    if text := traffic_of(places):
+        print(text, file=sys.stderr)
+
+
+def traffic_of(places: Places) -> str:
+    """How much registries were asked for; empty if they were not."""
     requests, up, down = places.traffic
-    if requests:
-        print(f"{requests} requests, {human_size(up)} sent, {human_size(down)} received", file=sys.stderr)
+    if not requests:
+        return ""
+    return f"{counted(requests, 'request')}, {human_size(up)} sent, {human_size(down)} received"

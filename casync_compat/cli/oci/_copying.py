@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from casync_compat.cli._location import open_chunk_store, warn
-from casync_compat.cli._progress import human_size
-from casync_compat.cli.oci._common import opened, progress_line, references, tag_for, tell_traffic
+from casync_compat.cli._progress import counted, human_size, progress_line
+from casync_compat.cli.oci._common import opened, references, tag_for, traffic_of
 from casync_compat.oci.copy import copy_image
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.progress import Progress
@@ -51,11 +50,11 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
         traffic = places.traffic
         if not options.json:
             print(copied.descriptor.digest)
-            said = f"{copied.moved} of {copied.blobs} blobs copied, {human_size(copied.moved_bytes)}"
-            if store is not None:
-                said += f"; {copied.chunks} chunks fetched, {human_size(copied.chunk_bytes)}"
-            print(said, file=sys.stderr)
-            tell_traffic(places)
+            blobs = (
+                f"{copied.moved} of {counted(copied.blobs, 'blob')} copied: {human_size(copied.moved_bytes)}"
+            )
+            chunks = f"{counted(copied.chunks, 'chunk')} fetched: {human_size(copied.chunk_bytes)}"
+            line.tell(blobs, chunks if store is not None else "", traffic_of(places), always=options.verbose)
     if options.json:
         values = {
             "digest": str(copied.descriptor.digest),

@@ -7,8 +7,8 @@ import json
 import os
 import sys
 
-from casync_compat.cli._progress import human_size
-from casync_compat.cli.oci._common import opened, progress_line, references, tag_for
+from casync_compat.cli._progress import human_size, progress_line, tells
+from casync_compat.cli.oci._common import opened, references, tag_for
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_registry
 from casync_compat.oci.apply import apply_delta
 from casync_compat.oci.spec.descriptor import Descriptor
@@ -66,5 +66,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(applied.root)
         said = f"{applied.new} of {applied.blobs} blobs were new, {human_size(applied.new_bytes)}"
-        print(said, file=sys.stderr)
+        if options.verbose or tells(options):
+            print(said, file=sys.stderr)
     return 0

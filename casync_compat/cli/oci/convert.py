@@ -11,12 +11,11 @@ from typing import Any
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.cli._location import cache_home, local_path, warn
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import human_size
+from casync_compat.cli._progress import ProgressLine, counted, human_size, progress_line
 from casync_compat.cli.oci._common import (
     chunk_store,
     opened,
     platform_of,
-    progress_line,
     references,
     tag_for,
     tell_traffic,
@@ -105,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
         traffic = places.traffic
         if options.verbose:
             tell_traffic(places)
+        else:
+            _tell_converted(line, result)
     if options.json:
         requests, sent, received = traffic
         counted = {"requests": requests, "bytesSent": sent, "bytesReceived": received}
@@ -193,6 +194,16 @@ def _image(image: Converted) -> dict[str, Any]:
         "newPacks": image.new_packs,
         "newBytes": image.new_bytes,
     }
+
+
+def _tell_converted(line: ProgressLine, result: ConvertResult) -> None:
+    images = result.images
+    layers, reused = sum(image.layers for image in images), sum(image.reused_layers for image in images)
+    size, new = sum(image.tar_bytes for image in images), sum(image.new_bytes for image in images)
+    what = f"converted {counted(len(images), 'image')}" if len(images) != 1 else "converted"
+    line.tell(
+        f"{what}: {counted(layers, 'layer')} of {human_size(size)}, {reused} as in the base, {human_size(new)} new"
+    )
 
 
 def _report(result: ConvertResult, verbose: bool) -> None:

@@ -7,8 +7,8 @@ import json
 import os
 
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import human_size
-from casync_compat.cli.oci._common import opened, progress_line, references
+from casync_compat.cli._progress import human_size, progress_line
+from casync_compat.cli.oci._common import opened, references
 from casync_compat.cli.oci._options import add_json, add_progress, add_registry
 from casync_compat.oci.delta import ImageDelta, Named, make_delta
 from casync_compat.oci.places.opened import DEFAULT_TAG

@@ -8,11 +8,11 @@ import os
 from dataclasses import replace
 
 from casync_compat.cli._parser import WrongWords
+from casync_compat.cli._progress import progress_line
 from casync_compat.cli.oci._common import (
     chunk_store,
     opened,
     platform_of,
-    progress_line,
     references,
     tag_for,
     tell_traffic,

@@ -34,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
     with Layout(os.fsencode(reference.place)) as layout:
         done = collect(layout, dry_run=dry, on_blob=on_blob if dry or options.verbose else None)
     verb = "Would remove" if dry else "Removed"
+    if options.quiet and not dry:
+        return 0
     print(
         f"{verb} {done.removed} blobs of {human_size(done.freed)} and {done.leftovers} temporary files, "
         f"{done.kept} blobs remaining."

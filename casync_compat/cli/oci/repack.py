@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         if options.verbose:
             tell_traffic(places)
     print(root.digest)
-    for one in done:
+    for one in () if options.quiet else done:
         print(
             f"{one.packs_before} packs of {human_size(one.bytes_before)} became "
             f"{one.packs_after} of {human_size(one.bytes_after)}"

@@ -8,7 +8,8 @@ import os
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli.oci._common import display, opened, platform_of, progress_line, references
+from casync_compat.cli._progress import progress_line
+from casync_compat.cli.oci._common import display, opened, platform_of, references
 from casync_compat.cli.oci._options import add_json, add_platform, add_progress, add_registry
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.oci.chart import sharing_png, sharing_svg

@@ -55,6 +55,6 @@ def run(options: argparse.Namespace) -> int:
             print(display(problem))
     if report.problems:
         raise CasyncError(f"{image}: {len(report.problems)} problems found; checked {counts}")
-    if not options.json:
+    if not (options.json or options.quiet):
         print(f"{counts}: all good")
     return 0

@@ -7,7 +7,7 @@ import argparse
 from casync_compat.cli._location import open_input, open_mixed, warn
 from casync_compat.cli._options import add_network
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import ProgressLine, human_size
+from casync_compat.cli._progress import human_size, progress_line
 from casync_compat.cli._types import parse_duration
 from casync_compat.streams.inputs import load_index
 from casync_compat.verbs.layout import pack_store, rebuild_store
@@ -50,10 +50,13 @@ def run(options: argparse.Namespace) -> int:
     if options.rebuild:
         if options.indexes:
             raise WrongWords("--rebuild takes all chunks of all packs; name no index")
-        print(f"{rebuild_store(store, wait=options.wait, tell=warn)} chunks are in the index.")
+        count = rebuild_store(store, wait=options.wait, tell=warn)
+        if not options.quiet:
+            print(f"{count} chunks are in the index.")
         return 0
     indexes = [load_index(open_input(path)) for path in options.indexes]
-    with ProgressLine("packing", wanted=not options.no_progress) as line:
+    with progress_line(options, "packing") as line:
         done = pack_store(store, indexes, wait=options.wait, tell=line.above(warn), progress=line.callback)
-    print(f"Put {done.moved} chunks of {human_size(done.size)} into packs.")
+    if not options.quiet:
+        print(f"Put {done.moved} chunks of {human_size(done.size)} into packs.")
     return 1 if done.left else 0
