@@ -137,10 +137,10 @@ def by_pycasync(py: list[str], host: str, work: Path, layout: Path, sizes: str) 
         sys.exit(f"the exported image has another image id: {ids}")
     return Row(
         f"pycasync, {sizes} chunks",
-        pushes[0]["bytesSent"],
-        pushes[1]["bytesSent"],
+        pushes[0]["bytes_sent"],
+        pushes[1]["bytes_sent"],
         pushes[1]["requests"],
-        pulls[1]["bytesReceived"],
+        pulls[1]["bytes_received"],
         pulls[1]["requests"],
     )
 

@@ -289,9 +289,9 @@ def to_json(sharing: Sharing) -> dict[str, Any]:
             {
                 "name": image.name,
                 "size": image.size,
-                "newLayers": image.new_layers,
-                "newFiles": image.new_files,
-                "newChunks": dict(zip(sharing.chunkings, image.new_chunks, strict=True)),
+                "new_layers": image.new_layers,
+                "new_files": image.new_files,
+                "new_chunks": dict(zip(sharing.chunkings, image.new_chunks, strict=True)),
             }
             for image in sharing.images
         ],

@@ -255,7 +255,7 @@ class Traffic:
 
 def push(pycasync: Tool, source: str, target: str) -> Traffic:
     told = json.loads(pycasync("oci", "push", "--json", source, target))
-    return Traffic(told["requests"], told["bytesSent"], told["moved"])
+    return Traffic(told["requests"], told["bytes_sent"], told["moved"])
 
 
 def test_push_of_a_small_change(
@@ -289,7 +289,7 @@ def test_pull_of_a_small_change(
         pycasync("oci", "convert", "--thin", "--no-base", built.name(version), target)
         told = pycasync("oci", "pull", "--json", store, target, f"oci:{tmp_path}/local:{version}")
         pulled.append(json.loads(told))
-    assert pulled[1]["bytesReceived"] < pulled[0]["bytesReceived"] * 0.07
+    assert pulled[1]["bytes_received"] < pulled[0]["bytes_received"] * 0.07
     for version in (1, 2):
         assert b"all good" in pycasync("oci", "verify", store, f"oci:{tmp_path}/local:{version}")
 

@@ -109,8 +109,8 @@ def test_there_and_back(ok: Run, image: str) -> None:
     assert ok("oci", "export", "oci:new:app", "docker-archive:x.tar:app:1").out.decode().strip() == image
     ok("oci", "convert", "docker-archive:x.tar:app:1", "oci:again", "--thin")
     out = json.loads(ok("oci", "export", "--json", "--rebuild", "oci:again:latest", "oci:last").out)
-    assert out["imageIds"] == [image]
-    assert (out["original"], out["rebuiltLayers"]) == (True, 2)
+    assert out["image_ids"] == [image]
+    assert (out["original"], out["rebuilt_layers"]) == (True, 2)
 
 
 @pytest.mark.usefixtures("image")
@@ -118,7 +118,7 @@ def test_summaries(ok: Run, run: Run) -> None:
     """--json is one object; -v tells what was new."""
     first = json.loads(ok("oci", "convert", "--json", "oci:images:app", "oci:images:new").out)
     (made,) = first["images"]
-    assert made["newBytes"] == made["packBytes"] > 250_000
+    assert made["new_bytes"] == made["pack_bytes"] > 250_000
     assert (made["layers"], made["platform"], made["tars"]) == (2, "linux/amd64", [])
     told = run("oci", "convert", "-v", "oci:images:app", "oci:images:new")
     assert told.status == 0

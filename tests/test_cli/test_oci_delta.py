@@ -45,7 +45,7 @@ def test_the_same_image_in_the_end(
     """Applied on top of the base the image has its digest, is whole, and gives the original back, of the same id."""
     made = json.loads(ok("oci", "delta", "--json", "oci:a:1", "oci:a:2", "-o", "2.patch").out)
     assert made["digest"] == images["2"]
-    assert 0 < made["blobBytes"] < made["allBytes"] / 3
+    assert 0 < made["blob_bytes"] < made["all_bytes"] / 3
     assert made["size"] == os.stat("2.patch").st_size
     done = run("oci", "apply", "2.patch", "oci:there:2")
     assert (done.status, done.out.decode().strip()) == (0, images["2"])

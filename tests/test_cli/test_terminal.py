@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.terminals import Terminal
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from terminals import Terminal
 
 BLOCK = bytes(4 << 10)
 

@@ -60,12 +60,12 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
             "digest": str(copied.descriptor.digest),
             "blobs": copied.blobs,
             "moved": copied.moved,
-            "movedBytes": copied.moved_bytes,
+            "moved_bytes": copied.moved_bytes,
             "chunks": copied.chunks,
-            "chunkBytes": copied.chunk_bytes,
+            "chunk_bytes": copied.chunk_bytes,
             "requests": traffic[0],
-            "bytesSent": traffic[1],
-            "bytesReceived": traffic[2],
+            "bytes_sent": traffic[1],
+            "bytes_received": traffic[2],
         }
         print(json.dumps(values))
     return 0

@@ -54,11 +54,11 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.json:
         values = {
-            **({"dryRun": True} if options.dry_run else {}),
+            **({"dry_run": True} if options.dry_run else {}),
             "digest": str(applied.root),
             "blobs": applied.blobs,
             "new": applied.new,
-            "newBytes": applied.new_bytes,
+            "new_bytes": applied.new_bytes,
         }
         print(json.dumps(values))
     elif options.dry_run:

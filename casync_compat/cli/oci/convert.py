@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
             _tell_converted(line, result)
     if options.json:
         requests, sent, received = traffic
-        counted = {"requests": requests, "bytesSent": sent, "bytesReceived": received}
+        counted = {"requests": requests, "bytes_sent": sent, "bytes_received": received}
         print(json.dumps(_summary(result) | counted))
     else:
         print(result.descriptor.digest)
@@ -173,9 +173,9 @@ class _IndexFiles:
 def _summary(result: ConvertResult) -> dict[str, Any]:
     return {
         "digest": str(result.descriptor.digest),
-        "mediaType": result.descriptor.media_type,
+        "media_type": result.descriptor.media_type,
         "images": [_image(image) for image in result.images],
-        "leftOut": [str(descriptor.digest) for descriptor in result.left_out],
+        "left_out": [str(descriptor.digest) for descriptor in result.left_out],
     }
 
 
@@ -185,14 +185,14 @@ def _image(image: Converted) -> dict[str, Any]:
         "plain": str(image.plain.digest),
         "platform": str(image.platform),
         "layers": image.layers,
-        "reusedLayers": image.reused_layers,
+        "reused_layers": image.reused_layers,
         "tars": [{"layer": number, "reason": reason} for number, reason in image.tars],
-        "tarBytes": image.tar_bytes,
+        "tar_bytes": image.tar_bytes,
         "chunks": image.chunks,
         "packs": image.packs,
-        "packBytes": image.pack_bytes,
-        "newPacks": image.new_packs,
-        "newBytes": image.new_bytes,
+        "pack_bytes": image.pack_bytes,
+        "new_packs": image.new_packs,
+        "new_bytes": image.new_bytes,
     }
 
 

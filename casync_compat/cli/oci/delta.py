@@ -74,9 +74,9 @@ def _tell(made: ImageDelta, as_json: bool) -> None:
         values = {
             "digest": str(made.root),
             "blobs": made.blobs,
-            "blobBytes": made.blob_bytes,
-            "allBlobs": made.all_blobs,
-            "allBytes": made.all_bytes,
+            "blob_bytes": made.blob_bytes,
+            "all_blobs": made.all_blobs,
+            "all_bytes": made.all_bytes,
             "size": made.size,
         }
         print(json.dumps(values))

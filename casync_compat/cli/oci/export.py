@@ -81,9 +81,9 @@ def run(options: argparse.Namespace) -> int:
             json.dumps(
                 {
                     "digest": str(result.descriptor.digest) if result.descriptor is not None else None,
-                    "imageIds": [str(digest) for digest in result.image_ids],
+                    "image_ids": [str(digest) for digest in result.image_ids],
                     "original": result.original,
-                    "rebuiltLayers": result.rebuilt,
+                    "rebuilt_layers": result.rebuilt,
                 }
             )
         )
