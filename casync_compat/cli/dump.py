@@ -26,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
     details = "Stops at the first record that is wrong, and says where it is and which rule it breaks."
     parser.explain("FILE", details)
     file = (
-        "archive, index, chunk, cache, head, segment or pack of a packed store, pack, pack index or recipe of an "
+        "file: archive, index, chunk, cache, head, segment or pack of a packed store, pack, pack index or recipe of an "
         "image, or what a casync said in its protocol; - is standard input"
     )
     add_positional(parser, "file", file)
