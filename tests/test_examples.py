@@ -13,7 +13,7 @@ import pytest
 import casync_compat
 import casync_compat.api
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "tutorials" / "python.md"
 MODULES = ["casync_compat", "casync_compat.api"]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -67,14 +67,14 @@ def test_public_names_are_documented() -> None:
         assert ":raises CasyncError:" in getattr(casync_compat, name).__doc__
 
 
-def test_the_readme(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_about_python(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its Python blocks run as they stand."""
     (place / "data" / "2026").mkdir(parents=True)
     pandas.DataFrame({"sold": [1, 2]}).to_parquet(place / "data" / "2026" / "sales.parquet")
     (place / "data" / "names.csv").write_text("name\nx\n")
     casync_compat.make("data.caidx", "data")
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, PAGE.name, "exec"), {})
     assert "Port 22" in capsys.readouterr().out
