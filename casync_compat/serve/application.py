@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from casync_compat.errors import CasyncError, ChunkCorrupt, ChunkMissing, RemoteError
 from casync_compat.serve.access import NOTHING, Grant, Rules
-from casync_compat.serve.chunks import Busy, ChunkBody, ServedChunks
+from casync_compat.serve.chunks import Busy, ChunkBody, ServedChunks, is_near
 from casync_compat.serve.files import ServedFiles
 from casync_compat.serve.log import AccessLog
 from casync_compat.serve.metrics import Metrics
@@ -26,7 +25,7 @@ from casync_compat.serve.replies import BINARY, Field, Reply, not_modified, text
 from casync_compat.serve.requests import BodyLost, BodyTooLarge, BodyTooSlow, Receive, Scope, Send, WebRequest
 from casync_compat.serve.routes import ChunkRoute, FileRoute, NoRoute, OperatorRoute, OtherRoute, route
 from casync_compat.serve.settings import FILES, Limits, Served
-from casync_compat.store.base import FarSource
+from casync_compat.serve.threads import Pools
 from casync_compat.store.leases import StoreBusy
 
 __all__ = ["Application", "Pages"]
@@ -75,23 +74,22 @@ class Application:
         self.pages = pages
         self._log = log
         self._tell = tell
-        far = any(isinstance(source, FarSource) and source.far for source in served.stores.values())
-        far = far or (served.files is not None and not served.files.near)
-        self._threads = ThreadPoolExecutor(self.limits.threads if far else self.limits.near_threads, "serve")
-        waiting = self.limits.waiting
-        self.stores = {
-            name: ServedChunks(name, source, self._threads, waiting, tell)
-            for name, source in served.stores.items()
-        }
-        self.files = None if served.files is None else ServedFiles(served.files, self._threads)
-        writable_files = served.files if served.writable else None
-        self._uploads = Puts(served.sinks, writable_files, self._threads, self.limits)
-        self._slots = asyncio.Semaphore(self.limits.uploads)
+        self._pools = pools = Pools(self.limits)
+        self.stores: dict[str, ServedChunks] = {}
+        for name, source in served.stores.items():
+            threads = pools.reading(name, far=not is_near(source))
+            waiting = self.limits.waiting
+            self.stores[name] = ServedChunks(name, source, pools.near, threads, waiting, tell)
+        files = served.files
+        self.files = None
+        if files is not None:
+            self.files = ServedFiles(files, pools.reading(FILES, far=not files.near))
+        self._uploads = Puts(served.sinks, files if served.writable else None, pools, self.limits)
         self._paces = None if self.limits.rate is None else Paces(self.limits.rate)
 
     def close(self) -> None:
         """End its threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pools.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -122,8 +120,8 @@ class Application:
             await send({"type": "http.response.body", "body": body})
             return len(body)
         sent = 0
-        loop = asyncio.get_running_loop()
-        while piece := await loop.run_in_executor(self._threads, next, answer.pieces, b""):
+        loop, threads = asyncio.get_running_loop(), answer.threads or self._pools.pages
+        while piece := await loop.run_in_executor(threads, next, answer.pieces, b""):
             async with asyncio.timeout(self.limits.receive):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             sent += len(piece)
@@ -183,7 +181,7 @@ class Application:
         if isinstance(where, OperatorRoute):
             if not grant.may_read("metrics"):
                 return _denied(grant)
-            return self._metrics()
+            return await self._metrics()
         return await self._other(request, where, grant)
 
     async def _chunk(self, request: WebRequest, where: ChunkRoute) -> Reply:
@@ -216,7 +214,7 @@ class Application:
         try:
             if (request.length() or 0) > self._uploads.limit(where):
                 raise BodyTooLarge
-            async with self._slots:
+            async with self._uploads.slot(where):
                 body = await request.body(self._uploads.limit(where), self.limits)
                 return await self._uploads.put(where, body)
         except BodyTooLarge:
@@ -235,13 +233,25 @@ class Application:
             return _denied(grant)
         return text(404, "there is nothing at this path")
 
-    def _metrics(self) -> Reply:
-        body = self.metrics.text(self._gauges()).encode()
+    async def _metrics(self) -> Reply:
+        run = asyncio.get_running_loop().run_in_executor
+        caches = {chunks.cache for chunks in self.stores.values() if chunks.cache is not None}
+        sizes = [(await run(self._pools.near, cache.used), cache.size) for cache in caches]
+        body = self.metrics.text(self._gauges(sizes)).encode()
         kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
         return Reply(200, [kind, _NOT_STORED], body)
 
-    def _gauges(self) -> Iterator[tuple[str, str, str, float]]:
+    def _gauges(self, caches: Sequence[tuple[int, int | None]]) -> Iterator[tuple[str, str, str, float]]:
         yield "requests_running", "Requests under way.", "", self.metrics.running
+        if caches:
+            yield (
+                "cache_bytes",
+                "Bytes of files in the chunk cache, about.",
+                "",
+                sum(used for used, _ in caches),
+            )
+        if limits := [size for _, size in caches if size is not None]:
+            yield "cache_limit_bytes", "Bytes that the chunk cache may have.", "", sum(limits)
         for name, chunks in self.stores.items():
             labels = f'{{store="{name}"}}'
             yield "chunks_waiting", "Different chunks that are waited for.", labels, chunks.waiting

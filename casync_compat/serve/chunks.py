@@ -1,8 +1,9 @@
 """Chunks of one store, in the form that a client's suffix asks for, each checked before it is given.
 
 What lies near in the wanted form is given as it is stored: such a file is read whole and checked once, and again when
-it has changed. All else - the other form, a store that is far away, one of packs, a composition - is had from the
-source, which checks it, and compressed anew; who asks for the same chunk meanwhile waits for that one.
+it has changed. What is known to be right is read in the loop's own thread, unless a disk turns out to be slow. All else
+- the other form, a store that is far away, one of packs, a composition - is had from the source, which checks it, and
+compressed anew; who asks for the same chunk meanwhile waits for that one.
 
 Nothing here knows HTTP but the tag of a body.
 """
@@ -29,10 +30,14 @@ from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import FileDamaged, FileStatus
 from casync_compat.store.layered import Layered
 
-__all__ = ["Busy", "ChunkBody", "ServedChunks"]
+__all__ = ["Busy", "ChunkBody", "ServedChunks", "is_near"]
 
 _USUAL = 256 << 10
 """Bytes of a chunk file that are read at once; few have more."""
+_SLOW = 5e-3
+"""Seconds; a near file that took longer was not in memory, or its disk is not here."""
+_PAUSE = 1.0
+"""Seconds for which threads read, then."""
 _REMEMBERED = 1 << 17
 """Files that are known to be right; each costs some 250 bytes."""
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -60,9 +65,12 @@ class ServedChunks:
 
     :param name: that it is served under
     :param source: the store, or a composition
-    :param threads: where what takes time is done
-    :param waiting: how many may wait for that
+    :param near: threads that read what is near
+    :param threads: threads that wait for the source; the same where that is near
+    :param waiting: how many may wait for them
     :param tell: called with what is wrong with near files, once each
+    :param clock: seconds, that only grow
+    :ivar cache: in front of the source; None for none
     :ivar upstream: seconds that the source was waited for, on the whole
     """
 
@@ -70,16 +78,22 @@ class ServedChunks:
         self,
         name: str,
         source: ChunkSource,
+        near: Executor,
         threads: Executor,
         waiting: int,
         tell: Callable[[str], None] = lambda text: None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.name = name
         self.source = source
         self.upstream = 0.0
         self.fetched = 0
+        self.cache = source.cache if isinstance(source, Cached) else None
+        self._near_threads = near
         self._threads = threads
         self._waiting = waiting
+        self._clock = clock
+        self._slow_until = 0.0
         self._tell = tell
         self._near = [(store, dict[bytes, int]()) for store in _near(source)]
         self._under_way: dict[tuple[ChunkId, Form], asyncio.Task[ChunkBody]] = {}
@@ -92,8 +106,16 @@ class ServedChunks:
 
     def at_once(self, id: ChunkId, form: Form) -> ChunkBody | None:
         """A chunk that lies near in the wanted form, and is known to be right; None for any other."""
-        if form is not Form.ZSTD and form is not Form.PLAIN:
+        began = self._clock()
+        if (form is not Form.ZSTD and form is not Form.PLAIN) or began < self._slow_until:
             return None
+        body = self._known(id, form)
+        ended = self._clock()
+        if ended - began > _SLOW:
+            self._slow_until = ended + _PAUSE
+        return body
+
+    def _known(self, id: ChunkId, form: Form) -> ChunkBody | None:
         for store, right in self._near:
             name = store.names.of(id)[form is Form.ZSTD]
             version = right.get(name)
@@ -104,6 +126,8 @@ class ServedChunks:
             except (CasyncError, OSError):
                 return None
             if found is None or len(found[1]) != found[0].size or _version(found[0]) != version:
+                return None
+            if self.cache is not None and self.cache.is_old(found[0]):
                 return None
             return ChunkBody(found[1], b'"%x"' % version, True)
         return None
@@ -129,16 +153,27 @@ class ServedChunks:
             task.exception()  # is looked at, also where everybody who asked has gone
 
     async def _produced(self, id: ChunkId, form: Form) -> ChunkBody:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._produce, id, form)
+        run = asyncio.get_running_loop().run_in_executor
+        if self._threads is self._near_threads:
+            return await run(
+                self._threads, lambda: self._out_of_near(id, form) or self._out_of_source(id, form)
+            )
+        if self._near and (body := await run(self._near_threads, self._out_of_near, id, form)) is not None:
+            return body
+        return await run(self._threads, self._out_of_source, id, form)
 
-    def _produce(self, id: ChunkId, form: Form) -> ChunkBody:
+    def _out_of_near(self, id: ChunkId, form: Form) -> ChunkBody | None:
         """Runs on a thread."""
         for store, right in self._near:
             if (body := self._stored(store, right, id, form)) is not None:
                 return body
-        began = time.perf_counter()
+        return None
+
+    def _out_of_source(self, id: ChunkId, form: Form) -> ChunkBody:
+        """Runs on a thread."""
+        began = self._clock()
         raw = self._any.get(id, LARGEST)
-        self.upstream += time.perf_counter() - began
+        self.upstream += self._clock() - began
         self.fetched += 1
         return self._encoded(raw, form, hit=False)
 
@@ -160,6 +195,8 @@ class ServedChunks:
             if not is_chunk(raw, id, None):
                 self._tell(f"{store.name}/{name.decode()} is not the chunk that its name says")
                 continue
+            if self.cache is not None and self.cache.is_old(status):
+                self.cache.renew(name)
             if (name is packed and form is Form.ZSTD and data.startswith(_ZSTD_MAGIC)) or (
                 name is plain and form is Form.PLAIN
             ):
@@ -186,12 +223,24 @@ class ServedChunks:
             status = store.files.stat(name)
             if status is not None and _version(status) == version:
                 return True, status.size, b'"%x"' % version
-        there = await asyncio.get_running_loop().run_in_executor(self._threads, self.source.has, id)
-        return there, None, None
+        run = asyncio.get_running_loop().run_in_executor
+        there = bool(self._near) and await run(self._near_threads, self._has_near, id)
+        return there or await run(self._threads, self.source.has, id), None, None
+
+    def _has_near(self, id: ChunkId) -> bool:
+        """Runs on a thread."""
+        return any(store.has(id) for store, _ in self._near)
 
     def stored_size(self, id: ChunkId) -> int | None:
         """What a chunk takes, where the store can tell."""
         return self.source.stored_size(id) if isinstance(self.source, Measured) else None
+
+
+def is_near(source: ChunkSource) -> bool:
+    """Whether all of a source is on this machine."""
+    if isinstance(source, Layered):
+        return all(map(is_near, source.layers))
+    return isinstance(source, ChunkStore) and not source.far
 
 
 def _near(source: ChunkSource) -> Iterator[ChunkStore]:
@@ -200,10 +249,10 @@ def _near(source: ChunkSource) -> Iterator[ChunkStore]:
         yield source.cache.store
     elif isinstance(source, Layered):
         for layer in source.layers:
-            if not isinstance(layer, ChunkStore) or layer.far:
+            if not isinstance(layer, ChunkStore) or not is_near(layer):
                 return
             yield layer
-    elif isinstance(source, ChunkStore) and not source.far:
+    elif isinstance(source, ChunkStore) and is_near(source):
         yield source
 
 

@@ -80,7 +80,7 @@ class ServedFiles:
         if stop - start <= _SMALL:
             answer.body = b"".join(self._parts(name, start, stop, status))
         else:
-            answer.pieces = self._parts(name, start, stop, status)
+            answer.pieces, answer.threads = self._parts(name, start, stop, status), self._threads
         return answer
 
     def _parts(self, name: bytes, start: int, stop: int, status: FileStatus) -> Iterator[bytes]:

@@ -49,7 +49,7 @@ class Metrics:
                 told.add(name)
                 kind = "counter" if name.endswith("_total") else "gauge"
                 lines += [f"# HELP pycasync_{name} {about}", f"# TYPE pycasync_{name} {kind}"]
-            lines.append(f"pycasync_{name}{labels} {value:g}")
+            lines.append(f"pycasync_{name}{labels} {value:.12g}")
         return "\n".join(lines) + "\n"
 
     def _told(self) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from contextlib import ExitStack
 
 from casync_compat.compression import CompressionError, decompress
@@ -18,6 +17,7 @@ from casync_compat.index import Index
 from casync_compat.serve.replies import Reply, text
 from casync_compat.serve.routes import ChunkRoute, FileRoute, Form
 from casync_compat.serve.settings import FILES, Limits
+from casync_compat.serve.threads import Pools
 from casync_compat.store.base import ChunkSink, Keeping
 from casync_compat.store.chunkfiles import is_chunk
 from casync_compat.store.files import Files
@@ -34,15 +34,17 @@ class Puts:
 
     :param sinks: stores by name
     :param files: where indexes go; None where they are not taken
-    :param threads: that write
+    :param pools: gives threads that write, for each its own
     """
 
     def __init__(
-        self, sinks: Mapping[str, ChunkSink], files: Files | None, threads: Executor, limits: Limits
+        self, sinks: Mapping[str, ChunkSink], files: Files | None, pools: Pools, limits: Limits
     ) -> None:
         self._sinks = sinks
         self._files = files
-        self._threads = threads
+        names = [*sinks, FILES]
+        self._threads = {name: pools.writing(name) for name in names}
+        self._slots = {name: asyncio.Semaphore(limits.uploads) for name in names}
         self._limits = limits
 
     def takes(self, route: ChunkRoute | FileRoute) -> bool:
@@ -55,6 +57,10 @@ class Puts:
         """The most bytes that its body may have."""
         return self._limits.chunk if isinstance(route, ChunkRoute) else self._limits.index
 
+    def slot(self, route: ChunkRoute | FileRoute) -> asyncio.Semaphore:
+        """What is to be held while a body is read and put."""
+        return self._slots[route.store if isinstance(route, ChunkRoute) else FILES]
+
     async def put(self, route: ChunkRoute | FileRoute, body: bytes) -> Reply:
         """Take a body that is whole.
 
@@ -62,8 +68,8 @@ class Puts:
         """
         loop = asyncio.get_running_loop()
         if isinstance(route, ChunkRoute):
-            return await loop.run_in_executor(self._threads, self._put_chunk, route, body)
-        return await loop.run_in_executor(self._threads, self._put_index, route, body)
+            return await loop.run_in_executor(self._threads[route.store], self._put_chunk, route, body)
+        return await loop.run_in_executor(self._threads[FILES], self._put_index, route, body)
 
     def _put_chunk(self, route: ChunkRoute, body: bytes) -> Reply:
         """Runs on a thread."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TypeAlias
@@ -30,6 +31,7 @@ class Reply:
         nobody knows, for want of looking
     :ivar store: whose it is, for metrics
     :ivar hit: whether it was there already, and nothing behind was asked; None where that is no question
+    :ivar threads: that take the pieces; None for any
     """
 
     status: int
@@ -39,6 +41,7 @@ class Reply:
     size: int | None = None
     store: str = ""
     hit: bool | None = None
+    threads: Executor | None = None
 
     def __post_init__(self) -> None:
         if self.size is None and self.pieces is None and self.body:

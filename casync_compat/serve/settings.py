@@ -43,10 +43,10 @@ class Limits:
     :ivar index: bytes of an index that is put
     :ivar receive: seconds without a byte after which an upload is given up
     :ivar slowest: bytes a second that an upload has on the whole, after the first `receive` seconds
-    :ivar uploads: how many are read at once; others wait
+    :ivar uploads: how many are read and written at once for a store; others wait
     :ivar waiting: how many requests may wait for stores; further ones are told to come back
-    :ivar threads: that wait for stores far away
-    :ivar near_threads: that read and write stores, where all are near
+    :ivar threads: that wait for a store far away, for each
+    :ivar near_threads: that read what is near
     :ivar rate: requests a second of one address; None for no limit
     :ivar drain: seconds that running requests have when the server ends
     """

@@ -22,6 +22,7 @@ from casync_compat.errors import FileError, StoreError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import ChunkSource, Measured, OnDisk
 from casync_compat.store.failover import all_eager, any_far
+from casync_compat.store.files import FileStatus
 from casync_compat.store.finding import Answer, Finder, Finding, Wanted, find_in
 from casync_compat.store.local import LocalStore
 
@@ -90,12 +91,24 @@ class ChunkCache:
 
     def _used(self, id: ChunkId, raw: bytes) -> bytes:
         if self.size is not None:
-            now = self._clock()
             for file in self.store.forms(id):
                 status = self.store.files.stat(file.name)
-                if status is not None and status.modified is not None and now - status.modified > _FRESH:
+                if status is not None and self.is_old(status):
                     self.store.files.touch(file.name)
         return raw
+
+    def is_old(self, status: FileStatus) -> bool:
+        """Whether the date of a file that is used should be renewed."""
+        if self.size is None or status.modified is None:
+            return False
+        return self._clock() - status.modified > _FRESH
+
+    def renew(self, name: bytes) -> None:
+        """Give a file, which was used, the date of now."""
+        try:
+            self.store.files.touch(name)
+        except FileError as error:
+            self._give_up(error)
 
     def _thrown_away(self, id: ChunkId) -> bytes | None:
         self.store.remove(id)
@@ -115,15 +128,32 @@ class ChunkCache:
                 error if isinstance(error, FileError) else FileError(self.store.path, "create", error)
             )
 
+    def used(self) -> int:
+        """Bytes of its files, about: as many as there were when it was looked first, and what came in since."""
+        with self._lock:
+            if self._total is not None:
+                return self._total
+        try:
+            measured = self._measured()
+        except FileError as error:
+            self._give_up(error)
+            return 0
+        with self._lock:
+            if self._total is None:
+                self._total = measured
+            return self._total
+
     def _count(self, stored: int) -> None:
         """Some bytes came in: throw away what there is no room for."""
-        if self.size is None:
-            return
         with self._lock:
-            self._total = self._measured() if self._total is None else self._total + stored
-            if self._total <= self.size:
+            if self._total is not None:
+                self._total += stored
+            if self.size is None:
                 return
-            self._total = self._shrunk(self.size)
+            if self._total is None:
+                self._total = self._measured()
+            if self._total > self.size:
+                self._total = self._shrunk(self.size)
 
     def _measured(self) -> int:
         return sum(size for _, size, _ in self._files())
