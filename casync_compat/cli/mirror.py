@@ -19,10 +19,10 @@ from casync_compat.cli._location import (
     warn,
 )
 from casync_compat.cli._options import NETWORK, add_options, add_positional
-from casync_compat.cli._parser import Parser
+from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.cli._progress import ProgressLine, human_size, progress_line
 from casync_compat.compression import Compression
-from casync_compat.errors import CasyncError, FileError, UsageError, show_path
+from casync_compat.errors import CasyncError, FileError, show_path
 from casync_compat.store.base import ChunkSource, Rereading, Store
 from casync_compat.streams.leasing import writing
 from casync_compat.verbs.mirror import INDEXES, MirrorResult, mirror
@@ -94,7 +94,7 @@ def add_source_store(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     if options.keep and not options.delete:
-        raise UsageError("--keep says what --delete leaves; without that nothing is removed")
+        raise WrongWords("--keep says what --delete leaves; without that nothing is removed")
     origin, end = inside(options.source, "x.caidx"), inside(options.target, "x.caidx")
     if not is_remote(options.source) and not os.path.isdir(path := local_path(options.source)):
         raise FileError(path, "mirror", "it is not a directory")

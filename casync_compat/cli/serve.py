@@ -12,7 +12,7 @@ from dataclasses import replace
 from casync_compat.chunker.params import parse_size
 from casync_compat.cli._location import open_chunk_store, open_directory, open_source, warn
 from casync_compat.cli._options import NETWORK, add_options
-from casync_compat.cli._parser import Parser
+from casync_compat.cli._parser import Parser, by_words_alone
 from casync_compat.cli._types import parse_duration
 from casync_compat.errors import UsageError
 from casync_compat.serve.access import NOTHING, Rules
@@ -93,18 +93,13 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    served = _served(options)
-    addresses = [Address.parse(text) for text in options.listen or ["127.0.0.1:8080"]]
-    limits = Limits(
-        chunk=parse_size(options.max_chunk_size),
-        index=parse_size(options.max_index_size),
-        rate=options.client_rate,
-        drain=options.drain,
-    )
-    if options.client_rate is not None and not 0 < options.client_rate < float("inf"):
-        raise UsageError("--client-rate is a number of requests above 0")
-
-    tls, log = _tls(options), None if options.dry_run else _log(options)
+    with by_words_alone():
+        places = _places(options)
+        addresses = [Address.parse(text) for text in options.listen or ["127.0.0.1:8080"]]
+        limits = _limits(options)
+        tls = _tls(options)
+    served = _served(options, places)
+    log = None if options.dry_run else _log(options)
     if options.dry_run:
         _rules(options)
         names = ", ".join([*served.stores, *(["indexes"] if served.files is not None else [])])
@@ -138,7 +133,8 @@ def _leave() -> int:
     os._exit(0)
 
 
-def _served(options: argparse.Namespace) -> Served:
+def _places(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Locators of stores by the names that they are served under."""
     by_name: dict[str, list[str]] = {}
     for name, where in named(options.stores):
         by_name.setdefault(name, []).append(where)
@@ -149,6 +145,18 @@ def _served(options: argparse.Namespace) -> Served:
             raise UsageError(f"two stores have the name {name}")
         if options.writable and len(places) > 1:
             raise UsageError("--writable takes one store without a name, which is written to")
+    return by_name
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    rate = options.client_rate
+    if rate is not None and not 0 < rate < float("inf"):
+        raise UsageError("--client-rate is a number of requests above 0")
+    sizes = parse_size(options.max_chunk_size), parse_size(options.max_index_size)
+    return Limits(chunk=sizes[0], index=sizes[1], rate=rate, drain=options.drain)
+
+
+def _served(options: argparse.Namespace, by_name: dict[str, list[str]]) -> Served:
     files = None if options.index_dir is None else open_directory(options.index_dir)
     sources = {name: open_source(places[0], places[1:]) for name, places in by_name.items()}
     sinks = {}
