@@ -20,11 +20,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from casync_compat.closing import Closing
+from casync_compat.store.base import FarSource
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["Crew", "FreePool", "OrderedPool", "Sequencer", "Ticker", "default_jobs"]
+__all__ = ["Crew", "FreePool", "OrderedPool", "Sequencer", "Ticker", "default_jobs", "jobs_at"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +34,14 @@ R = TypeVar("R")
 def default_jobs() -> int:
     """Workers to use when nobody says: the processors this process may run on."""
     return max(1, len(os.sched_getaffinity(0)))
+
+
+_FAR_JOBS = 16
+
+
+def jobs_at(store: object) -> int:
+    """Workers to use when nobody says, where each waits for a store: more for one that is far away."""
+    return _FAR_JOBS if isinstance(store, FarSource) and store.far else default_jobs()
 
 
 def _keep_heaps() -> None:

@@ -121,6 +121,7 @@ def mirror(
         for name in _matching(target, patterns):
             if name not in there and not any(one.match(name) for one in kept):
                 work.delete(target, name)
+        work.finish_deleting(target)
     return work.result
 
 
@@ -218,6 +219,10 @@ class _Work:
         self.result.deleted += 1
         if not self._dry:
             target.remove(name)
+
+    def finish_deleting(self, target: Files) -> None:
+        """Make durable that files have gone."""
+        if self.result.deleted and not self._dry:
             target.sync()
 
     def _tell(self, what: str, name: bytes) -> None:

@@ -35,7 +35,7 @@ from casync_compat.store.files import StoredFile
 from casync_compat.store.pipe import Pipe
 from casync_compat.store.sending import Sender
 from casync_compat.streams.inputs import Input, open_stored, path_of
-from casync_compat.streams.transfer import OrderedPool, default_jobs
+from casync_compat.streams.transfer import OrderedPool, jobs_at
 from catar.layouts import ENTRY, HEADER
 
 __all__ = ["offered", "serve_pull"]
@@ -46,8 +46,6 @@ _AHEAD = 4 << 20
 """Bytes that may wait to be written before more is made."""
 _TOGETHER = 8
 """Chunks that are read at once, unless the other side waits for one."""
-_FAR_JOBS = 16
-"""Threads that wait for a store that is far away."""
 
 
 def offered(*, archive: object, index: object, store: object) -> Terms:
@@ -119,7 +117,7 @@ class _Server(Closing):
                 _check_index(self._head, path_of(archive))
         if source is not None:
             far = isinstance(source, FarSource) and source.far
-            jobs = jobs or (_FAR_JOBS if far else min(2, default_jobs()))
+            jobs = jobs or jobs_at(source)
             self._depth = 2 * jobs
             self._together = 1 if far else _TOGETHER
             self._sender = Sender(source, digest)

@@ -34,10 +34,10 @@ from casync_compat.protocol import (
     Message,
     Terms,
 )
-from casync_compat.store.base import ChunkSource, FarSource, Store, checked
+from casync_compat.store.base import ChunkSource, Store, checked
 from casync_compat.store.pipe import OTHER_SIDE, Pipe
 from casync_compat.streams.leasing import writing
-from casync_compat.streams.transfer import OrderedPool, default_jobs
+from casync_compat.streams.transfer import OrderedPool, jobs_at
 
 __all__ = ["serve_push"]
 
@@ -47,7 +47,6 @@ _ASKED = 4096
 """Chunks that are under way at most."""
 _ROOM = 64 << 20
 """Bytes of them, uncompressed."""
-_FAR_JOBS = 16
 
 _Ids: TypeAlias = list[ChunkId]
 P = ParamSpec("P")
@@ -167,8 +166,7 @@ class _Arrival(Closing):
         self._looked = 0
         self._open: dict[ChunkId, int] = {}
         self._room = _ROOM
-        far = isinstance(store, FarSource) and store.far
-        jobs = jobs or (_FAR_JOBS if far else default_jobs())
+        jobs = jobs or jobs_at(store)
         self._depth = 2 * jobs
         self._pool: OrderedPool[tuple[_Ids, _Ids]] = OrderedPool(jobs, self._depth)
 
