@@ -1,9 +1,9 @@
-"""Indexes and archives out of a place of files, whole or in part, piece by piece."""
+"""Files, whole or in part, piece by piece; and indexes and archives out of a place of files."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from hashlib import sha256
 
@@ -12,11 +12,12 @@ from casync_compat.serve.replies import Field, Reply, http_date, not_modified, t
 from casync_compat.serve.settings import FILES
 from casync_compat.store.files import Can, FileChanged, Files, FileStatus
 
-__all__ = ["ServedFiles", "file_tag"]
+__all__ = ["ServedFiles", "file_reply", "file_tag"]
 
 _PIECE = 64 << 10
 """Bytes at a time: a client that does not read holds some of them."""
 _SMALL = 1 << 20
+"""Bytes that are read before the answer begins, so that what goes wrong can still be told."""
 _TYPES = {
     Kind.ARCHIVE: b"application/vnd.casync.archive",
     Kind.ARCHIVE_INDEX: b"application/vnd.casync.index",
@@ -30,6 +31,47 @@ def file_tag(status: FileStatus) -> bytes | None:
         return None
     said = repr((status.version, status.size, status.modified, status.arrived))
     return b'"%s"' % sha256(said.encode()).hexdigest()[:24].encode()
+
+
+def file_reply(
+    fields: Mapping[bytes, bytes],
+    told: list[Field],
+    size: int,
+    tag: bytes | None,
+    modified: int | None,
+    pieces: Callable[[int, int], Iterator[bytes]],
+    *,
+    head: bool,
+) -> Reply:
+    """The answer for a file, for the part of it that is asked for, or for who has it already.
+
+    :param fields: of the request
+    :param told: fields of the answer, whatever it is
+    :param size: in bytes
+    :param tag: which changes with its content, with its quotes
+    :param modified: nanoseconds since 1970, as far as conditions may rely on it
+    :param pieces: reads from one offset to another
+    :param head: whether only its head is wanted
+    :raises CasyncError: what is small could not be read
+    """
+    if not_modified(fields, tag, modified):
+        return Reply(304, told, store=FILES)
+    told = [*told, (b"accept-ranges", b"bytes")]
+    part = None if head else wanted_range(fields, size, tag, modified)
+    if part is not None and part.start == part.stop:
+        return text(416, "there is nothing of it in that range", part.told(size), store=FILES)
+    start, stop = (0, size) if part is None else (part.start, part.stop)
+    answer = Reply(200, told, size=stop - start, store=FILES)
+    if part is not None:
+        answer.status = 206
+        told.append(part.told(size))
+    if head:
+        return answer
+    if stop - start <= _SMALL:
+        answer.body = b"".join(pieces(start, stop))
+    else:
+        answer.pieces = pieces(start, stop)
+    return answer
 
 
 class ServedFiles:
@@ -64,23 +106,16 @@ class ServedFiles:
             told.append((b"etag", tag))
         if status.modified is not None:
             told.append((b"last-modified", http_date(status.modified)))
-        if not_modified(fields, tag, status.modified):
-            return Reply(304, told, store=FILES)
-        told.append((b"accept-ranges", b"bytes"))
-        part = None if head else wanted_range(fields, status.size, tag, status.modified)
-        if part is not None and part.start == part.stop:
-            return text(416, "there is nothing of it in that range", part.told(status.size), store=FILES)
-        start, stop = (0, status.size) if part is None else (part.start, part.stop)
-        answer = Reply(200, told, size=stop - start, store=FILES)
-        if part is not None:
-            answer.status = 206
-            told.append(part.told(status.size))
-        if head:
-            return answer
-        if stop - start <= _SMALL:
-            answer.body = b"".join(self._parts(name, start, stop, status))
-        else:
-            answer.pieces, answer.threads = self._parts(name, start, stop, status), self._threads
+        answer = file_reply(
+            fields,
+            told,
+            status.size,
+            tag,
+            status.modified,
+            lambda start, stop: self._parts(name, start, stop, status),
+            head=head,
+        )
+        answer.threads = self._threads
         return answer
 
     def _parts(self, name: bytes, start: int, stop: int, status: FileStatus) -> Iterator[bytes]:

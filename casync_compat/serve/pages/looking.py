@@ -24,13 +24,13 @@ from casync_compat.errors import CasyncError, ChunkMissing, NotFound
 from casync_compat.index import MAX_INDEX_SIZE, Index
 from casync_compat.kinds import Kind
 from casync_compat.serve.access import Grant
-from casync_compat.serve.files import file_tag
+from casync_compat.serve.files import file_reply, file_tag
 from casync_compat.serve.pages import views
 from casync_compat.serve.pages.naming import content_type, disposition
 from casync_compat.serve.pages.picture import count
 from casync_compat.serve.pages.style import STYLE
 from casync_compat.serve.pages.views import Shown, StoreShown
-from casync_compat.serve.replies import Field, Reply, http_date, not_modified, text, wanted_range
+from casync_compat.serve.replies import Field, Reply, http_date, text
 from casync_compat.serve.requests import WebRequest
 from casync_compat.serve.settings import DEFAULT, FILES, Served
 from casync_compat.store.base import ChunkSource
@@ -397,21 +397,7 @@ def _download(
     if modified is not None and modified >= 0:
         with suppress(ValueError, OverflowError, OSError):
             told.append((b"last-modified", http_date(modified)))
-    if not_modified(request.fields, tag, None):
-        return Reply(304, told, store=FILES)
-    told.append((b"accept-ranges", b"bytes"))
-    head = request.method == "HEAD"
-    part = None if head else wanted_range(request.fields, size, tag)
-    if part is not None and part.start == part.stop:
-        return text(416, "there is nothing of it in that range", part.told(size), store=FILES)
-    start, stop = (0, size) if part is None else (part.start, part.stop)
-    answer = Reply(200, told, size=stop - start, store=FILES)
-    if part is not None:
-        answer.status = 206
-        told.append(part.told(size))
-    if stop > start and not head:
-        answer.pieces = pieces(start, stop)
-    return answer
+    return file_reply(request.fields, told, size, tag, None, pieces, head=request.method == "HEAD")
 
 
 def _blob_pieces(reader: IndexReader) -> Callable[[int, int], Iterator[bytes]]:
