@@ -52,13 +52,14 @@ def element(tag: str, *content: Html, **attributes: str) -> Html:
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Html]]) -> Html:
-    """A table whose first column is the head of each row; other columns whose head ends in ``#`` are of numbers.
+    """A table whose first column is the head of each row; other columns whose head has a ``#`` are of numbers, and
+    those with a ``~`` are left out where there is little room.
 
     :param caption: what it is, for those who do not see it
     """
-    classes = ["number" if head.endswith("#") else "word" for head in heads]
+    classes = [("number" if "#" in head else "word") + (" minor" if "~" in head else "") for head in heads]
     top = [
-        element("th", Text(head.rstrip("#")), scope="col", class_=kind)
+        element("th", Text(head.rstrip("#~")), scope="col", class_=kind)
         for head, kind in zip(heads, classes, strict=True)
     ]
     body = []

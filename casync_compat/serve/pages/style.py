@@ -30,6 +30,7 @@ td.number + td.word, th.number + th.word { padding-left: 1rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .word { overflow-wrap: normal; }
 dt { color: var(--soft); } dd { margin: 0 0 .5rem; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { .minor { display: none; } }
 svg { width: 100%; height: auto; }
 svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
 svg .own { fill: var(--own); } svg .shared { fill: var(--shared); }

@@ -101,7 +101,7 @@ def home(stores: Sequence[StoreShown], files: Sequence[Shown] | None, note: str 
                 )
                 for each in files
             ]
-            heads = ("Name", "Kind", "Content#", "Chunks#", "File#", "Modified (UTC)")
+            heads = ("Name", "Kind~", "Content#", "Chunks#~", "File#~", "Modified (UTC)")
             parts.append(table("What can be looked into", heads, rows))
         if sum(each.chunks is not None for each in files) > 1:
             link = element("a", Text("What these indexes share"), href=Url("-/sharing"))
@@ -158,7 +158,7 @@ def directory(
                 _date(child.mtime),
             )
         )
-    heads = ("Name", "Kind", "Size#", "Mode", "Modified (UTC)")
+    heads = ("Name", "Kind~", "Size#", "Mode~", "Modified (UTC)")
     what = f"Entries from number {start + 1} on" if start or more is not None else "What is in this directory"
     parts = [table(what, heads, rows) if rows else element("p", Text("This directory is empty."))]
     if more is not None:
@@ -224,7 +224,7 @@ def sharing(counted: IndexSharing, left_out: int) -> bytes:
     key = element(
         "p", Text("Amber, on the left: what another index needs, too. Blue: what only this one needs.")
     )
-    heads = ("Index", "Needs#", "Shared#", "Its own#", "Most in common with", "That is#")
+    heads = ("Index", "Needs#", "Shared#", "Its own#", "Most in common with~", "That is#~")
     lines = []
     for number, row in enumerate(rows):
         others = [(size, other) for other, size in enumerate(row.common) if other != number and size]
