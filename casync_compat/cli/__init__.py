@@ -287,6 +287,7 @@ def _run(words: list[str], settings: _Settings) -> int:
         print("pycasync", _version())
         return 0
     from casync_compat.cli import _verbs
+    from casync_compat.cli._defaults import defaults_of, set_defaults
     from casync_compat.cli._options import says_of_network
     from casync_compat.cli._parser import WrongWords
     from casync_compat.cli._types import environment_flag
@@ -300,10 +301,14 @@ def _run(words: list[str], settings: _Settings) -> int:
         return 0
     if command.verb is None or (command.verb == "help" and not command.group):
         return _without_verb(command)
-    parser = _verbs.parser_of(command.group, command.verb, command.options)
+    title = f"{command.group} {command.verb}".strip()
+    defaults = defaults_of(title)
+    meant = [*command.options, *(f"--{one.name}" for one in defaults)]
+    parser = _verbs.parser_of(command.group, command.verb, meant)
     settings.verb = (command.group, command.verb)
     if not command.group and _special_help(command.options):
         return 0
+    set_defaults(parser, title, defaults)
     arguments = ["--", *command.arguments] if command.arguments else []
     try:
         options = parser.parse_args([*command.options, *arguments])
@@ -311,7 +316,9 @@ def _run(words: list[str], settings: _Settings) -> int:
         return int(done.code or 0)
     settings.log_level = options.log_level or settings.log_level
     if options.quiet and options.verbose:
-        raise WrongWords("--quiet and --verbose contradict each other")
+        if not (parser.get_default("quiet") or parser.get_default("verbose")):
+            raise WrongWords("--quiet and --verbose contradict each other")
+        options.quiet, options.verbose = parser.get_default("verbose"), parser.get_default("quiet")
     if not command.group:
         check_values(options)
     if not command.group and not (options.verbose or options.quiet):

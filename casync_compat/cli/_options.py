@@ -113,13 +113,14 @@ class _LastIsPrimary(argparse.Action):
         values: Any,
         flag: str | None = None,
     ) -> None:
-        if namespace.store is not None:
+        if namespace.store is not None and "store_said" in namespace:  # not what is configured
             earlier: int = vars(namespace).get("earlier_stores", 0)
             further = list(namespace.extra_store)
             further.insert(earlier, namespace.store)
             namespace.extra_store = further
             namespace.earlier_stores = earlier + 1
         namespace.store = values
+        namespace.store_said = True
 
 
 _NETWORK = (

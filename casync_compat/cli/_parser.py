@@ -146,6 +146,16 @@ class Parser(argparse.ArgumentParser):
             self._separated = True
         return super()._get_values(action, arg_strings)
 
+    def option(self, flag: str) -> argparse.Action | None:
+        """The option with a flag, if there is one."""
+        return self._option_string_actions.get(flag)
+
+    def value_of(self, action: argparse.Action, text: str) -> Any:
+        """What a text says of an option. :raises argparse.ArgumentError: it is no value of that"""
+        value = self._get_value(action, text)
+        self._check_value(action, value)
+        return value
+
     def may_be_meant(self, flags: Iterable[str]) -> bool:
         """Whether one of the words to be parsed may name an option, if only by an abbreviation."""
         if self._words is None:

@@ -52,6 +52,7 @@ VERBS = {
     "serve": "serve chunks, indexes and archives over HTTP, to casync, desync and browsers",
     "pull": "serve casync's protocol to a client that reads, on standard input and output",
     "push": "serve casync's protocol to a client that writes",
+    "config": "show what is configured, and where each value is from",
     "completion": "print a completion script for a shell",
 }
 GROUPS = {

@@ -11,6 +11,7 @@ value: it may be a secret.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -18,17 +19,22 @@ from typing import Any, NamedTuple, TypeAlias
 from casync_compat.chunker.params import parse_size
 from casync_compat.errors import FileError, UsageError, show_path
 
-__all__ = ["ConfigFile", "Fields", "read_desync", "read_key_file", "read_ours"]
+__all__ = ["SECRETS", "ConfigFile", "Default", "Fields", "read_desync", "read_key_file", "read_ours"]
 
 Fields: TypeAlias = dict[str, Any]
 """Values by the names of the fields of `StoreOptions`."""
 
+Default: TypeAlias = bool | tuple[str, ...]
+"""What an option is: true or false, or its values as they would stand on a command line."""
+
 Warn: TypeAlias = Callable[[str], None]
 
 _MOST = 1 << 20
-_SECRETS = frozenset(
+_LONGEST_SECRET = 64 << 10
+SECRETS = frozenset(
     {"authorization", "cookie", "headers", "password", "secret_key", "session_token", "encryption_key"}
 )
+"""Fields that are for nobody else's eyes."""
 _NANOSECONDS = 10**9
 
 
@@ -41,6 +47,8 @@ class ConfigFile:
     :ivar s3: fields by scheme and host of an object store, without `s3+`
     :ivar registries: fields by pattern
     :ivar general: what is said of no store in particular, by key
+    :ivar defaults: what options are when a command line does not say, by verb (empty for all) and option without `--`
+    :ivar lines: where all that is: the line by the name of the table (a pattern, a verb or nothing) and key or field
     """
 
     path: bytes
@@ -48,11 +56,13 @@ class ConfigFile:
     s3: dict[str, Fields] = field(default_factory=dict)
     registries: dict[str, Fields] = field(default_factory=dict)
     general: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, dict[str, Default]] = field(default_factory=dict)
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def has_secrets(self) -> bool:
         """Whether anything in it is for nobody else's eyes."""
         parts = (*self.stores.values(), *self.s3.values(), *self.registries.values())
-        return any(not _SECRETS.isdisjoint(fields) for fields in parts)
+        return any(not SECRETS.isdisjoint(fields) for fields in parts)
 
 
 class _Wrong(Exception):
@@ -118,6 +128,27 @@ def _line(value: object) -> str:
     if any(sign in text for sign in "\r\n\0"):
         raise _Wrong("must be one line")
     return text
+
+
+def _secret_file(value: object) -> str:
+    """What a file has in its first line."""
+    path = _path(value)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return _line(file.read(_LONGEST_SECRET).rstrip("\n"))
+    except (OSError, UnicodeDecodeError, _Wrong) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not one line of text"
+        raise _Wrong(f"names a file that has no secret: {show_path(path)}: {why}") from error
+
+
+def _default(value: object) -> Default:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, (str, int, float)):
+        return (str(value),)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    raise _Wrong("must be text, a number, true, false or a list of texts")
 
 
 def _hex_key(value: object) -> str:
@@ -195,12 +226,15 @@ _OURS: Mapping[str, _Key] = {
     "client-key": _Key("client_key", _path),
     "trust-insecure": _Key("trust_insecure", _bool),
     "authorization": _Key("authorization", _line),
+    "authorization-file": _Key("authorization", _secret_file),
     "cookie": _Key("cookie", _line),
     "headers": _Key("headers", _headers),
     "username": _Key("username", _line),
     "password": _Key("password", _line),
+    "password-file": _Key("password", _secret_file),
     "access-key": _Key("access_key", _line),
     "secret-key": _Key("secret_key", _line),
+    "secret-key-file": _Key("secret_key", _secret_file),
     "session-token": _Key("session_token", _line),
     "region": _Key("region", _line),
     "credentials-file": _Key("credentials_file", _path),
@@ -251,6 +285,7 @@ class _Reading:
     def __init__(self, path: bytes, warn: Warn) -> None:
         self.path = path
         self.warn = warn
+        self.lines: dict[tuple[str, str], int] = {}
         try:
             with open(path, "rb") as file:
                 content = file.read(_MOST + 1)
@@ -265,11 +300,16 @@ class _Reading:
             raise UsageError(f"{show_path(path)}: line {line}: not UTF-8") from error
 
     def at(self, *words: str) -> str:
-        """The file, and the line with the last of these words, each looked for behind the one before."""
+        """The file, and the line with the last of these words."""
+        return f"{show_path(self.path)}: line {self.line(*words)}"
+
+    def line(self, *words: str) -> int:
+        """The line with the last of these words, each looked for behind the one before."""
         place = 0
         for word in words:
-            place = max(place, self.text.find(word, place))
-        return f"{show_path(self.path)}: line {self.text.count(chr(10), 0, place) + 1}"
+            found = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])").search(self.text, place)
+            place = place if found is None else found.start()
+        return self.text.count("\n", 0, place) + 1
 
     def table(self, value: object, keys: Mapping[str, _Key], *names: str) -> Fields:
         """The fields that a table sets."""
@@ -282,6 +322,18 @@ class _Reading:
             read = self.checked(row.read, content, *names, key)
             if row.field:
                 found[row.field] = read
+                self.lines[names[-1], row.field] = self.line(*names, key)
+        return found
+
+    def defaults(self, value: object) -> dict[str, dict[str, Default]]:
+        """What options are by default: of all verbs, and in a table with the name of a verb, `oci push` say, of it."""
+        found: dict[str, dict[str, Default]] = {}
+        for key, content in self.checked(_table, value, "defaults").items():
+            verb, options = (key, content) if isinstance(content, dict) else ("", {key: content})
+            for option, said in options.items():
+                names = filter(None, ("defaults", verb, option))
+                found.setdefault(verb, {})[option] = self.checked(_default, said, *names)
+                self.lines[verb, option] = self.line(*filter(None, ("defaults", verb, option)))
         return found
 
     def checked(self, read: Callable[[Any], Any], value: object, *names: str) -> Any:
@@ -311,10 +363,14 @@ def read_ours(path: bytes, warn: Warn) -> ConfigFile:
         if key == "stores":
             for pattern, table in reading.checked(_table, value, key).items():
                 found.stores[pattern] = reading.table(table, _OURS, pattern)
+        elif key == "defaults":
+            found.defaults.update(reading.defaults(value))
         elif key in _GENERAL:
             found.general[key] = reading.checked(_GENERAL[key], value, key)
+            reading.lines["", key] = reading.line(key)
         else:
             warn(f"{reading.at(key)}: unknown key {key!r}")
+    found.lines.update(reading.lines)
     return found
 
 
@@ -346,4 +402,5 @@ def read_desync(path: bytes, warn: Warn) -> ConfigFile:
             # desync writes null for a section that is empty, and what it does not say is as it would be without
             fields = reading.table(table, keys, key, pattern)
             section[pattern] = {name: said for name, said in fields.items() if said is not None}
+    found.lines.update(reading.lines)
     return found

@@ -15,8 +15,8 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from casync_compat.errors import FileError, UsageError, show_path
 from casync_compat.locations.shown import shown
@@ -25,7 +25,7 @@ from casync_compat.store.options import StoreOptions
 if TYPE_CHECKING:
     from casync_compat.locations.configfiles import ConfigFile, Fields
 
-__all__ = ["Configuration"]
+__all__ = ["Configuration", "Said"]
 
 _URL = r"[A-Za-z][A-Za-z0-9+.-]+:"
 _OBJECTS = ("s3", "s3+http", "s3+https")
@@ -38,6 +38,18 @@ _KEYS = (
 
 def _ignore(text: str) -> None:
     """No warnings wanted."""
+
+
+class Said(NamedTuple):
+    """Something that is configured.
+
+    :ivar name: of the field or option
+    :ivar origin: where it is from: a file and line, say
+    """
+
+    name: str
+    value: Any
+    origin: str
 
 
 class Configuration:
@@ -66,16 +78,43 @@ class Configuration:
         :raises FileError: a file is there that cannot be read
         :raises UsageError: a file is malformed
         """
-        ours, desync = self._files()
-        fields: Fields = {}
-        if desync is not None:
-            fields |= _of_desync(desync, where)
-        if ours is not None:
-            fields |= _longest(ours.stores, where)
-        fields |= self._of_environment(where, fields)
-        fields |= {name: value for name, value in self.given.items() if value is not None}
+        fields = {one.name: one.value for one in self.said_of(where)}
         _check_encryption(fields, where)
         return StoreOptions(**fields)
+
+    def said_of(self, where: str) -> list[Said]:
+        """What is said of a store: what counts, by the fields of `StoreOptions`, with where each is from."""
+        ours, desync = self._files()
+        found: dict[str, Said] = {}
+        for file, tables in ((desync, _of_desync), (ours, _of_ours)):
+            for pattern, fields in tables(file, where) if file is not None else ():
+                for name, value in fields.items():
+                    found[name] = Said(name, value, _line_of(file, pattern, name))
+        for name, value in self._of_environment(where).items():
+            found[name] = Said(name, value, "the environment")
+        for name, value in self.given.items():
+            if value is not None:
+                found[name] = Said(name, value, "the command line")
+        return list(found.values())
+
+    def generally(self) -> list[Said]:
+        """What our file says of no store in particular."""
+        ours, _ = self._files()
+        general = {} if ours is None else ours.general
+        return [Said(key, value, _line_of(ours, "", key)) for key, value in general.items()]
+
+    def defaults(self) -> dict[str, list[Said]]:
+        """What our file says that options are, by verb (empty for all) and in the order of the file."""
+        ours, _ = self._files()
+        return {
+            verb: [Said(option, value, _line_of(ours, verb, option)) for option, value in options.items()]
+            for verb, options in ({} if ours is None else ours.defaults).items()
+        }
+
+    def paths(self) -> list[tuple[bytes, bool]]:
+        """Where files are looked for, and whether each is there: ours, and desync's."""
+        paths = _our_path(self._environ), _desync_path(self._environ)
+        return [(path, file is not None) for path, file in zip(paths, self._files(), strict=True) if path]
 
     def general(self, key: str) -> str | int | None:
         """What our file says of no store in particular, `chunk-cache` say."""
@@ -115,7 +154,7 @@ class Configuration:
         """Whether somebody named this very file."""
         return path == os.fsencode(self._environ.get("PYCASYNC_CONFIG", ""))
 
-    def _of_environment(self, where: str, said: Fields) -> Fields:
+    def _of_environment(self, where: str) -> Fields:
         found: Fields = {}
         if where.partition("://")[0] in _OBJECTS:
             for variables in _KEYS:
@@ -144,12 +183,16 @@ def _desync_path(environ: Mapping[str, str]) -> bytes | None:
     return os.fsencode(os.path.join(home, ".config", "desync", "config.json")) if home else None
 
 
-def _of_desync(file: ConfigFile, where: str) -> Fields:
-    found: Fields = {}
+def _line_of(file: ConfigFile | None, table: str, key: str) -> str:
+    return "" if file is None else f"{show_path(file.path)}: line {file.lines.get((table, key), 1)}"
+
+
+def _of_desync(file: ConfigFile, where: str) -> Iterator[tuple[str, Fields]]:
     scheme, mark, rest = where.partition("://")
     if mark and scheme in _OBJECTS:
         host = re.split(r"[/?;]", rest.rpartition("@")[2] if "@" in rest.partition("/")[0] else rest)[0]
-        found |= file.s3.get(f"{scheme.removeprefix('s3+')}://{host}", {})
+        pattern = f"{scheme.removeprefix('s3+')}://{host}"
+        yield pattern, file.s3.get(pattern, {})
     for section in (file.registries, file.stores):
         patterns = [pattern for pattern in section if _matches(pattern, where)]
         if len(patterns) > 1:
@@ -158,13 +201,13 @@ def _of_desync(file: ConfigFile, where: str) -> Fields:
                 + ", ".join(map(shown, patterns))
             )
         if patterns:
-            found |= section[patterns[0]]
-    return found
+            yield patterns[0], section[patterns[0]]
 
 
-def _longest(tables: Mapping[str, Fields], where: str) -> Fields:
+def _of_ours(file: ConfigFile, where: str) -> Iterator[tuple[str, Fields]]:
     """The table with the longest key that matches."""
-    return tables[max(found, key=len)] if (found := [key for key in tables if _matches(key, where)]) else {}
+    if found := [key for key in file.stores if _matches(key, where)]:
+        yield (longest := max(found, key=len)), file.stores[longest]
 
 
 def _matches(pattern: str, where: str) -> bool:

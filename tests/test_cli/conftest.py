@@ -30,8 +30,9 @@ def quiet_surroundings(
 ) -> Iterator[None]:
     """A directory of its own, no variables that change defaults, and signal handlers as they were."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("CASYNC_")]:
+    for name in [name for name in os.environ if name.startswith(("CASYNC_", "PYCASYNC_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-configuration"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     old = [signal.getsignal(number) for number in signals]

@@ -222,6 +222,7 @@ SHOWN = {
     "apply": "NETWORK store compression layout json dry-run wait jobs no-progress",
     "cat": "NETWORK store extra-store jobs",
     "completion": "",
+    "config": "json",
     "convert-index": "NETWORK store extra-store chunk-size digest compression layout dry-run wait jobs",
     "copy": "NETWORK store extra-store compression layout json dry-run wait jobs verify-reused no-progress",
     "delta": "NETWORK store extra-store json dry-run jobs no-progress",

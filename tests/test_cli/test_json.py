@@ -34,6 +34,7 @@ RUNS = {
     "verify": ("default.castr", "broken.castr", "x.caidx"),
     "info": ("x.caidx", "x.caidx --store=default.castr"),
     "dump": ("x.caidx", "x.catar"),
+    "config": ("", "https://example.com/store"),
     "mirror": (". there", "-n . elsewhere"),
     "copy": ("x.caidx there.caidx", "-n x.caidx nowhere.caidx"),
     "delta": ("x.caidx x.caidx --estimate", "x.caidx -o up.capatch"),
