@@ -70,6 +70,7 @@ class MountedArchive:
         self._numeric = bool(flags & (_F.UIDS_16BIT | _F.UIDS_32BIT))
         self.with_acls = bool(flags & _F.ACL)
         self.with_xattrs = bool(flags & (_F.ACL | _F.XATTRS | _F.FCAPS | _F.SELINUX))
+        self.with_labels = node.selinux is not None
         self._known.told(self._inode(where, node))
 
     def inode(self, number: int) -> MountedInode:

@@ -69,11 +69,13 @@ class MountedTree(Protocol):
     :ivar size: of all of it, in bytes, about
     :ivar with_xattrs: whether anything may have extended attributes
     :ivar with_acls: whether anything may have ACLs
+    :ivar with_labels: whether its root has a label of SELinux; all of a tree are labelled, or nothing
     """
 
     size: int
     with_xattrs: bool
     with_acls: bool
+    with_labels: bool
 
     def inode(self, number: int) -> MountedInode:
         """An inode that the kernel was told of. :raises KeyError: it was not"""
@@ -152,6 +154,7 @@ class MountedBlob:
 
     with_xattrs = False
     with_acls = False
+    with_labels = False
 
     def __init__(
         self, reader: RandomAccess, name: bytes, *, uid: int = 0, gid: int = 0, mtime: int = 0

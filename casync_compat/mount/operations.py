@@ -26,6 +26,8 @@ Answer = list[bytes | memoryview]
 
 _Body = Sequence[bytes | memoryview]
 
+_SELINUX = b"security.selinux"
+
 
 class Operations:
     """Answers requests about one tree. May be used from several threads.
@@ -118,8 +120,11 @@ class Operations:
 
     def _getxattr(self, inode: int, body: memoryview) -> _Body:
         size, _ = abi.GETXATTR_IN.unpack_from(body)
-        value = self._nodes.xattrs(inode).get(_name(body[abi.GETXATTR_IN.size :]))
+        name = _name(body[abi.GETXATTR_IN.size :])
+        value = self._nodes.xattrs(inode).get(name)
         if value is None:
+            if name == _SELINUX and not self._nodes.with_labels:  # ls then asks no more, for any name
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
             raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
         return _sized(value, size)
 

@@ -3,8 +3,9 @@
     >>> with SharedReader(ChunkFetcher(index, store)) as reader:
     ...     reader.read_parts(1 << 30, 4096)
 
-Whoever goes on where a read has ended is read ahead for, further each time; that holds for a file that is read to its
-end as for a tree that is copied, whose files follow one another. Each chunk is fetched once, however many wait for it.
+Whoever goes on where a read has ended is read ahead for, as far again as he has come; that holds for a file that is
+read to its end as for a tree that is copied, whose files follow one another. Each chunk is fetched once, however many
+wait for it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 
 from casync_compat.closing import Closing
 from casync_compat.errors import ClosedError
@@ -30,11 +32,23 @@ _TRAILS = 16
 _NEAR = 256 << 10
 """Bytes from the end of a read within which another goes straight on: a kernel's reads overtake one another."""
 _FIRST, _MOST = 256 << 10, 8 << 20
-"""Bytes to read ahead: at first, and at most."""
+"""Bytes to read ahead: at least, and at most."""
 _TOGETHER = 256 << 10
 """Bytes of chunks to fetch with one call."""
 
 _Fetched = Future[bytes]
+
+
+@dataclass(slots=True)
+class _Trail:
+    """A reader who goes straight on.
+
+    :ivar start: offset where he began
+    :ivar begun: the chunk before which all has been begun
+    """
+
+    start: int
+    begun: int = 0
 
 
 class SharedReader(Closing):
@@ -54,9 +68,7 @@ class SharedReader(Closing):
         self._closed = False
         self._coming: dict[int, _Fetched] = {}
         self._under_way = 0
-        self._trails: OrderedDict[int, int] = (
-            OrderedDict()
-        )  # where a read ended, and how far to read ahead there
+        self._trails: OrderedDict[int, _Trail] = OrderedDict()  # by where a read ended
 
     def close(self) -> None:
         """Read no more ahead, and forget what is kept."""
@@ -154,36 +166,37 @@ class SharedReader(Closing):
 
     def _follow(self, offset: int, end: int, number: int) -> None:
         """Note that a read ended before chunk `number`, and read ahead if another had ended where it began."""
+        until = 0
         with self._lock:
-            ahead = 0
+            trail = _Trail(offset)
             for at in reversed(self._trails):
                 if at - _NEAR <= offset <= at + _NEAR // 4:
-                    ahead = self._trails.pop(at)
+                    trail = self._trails.pop(at)
                     if at >= end:  # read before, or overtaken by what came later
-                        self._trails[at] = ahead
+                        self._trails[at] = trail
                         return
-                    ahead = min(max(2 * ahead, _FIRST), _MOST)
+                    until = min(end + min(max(end - trail.start, _FIRST), _MOST), self.size)
                     break
-            self._trails[end] = ahead
+            self._trails[end] = trail
             while len(self._trails) > _TRAILS:
                 self._trails.popitem(last=False)
-        if ahead:
-            until, last = min(end + ahead, self.size), number
-            numbers = []
+            first = last = max(number, trail.begun)
             while last < len(self._index) and self._index[last].start < until:
-                numbers.append(last)
                 last += 1
-            self._begin(numbers)
+        if first < last:
+            trail.begun = self._begin(range(first, last))
 
-    def _begin(self, numbers: list[int]) -> None:
-        """Begin to fetch what is neither there nor coming."""
+    def _begin(self, numbers: Sequence[int]) -> int:
+        """Begin to fetch what is neither there nor coming. Returns the chunk before which all has been begun."""
         batches: list[dict[int, _Fetched]] = []
         size = _TOGETHER
+        begun = numbers[-1] + 1
         with self._lock:
             for number in numbers:
                 if number in self._kept or number in self._coming:
                     continue
                 if self._closed or self._under_way > self._most // 2:
+                    begun = number
                     break
                 if size >= _TOGETHER:
                     batches.append({})
@@ -194,6 +207,7 @@ class SharedReader(Closing):
                 batches[-1][number] = self._coming[number] = Future()
         for batch in batches:
             self._pool.submit(self._fetch_ahead, batch)
+        return begun
 
     def _fetch_ahead(self, batch: dict[int, _Fetched]) -> None:
         with suppress(Exception):

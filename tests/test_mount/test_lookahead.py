@@ -102,6 +102,14 @@ def test_reading_straight_on_is_read_ahead_for(source: Source, index: Index) -> 
     assert len(source.asked) <= 6
 
 
+def test_not_read_ahead_further_than_read(source: Source, index: Index) -> None:
+    """Many small reads one after another are not read ahead for as if much had been read."""
+    with SharedReader(ChunkFetcher(index, source)) as reader:
+        for offset in range(0, 10_000, 100):
+            reader.read_at(offset, 100)
+    assert len(source.asked) <= index.at(10_000 + (256 << 10)) + 1
+
+
 def test_a_source_that_is_away_and_comes_back(source: Source, index: Index) -> None:
     """A chunk that could not be had, by whoever read or ahead of it, is asked for again."""
     with SharedReader(ChunkFetcher(index, source)) as reader:

@@ -152,6 +152,17 @@ def test_links_and_attributes() -> None:
     assert kernel.ask(Code.GETXATTR, inode, abi.GETXATTR_IN.pack(1, 0) + wanted)[0] == errno.ERANGE
 
 
+def test_labels_of_a_tree_without_any() -> None:
+    """Where the root has no label of SELinux, nobody need ask each name for one; a label that is there comes."""
+    ask = abi.GETXATTR_IN.pack(100, 0) + b"security.selinux\0"
+    kernel = Kernel()
+    assert kernel.ask(Code.GETXATTR, kernel.find(b"a"), ask)[0] == errno.EOPNOTSUPP
+    labelled = Node(b"", stat.S_IFDIR | 0o755, selinux=b"u:r:t")
+    kernel = Kernel(MountedArchive(archive((labelled, Node(b"fifo", stat.S_IFIFO | 0o600), END))))
+    assert kernel.ask(Code.GETXATTR, 1, ask) == (0, b"u:r:t\0")
+    assert kernel.ask(Code.GETXATTR, kernel.find(b"fifo"), ask)[0] == errno.ENODATA
+
+
 def test_contents_at_any_offset() -> None:
     """A read gives what a file has there, and nothing behind its end."""
     kernel = Kernel()
