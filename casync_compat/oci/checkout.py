@@ -8,9 +8,6 @@ reflinks its files share blocks with the store and are otherwise their own. With
 the page cache: the tree is for reading then (as a lower layer of an overlay, say), because what is written to a file is
 written to all trees that have it. Empty files are never shared, and files with more than 64 MiB of holes are not
 stored.
-
-Which contents a file has is known from the chunks it is made of, so that what the store has is not fetched again, even
-from another image.
 """
 
 from __future__ import annotations
@@ -22,8 +19,8 @@ from enum import Enum
 from casync_compat.errors import UsageError, show_path
 from casync_compat.fs.freshdir import FreshDirectory
 from casync_compat.fs.losses import LeftOutKind
-from casync_compat.ids import Digest
-from casync_compat.oci.image.filler import Filler, regular_files
+from casync_compat.oci.image.filler import Filler
+from casync_compat.oci.image.storing import StoredFiles
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs.filestore import FileStore
 from casync_compat.oci.rootfs.mergedtree import Inode
@@ -34,9 +31,6 @@ from casync_compat.oci.spec.errors import CannotShare
 from casync_compat.progress import ProgressCallback, Reporter
 
 __all__ = ["CheckoutOptions", "CheckoutResult", "Link", "checkout"]
-
-_MOST_HOLES = 64 << 20
-"""Bytes of zeros in holes that are worth hashing."""
 
 
 class Link(Enum):
@@ -120,10 +114,12 @@ def checkout(
     metadata = Metadata(rootless=options.rootless, keep_setid=False, strict=options.strict, warn=warn)
     with FreshDirectory(target) as temporary, FileStore(store, metadata, verify=options.verify) as files:
         link = _choose(files, temporary, target, options.link)
-        work = _Checkout(image, files, metadata, link, Filler(image, reporter))
-        work.collect()
+        filler = Filler(image, reporter)
+        stored = StoredFiles(image, files, metadata, filler, inodes=link is Link.HARDLINK)
+        stored.collect()
+        work = _Checkout(files, stored.kept, link, filler)
         with RootWriter(temporary, metadata, target) as writer:
-            writer.write(tree, work.fill, work.place, work.filler.entry)
+            writer.write(tree, work.fill, work.place, filler.entry)
     if files.replaced:
         warn(f"{files.replaced} files in {show_path(store)} had been modified and were replaced")
     if failure := writer.together.failure():
@@ -132,102 +128,37 @@ def checkout(
         link,
         tree.entries,
         tree.size,
-        len(work.kept),
+        len(stored.kept),
         files.added,
-        work.fetched,
+        stored.fetched,
         files.replaced,
         metadata.left_out.kinds,
     )
 
 
 class _Checkout:
-    """The files of one checkout."""
+    """Gives files of the store to the writer of a tree."""
 
-    def __init__(
-        self, image: ImageTree, files: FileStore, metadata: Metadata, link: Link, filler: Filler
-    ) -> None:
-        self.kept: dict[Inode, Kept] = {}
-        self.fetched = 0
-        self.filler = filler
-        self._image = image
+    def __init__(self, files: FileStore, kept: dict[Inode, Kept], link: Link, filler: Filler) -> None:
         self._files = files
-        self._metadata = metadata
+        self._kept = kept
         self._link = link
-
-    def collect(self) -> None:
-        """Have the store hold every file that is to be shared."""
-        missing: list[tuple[Inode, bytes]] = []
-        alone: list[Inode] = []
-        for inode in regular_files(self._image.tree):
-            if not self._is_shared(inode):
-                alone.append(inode)
-                continue
-            origin = _origin(self._image, inode)
-            found = self._find(inode, origin)
-            if found is None:
-                missing.append((inode, origin))
-            else:
-                self.kept[inode] = found
-                self.filler.advance(inode.stored)
-        self._image.plan(inode for inode, _ in missing)
-        for inode, origin in missing:
-            # What was stored meanwhile, a second file of the same contents for example, is there already.
-            found = self._find(inode, origin)
-            if found is None:
-                pieces = self._image.read(inode)
-                found = self._files.add(pieces, inode.size, self._identity(inode), origin)
-                self.fetched += inode.stored
-            self.kept[inode] = found
-            self.filler.advance(inode.stored)
-        self._image.plan(alone)
-
-    def _identity(self, inode: Inode) -> Inode | None:
-        """Metadata that a stored file must have."""
-        return inode if self._link is Link.HARDLINK else None
-
-    def _is_shared(self, inode: Inode) -> bool:
-        if inode.size - inode.stored > _MOST_HOLES:
-            return False
-        # The store could not read it to check it.
-        unreadable = not self._metadata.privileged and not inode.mode & 0o400
-        return not (unreadable and self._link is Link.HARDLINK)
-
-    def _find(self, inode: Inode, origin: bytes) -> Kept | None:
-        content = self._files.known(origin)
-        if content is None:
-            return None
-        identity = self._identity(inode)
-        found = self._files.find(content, identity)
-        if found is None and (other := self._files.find_content(content)) is not None:
-            if other.stamp.size != inode.size:
-                return None
-            found = self._files.add(self._files.pieces(other), inode.size, identity)
-        # What the store remembers is a hint, which may be wrong.
-        right = found is not None and found.stamp.size == inode.size and found.content == content
-        return found if right else None
+        self._filler = filler
 
     def place(self, directory: int, name: bytes, inode: Inode, path: bytes) -> bool:
         """Link a file from the store."""
-        kept = self.kept.get(inode)
+        kept = self._kept.get(inode)
         if kept is None or self._link is not Link.HARDLINK or not kept.has_metadata:
             return False
         return self._files.link_to(kept, directory, name)
 
     def fill(self, fd: int, inode: Inode, path: bytes) -> None:
         """Write a file's contents, from the store if they are there."""
-        kept = self.kept.get(inode)
+        kept = self._kept.get(inode)
         if kept is None:
-            self.filler(fd, inode, path)
+            self._filler(fd, inode, path)
         else:
             self._files.copy_to(kept, fd, share=self._link is Link.REFLINK)
-
-
-def _origin(image: ImageTree, inode: Inode) -> bytes:
-    hasher = Digest.BLAKE3.new()
-    for part in image.origin(inode):
-        hasher.update(b"%d:" % len(part))
-        hasher.update(part)
-    return hasher.digest()
 
 
 def _choose(files: FileStore, directory: bytes, target: bytes, link: Link) -> Link:
