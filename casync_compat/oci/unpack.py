@@ -15,12 +15,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from casync_compat.errors import FileError
+from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.freshdir import FreshDirectory
 from casync_compat.fs.losses import LeftOutKind
 from casync_compat.oci.image.filler import Filler, regular_files
+from casync_compat.oci.image.kernelroot import RootOptions, mount_root
 from casync_compat.oci.image.tree import ImageTree
+from casync_compat.oci.rootfs.kernelmount import check_kernel
 from casync_compat.oci.rootfs.metadata import Metadata
 from casync_compat.oci.rootfs.writer import RootWriter
 from casync_compat.oci.spec.descriptor import parse_json
@@ -53,12 +55,15 @@ class UnpackOptions:
     :ivar verify: make the layers' tars first and compare them with the diff ids
     :ivar acls: restore ACLs that layers have as text (`SCHILY.acl.*`), which umoci and runtimes do not
     :ivar strict: fail at the first attribute or entry that the target cannot hold, rather than leave it out
+    :ivar kernel: a store of files: `rootfs` is not written but mounted by the kernel, over that store and, for what is
+        written, `overlay` in the bundle
     """
 
     rootless: bool = False
     verify: bool = False
     acls: bool = False
     strict: bool = False
+    kernel: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,10 @@ def unpack(
     """
     options = options or UnpackOptions()
     rootless = options.rootless or os.geteuid() != 0
+    if options.kernel is not None:
+        check_kernel()
+        if rootless:
+            raise UsageError("a root that the kernel mounts has its owners, which is not rootless")
     if options.verify:
         image.verify()
     tree = image.tree
@@ -103,13 +112,20 @@ def unpack(
     reporter.state.total = tree.size
     filler = Filler(image, reporter)
     with FreshDirectory(bundle) as temporary:
-        image.plan(regular_files(tree))
-        metadata = Metadata(rootless=rootless, acls=options.acls, strict=options.strict, warn=warn)
-        root = os.path.join(temporary, b"rootfs")
-        with RootWriter(root, metadata, os.path.join(bundle, b"rootfs")) as writer:
-            writer.write(tree, filler, on_entry=filler.entry)
         with AtomicFile(os.path.join(temporary, b"config.json"), 0o644) as out:
             out.write(json.dumps(document, indent=2).encode() + b"\n")
+        root = os.path.join(temporary, b"rootfs")
+        if options.kernel is not None:
+            # Last of all: what is mounted moves with the bundle, and is never in what is removed after a failure.
+            os.mkdir(root, 0o755)
+            upper = os.path.join(temporary, b"overlay")
+            how = RootOptions(upper, acls=options.acls, strict=options.strict, verify=False)
+            result = mount_root(image, options.kernel, root, how, warn=warn, progress=progress)
+            return UnpackResult(result.entries, result.size, result.left_out)
+        image.plan(regular_files(tree))
+        metadata = Metadata(rootless=rootless, acls=options.acls, strict=options.strict, warn=warn)
+        with RootWriter(root, metadata, os.path.join(bundle, b"rootfs")) as writer:
+            writer.write(tree, filler, on_entry=filler.entry)
     if failure := writer.together.failure():
         raise failure
     return UnpackResult(tree.entries, tree.size, metadata.left_out.kinds)

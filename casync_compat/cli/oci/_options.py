@@ -20,6 +20,7 @@ __all__ = [
     "add_progress",
     "add_reading",
     "add_registry",
+    "add_restoring",
     "add_rewriting",
     "add_store",
     "add_tree",
@@ -123,12 +124,17 @@ def add_reading(
 
 def add_tree(parser: argparse.ArgumentParser) -> None:
     """What the verbs take that write trees."""
-    parser.description = f"{parser.description} {RESTORING_STATUS}"
     parser.add_argument(
         "--rootless",
         action="store_true",
         help="without owners, devices and privileged attributes, as always for everybody but root",
     )
+    add_restoring(parser)
+
+
+def add_restoring(parser: argparse.ArgumentParser) -> None:
+    """What the verbs take that restore trees, on disk or as a mount."""
+    parser.description = f"{parser.description} {RESTORING_STATUS}"
     parser.add_argument(
         "--verify",
         action="store_true",

@@ -13,6 +13,7 @@ from casync_compat.cli._types import parse_boolean
 from casync_compat.cli.oci._common import opened, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_tree
 from casync_compat.cli.oci._tree import image_tree
+from casync_compat.errors import UsageError
 from casync_compat.oci.unpack import UnpackOptions, UnpackResult, unpack
 
 EXAMPLES = (
@@ -33,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="yes|no",
         help="restore ACLs that layers have as text, by their numbers (default no, as other tools)",
     )
+    parser.add_argument(
+        "--using",
+        choices=("kernel",),
+        help="write no files: have the kernel mount the root (oci mount), with BUNDLE/overlay for what is written",
+    )
+    parser.add_argument("--file-store", metavar="PATH", help="with --using=kernel: the store of files")
     add_reading(parser)
     add_json(parser)
     add_progress(parser)
@@ -41,8 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (reference,) = references(options.image)
+    if (options.using is None) != (options.file_store is None):
+        raise UsageError("--using=kernel and --file-store go together")
     wanted = UnpackOptions(
-        rootless=options.rootless, verify=options.verify, acls=options.acl, strict=options.strict
+        rootless=options.rootless,
+        verify=options.verify,
+        acls=options.acl,
+        strict=options.strict,
+        kernel=local_path(options.file_store) if options.file_store is not None else None,
     )
     with (
         opened(options) as places,

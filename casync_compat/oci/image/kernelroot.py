@@ -1,0 +1,137 @@
+"""The root of an image, mounted by the kernel: metadata in an EROFS image, files in a store that all images share.
+
+    >>> result = mount_root(image, b"/srv/files", b"/mnt", RootOptions(upper=b"/var/app"))
+
+Files, their blocks and their page cache are one for all trees that have them, whatever their layers. The store must
+outlast the mount, and what is in it must be left alone: its files are not checked again while they are read, but where
+the file system has fs-verity, which the kernel is told to insist on then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from casync_compat.errors import FileError
+from casync_compat.fs.losses import LeftOutKind
+from casync_compat.oci.image.metadata import stored_metadata
+from casync_compat.oci.image.tree import ImageTree
+from casync_compat.oci.rootfs.filestore import FileStore
+from casync_compat.oci.rootfs.kernelmount import Overlay, check_kernel, mount
+from casync_compat.oci.rootfs.mergedtree import Inode
+from casync_compat.oci.rootfs.metadata import Metadata
+from casync_compat.oci.rootfs.shared import FILES
+from casync_compat.progress import ProgressCallback, Reporter
+
+__all__ = ["RootOptions", "RootResult", "mount_root"]
+
+
+@dataclass(frozen=True, slots=True)
+class RootOptions:
+    """How to mount.
+
+    :ivar upper: directory that takes what is written; None for a root that is only read
+    :ivar acls: have ACLs that layers have as text
+    :ivar verify: hash the store's files rather than trust their times, and compare layers with the diff ids
+    :ivar strict: fail at the first attribute or entry that an EROFS image cannot hold, rather than leave it out
+    """
+
+    upper: bytes | None = None
+    acls: bool = False
+    verify: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RootResult:
+    """What a run did.
+
+    :ivar entries: names in the tree
+    :ivar size: bytes of its files, without holes
+    :ivar files: files of the store that it leads to; `stored` of them are new
+    :ivar fetched: bytes of contents that had to be fetched
+    :ivar metadata: bytes of the EROFS image
+    :ivar verity: whether the kernel checks the files
+    :ivar left_out: what the image has and an EROFS image cannot hold
+    """
+
+    entries: int
+    size: int
+    files: int
+    stored: int
+    fetched: int
+    metadata: int
+    verity: bool
+    left_out: tuple[LeftOutKind, ...] = ()
+
+
+def _make_upper(path: bytes, metadata: Metadata, root: Inode) -> None:
+    """Make what takes the writes, when it is not there: it looks like the image's root, whose place it takes."""
+    upper, work = (os.path.join(path, name) for name in (b"upper", b"work"))
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    with suppress(FileExistsError):
+        os.mkdir(work, 0o700)
+    try:
+        os.mkdir(upper, 0o700)
+    except FileExistsError:
+        return
+    fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        metadata.apply(fd, root)
+    finally:
+        os.close(fd)
+
+
+def mount_root(
+    image: ImageTree,
+    store: bytes,
+    target: bytes,
+    options: RootOptions | None = None,
+    *,
+    warn: Callable[[str], None] = lambda text: None,
+    progress: ProgressCallback | None = None,
+) -> RootResult:
+    """Mount the tree of an image on a directory, which must be there.
+
+    :param store: the directory of the file store; made when it is missing
+    :raises CasyncError: nothing is mounted then; what was stored stays
+    """
+    options = options or RootOptions()
+    check_kernel()
+    if options.verify:
+        image.verify()
+    reporter = Reporter(progress)
+    reporter.state.total = image.tree.size
+    metadata = Metadata(acls=options.acls, strict=options.strict, warn=warn)
+    with FileStore(store, metadata, verify=options.verify) as files:
+        made = stored_metadata(image, files, metadata, reporter)
+        temporary = os.path.join(store, b"tmp", os.urandom(12).hex().encode())
+        try:
+            try:
+                with open(temporary, "xb") as out:
+                    out.write(made.data)
+            except OSError as error:
+                raise FileError(temporary, "write", error) from error
+            if options.upper is not None:
+                try:
+                    _make_upper(options.upper, metadata, image.tree.root)
+                except (OSError, ValueError) as error:
+                    raise metadata.failure(options.upper, error) from error
+            how = Overlay(image.where, options.upper, made.sealed)
+            mount(temporary, os.path.join(store, FILES), target, how)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+    return RootResult(
+        image.tree.entries,
+        image.tree.size,
+        made.files,
+        made.stored,
+        made.fetched,
+        len(made.data),
+        made.sealed,
+        metadata.left_out.kinds,
+    )

@@ -1,0 +1,54 @@
+"""Mount an image on a directory, and take the mount away.
+
+    >>> with ImageTree.open(place, "debian", where=name) as image:
+    ...     mount(image, b"root", b"/srv/files")
+    >>> unmount(b"root")
+
+`casync_compat.oci.image.kernelroot` says what is mounted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from casync_compat.errors import FileError
+from casync_compat.oci.image.kernelroot import RootOptions, RootResult, mount_root
+from casync_compat.oci.image.tree import ImageTree
+from casync_compat.oci.rootfs.kernelmount import check_kernel, unmount
+from casync_compat.progress import ProgressCallback
+
+__all__ = ["RootOptions", "RootResult", "mount", "unmount"]
+
+
+def mount(
+    image: ImageTree,
+    target: bytes,
+    store: bytes,
+    options: RootOptions | None = None,
+    *,
+    warn: Callable[[str], None] = lambda text: None,
+    progress: ProgressCallback | None = None,
+) -> RootResult:
+    """Mount an image.
+
+    :param target: a directory; it is made when it is missing
+    :param store: the directory of the file store; made when it is missing
+    :raises CasyncError: nothing is mounted then
+    """
+    check_kernel()
+    made = False
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(target)
+            made = True
+    except OSError as error:
+        raise FileError(target, "make", error) from error
+    try:
+        return mount_root(image, store, target, options, warn=warn, progress=progress)
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                os.rmdir(target)
+        raise
