@@ -15,7 +15,7 @@ from hashlib import sha256
 __all__ = ["verity_digest"]
 
 _BLOCK = 4096
-_DESCRIPTOR = struct.Struct("<BBBBIQ64s144x")
+_DESCRIPTOR = struct.Struct("<BBBBIQ64s176x")
 _VERSION, _SHA256, _BLOCK_BITS = 1, 1, 12
 _SIZE = 32
 _ZERO = sha256(bytes(_BLOCK)).digest()

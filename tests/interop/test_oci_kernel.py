@@ -1,0 +1,156 @@
+"""Images mounted by the kernel are the trees that `oci unpack` writes, share their files, and stay where they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from compare import assert_same
+from interop.tools import Tool
+from test_oci import rawtar
+from test_oci.images import build, layer, layout_at, noise
+
+from casync_compat.errors import CasyncError
+from casync_compat.oci.rootfs.kernelmount import NoKernelMount, check_kernel
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Where images are mounted, on names below it; all mounts are taken away again."""
+    yield tmp_path
+    with open("/proc/self/mountinfo") as table:
+        mounts = [line.split()[4] for line in table]
+    for each in reversed(mounts):
+        if each.startswith(f"{tmp_path}/"):
+            subprocess.run(["umount", each], check=True, timeout=30)
+
+
+def _image(place: Path, tag: str, *tars: bytes) -> str:
+    with layout_at(place / "layout") as layout:
+        build(layout, tag, tars)
+    return f"oci:{place / 'layout'}:{tag}"
+
+
+def _layers() -> tuple[bytes, bytes]:
+    members = {
+        "usr": None, "usr/tool": noise(70_000), "usr/large": noise(3_000_000), "small": b"in the image\n",
+        "empty": b"", "gone": b"x" * 100, **{f"many/{n:04}": b"%d" % n * 40 for n in range(300)},
+    }  # fmt: skip
+    return (
+        layer(members, links={"usr/link": "usr/tool"}, mtime=1_600_000_000),
+        layer({"caf\udce9 \n": noise(5000), ".wh.gone": b"", "usr/new": noise(900)}),
+    )
+
+
+def test_a_mount_is_the_unpacked_tree(place: Path, pycasync: Tool) -> None:
+    """In every field, for reading only; nothing but the mount is left, and umount ends it."""
+    name = _image(place, "app", *_layers())
+    pycasync("oci", "unpack", name, place / "bundle")
+    pycasync("oci", "mount", "--using=kernel", "--file-store", place / "files", name, place / "root")
+
+    assert_same(place / "bundle/rootfs", place / "root")
+    assert (place / "root/usr/link").samefile(place / "root/usr/tool")
+    with pytest.raises(OSError, match="Read-only"):
+        (place / "root/usr/tool").write_bytes(b"")
+    assert not list((place / "files/tmp").iterdir())
+    pycasync("oci", "umount", place / "root")
+    assert not list((place / "root").iterdir())
+
+
+def test_a_second_image_shares_files_and_fetches_only_its_own(place: Path, pycasync: Tool) -> None:
+    """Whatever its layers: what the store has is neither stored nor fetched once more."""
+    first, second = _layers()
+    one, other = _image(place, "one", first), _image(place, "other", second, first)
+    options = ("oci", "mount", "--using=kernel", "--json", "--file-store", place / "files")
+    pycasync(*options, one, place / "one")
+    said = json.loads(pycasync(*options, other, place / "other"))
+
+    assert said["stored"] == 2  # of the second layer
+    large = place / "files/files"
+    assert sum(path.stat().st_size == 3_000_000 for path in large.rglob("*") if path.is_file()) == 1
+    assert (place / "one/usr/large").read_bytes() == (place / "other/usr/large").read_bytes()
+
+
+def test_what_is_written_stays_in_the_upper_directory(place: Path, pycasync: Tool) -> None:
+    """The root looks as the image's does; the store keeps its bytes; a second mount sees what was written."""
+    name = _image(place, "app", *_layers())
+    options = (
+        "oci",
+        "mount",
+        "--using=kernel",
+        "--file-store",
+        place / "files",
+        "--upper",
+        place / "up,per:1",
+    )
+    pycasync("oci", "unpack", name, place / "bundle")
+    pycasync(*options, name, place / "root")
+    assert_same(place / "bundle/rootfs", place / "root")
+    (place / "root/usr/tool").write_bytes(b"new")
+    (place / "root/small").unlink()
+    pycasync("oci", "umount", place / "root")
+    pycasync(*options, name, place / "root")
+
+    assert (place / "root/usr/tool").read_bytes() == b"new"
+    assert not (place / "root/small").exists()
+    assert (place / "up,per:1/upper/usr/tool").read_bytes() == b"new"
+    assert (place / "bundle/rootfs/usr/large").read_bytes() == (place / "root/usr/large").read_bytes()
+
+
+def test_a_bundle_whose_root_is_a_mount(place: Path, pycasync: Tool) -> None:
+    """`oci unpack --using=kernel`: a configuration, and a root that can be written to."""
+    name = _image(place, "app", *_layers())
+    pycasync("oci", "unpack", "--using=kernel", "--file-store", place / "files", name, place / "bundle")
+    (place / "bundle/rootfs/etc").mkdir()
+
+    assert json.loads((place / "bundle/config.json").read_text())["root"]["path"] == "rootfs"
+    assert (place / "bundle/overlay/upper/etc").is_dir()
+
+
+@pytest.mark.parametrize("name", ["redirect", "metacopy", "opaque", "whiteout"])
+def test_a_hostile_image_reads_nothing_else_of_the_store(place: Path, pycasync: Tool, name: str) -> None:
+    """Its attributes for overlays come out as they went in, and lead nowhere."""
+    secret = _image(place, "secret", layer({"secret": b"secret " * 100}))
+    pycasync("oci", "mount", "--using=kernel", "--file-store", place / "files", secret, place / "theirs")
+    (stored,) = (path for path in (place / "files/files").rglob("*") if path.is_file())
+    value = b"/" + bytes(stored.relative_to(place / "files/files"))
+    attributes = rawtar.pax([(f"SCHILY.xattr.trusted.overlay.{name}".encode(), value)])
+    members = (rawtar.file(b"f", b"mine " * 100), rawtar.file(b"empty"), rawtar.directory(b"d"))
+    hostile = _image(place, "hostile", attributes + attributes.join(members) + rawtar.END)
+    pycasync("oci", "mount", "--using=kernel", "--file-store", place / "files", hostile, place / "root")
+
+    assert (place / "root/f").read_bytes() == b"mine " * 100
+    assert (place / "root/empty").read_bytes() == b""
+    assert list((place / "root/d").iterdir()) == []
+    for each in ("f", "empty", "d"):
+        assert os.getxattr(place / "root" / each, f"trusted.overlay.{name}") == value
+
+
+def test_an_exported_image_is_in_order(place: Path, pycasync: Tool) -> None:
+    """fsck.erofs has nothing to say, and the same image gives the same bytes."""
+    fsck = shutil.which("fsck.erofs")
+    name = _image(place, "app", *_layers())
+    digests = [pycasync("oci", "erofs", name, "-o", place / each) for each in ("one", "two")]
+
+    assert digests[0] == digests[1]
+    assert (place / "one").read_bytes() == (place / "two").read_bytes()
+    if fsck is not None:
+        done = subprocess.run([fsck, place / "one"], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, "<E>" in done.stdout + done.stderr) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("release", "euid", "text"), [("6.4.9", 0, "6.5"), ("5.10.0-9-amd64", 0, "5.10"), (None, 1, "root")]
+)
+def test_who_cannot_is_told(release: str | None, euid: int, text: str) -> None:
+    """By which kernel, or by whom."""
+    with pytest.raises(NoKernelMount, match=text) as caught:
+        check_kernel(release, euid)
+    assert isinstance(caught.value, CasyncError)
