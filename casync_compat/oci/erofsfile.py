@@ -44,7 +44,7 @@ class ErofsResult:
 
 def write_erofs(
     image: ImageTree,
-    output: bytes,
+    output: bytes | None,
     store: bytes | None = None,
     *,
     verify: bool = False,
@@ -54,6 +54,7 @@ def write_erofs(
 ) -> ErofsResult:
     """Write a file.
 
+    :param output: its path; None to write nothing and only see what it would be
     :param store: a store of files, which is filled with those of the image
     :param verify: hash the store's files rather than trust their times, and compare layers with the diff ids
     :raises CasyncError: nothing is written then
@@ -68,7 +69,8 @@ def write_erofs(
     else:
         with FileStore(store, metadata, verify=verify) as files:
             made = stored_metadata(image, files, metadata, reporter, digests=True)
-    with AtomicFile(output) as out:
-        out.write(made.data)
+    if output is not None:
+        with AtomicFile(output) as out:
+            out.write(made.data)
     digest = verity_digest([(0, bytes(made.data))], len(made.data))
     return ErofsResult(image.tree.entries, len(made.data), made.files, digest, metadata.left_out.kinds)

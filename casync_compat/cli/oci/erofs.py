@@ -10,6 +10,7 @@ from casync_compat.cli._location import local_path
 from casync_compat.cli.oci._common import opened, progress_line, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_restoring
 from casync_compat.cli.oci._tree import image_tree
+from casync_compat.errors import UsageError
 from casync_compat.oci.erofsfile import write_erofs
 
 EXAMPLES = (
@@ -24,7 +25,8 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
     add_image(parser, "image", "the image, converted or plain")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
+    parser.add_argument("-o", "--output", metavar="FILE", help="the file to write")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="write nothing; print the digest alone")
     parser.add_argument(
         "--file-store",
         metavar="PATH",
@@ -39,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (reference,) = references(options.image)
+    if options.output in (None, "-") and not options.dry_run:
+        raise UsageError("say with -o what file to make; standard output cannot be one")
+    if options.dry_run and options.file_store is not None:
+        raise UsageError("--dry-run fills no store of files; leave out one of the two")
+    output = None if options.dry_run else local_path(options.output)
     store = local_path(options.file_store) if options.file_store is not None else None
     with (
         opened(options) as places,
@@ -47,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     ):
         result = write_erofs(
             image,
-            local_path(options.output),
+            output,
             store,
             verify=options.verify,
             strict=options.strict,
