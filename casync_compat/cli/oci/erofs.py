@@ -7,10 +7,10 @@ import json
 
 from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._location import local_path
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli.oci._common import opened, progress_line, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_restoring
 from casync_compat.cli.oci._tree import image_tree
-from casync_compat.errors import UsageError
 from casync_compat.oci.erofsfile import write_erofs
 
 EXAMPLES = (
@@ -42,9 +42,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (reference,) = references(options.image)
     if options.output in (None, "-") and not options.dry_run:
-        raise UsageError("say with -o what file to make; standard output cannot be one")
+        raise WrongWords("say with -o what file to make; standard output cannot be one")
     if options.dry_run and options.file_store is not None:
-        raise UsageError("--dry-run fills no store of files; leave out one of the two")
+        raise WrongWords("--dry-run fills no store of files; leave out one of the two")
     output = None if options.dry_run else local_path(options.output)
     store = local_path(options.file_store) if options.file_store is not None else None
     with (

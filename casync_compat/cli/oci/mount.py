@@ -8,11 +8,11 @@ import sys
 
 from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._location import local_path
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size
 from casync_compat.cli.oci._common import opened, progress_line, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_restoring
 from casync_compat.cli.oci._tree import image_tree
-from casync_compat.errors import UsageError
 from casync_compat.oci.mount import RootOptions, RootResult, mount
 
 EXAMPLES = (
@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     if options.using != "kernel":
-        raise UsageError("images are mounted by the kernel only, for now; say --using=kernel")
+        raise WrongWords("images are mounted by the kernel only, for now; say --using=kernel")
     if options.file_store is None:
-        raise UsageError("say with --file-store where the files of images are to be")
+        raise WrongWords("say with --file-store where the files of images are to be")
     (reference,) = references(options.image)
     wanted = RootOptions(
         local_path(options.upper) if options.upper is not None else None,

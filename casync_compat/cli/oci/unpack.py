@@ -8,12 +8,12 @@ import sys
 
 from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._location import local_path
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size, progress_line
 from casync_compat.cli._types import parse_boolean
 from casync_compat.cli.oci._common import opened, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_tree
 from casync_compat.cli.oci._tree import image_tree
-from casync_compat.errors import UsageError
 from casync_compat.oci.unpack import UnpackOptions, UnpackResult, unpack
 
 EXAMPLES = (
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (reference,) = references(options.image)
     if (options.using is None) != (options.file_store is None):
-        raise UsageError("--using=kernel and --file-store go together")
+        raise WrongWords("--using=kernel and --file-store go together")
     wanted = UnpackOptions(
         rootless=options.rootless,
         verify=options.verify,
