@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+import io
 import json
+import mmap
 import os
 import shutil
+import struct
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from compare import assert_same
 from filesystems import IS_ROOT, KERNEL_LACKS, lacking
+from grounds import Grounds
+from interop.containers import add_programs, run_bundle
 from interop.tools import Tool
 from test_oci import rawtar
 from test_oci.images import build, layer, layout_at, noise
@@ -21,7 +28,7 @@ from casync_compat.oci.rootfs.kernelmount import NoKernelMount, check_kernel
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
+def place(ground: Grounds) -> Iterator[Path]:
     """Where images are mounted, on names below it; all mounts are taken away again."""
     if not IS_ROOT:
         lacking("only root has the kernel mount images")
@@ -34,11 +41,14 @@ def place(tmp_path: Path) -> Iterator[Path]:
             subprocess.run(["modprobe", "-q", name], check=False, timeout=30)
         if name not in Path("/proc/filesystems").read_text().split():
             lacking(f"{KERNEL_LACKS} {name}")
-    yield tmp_path
+    at = ground(
+        "place", "ext4"
+    )  # the temporary directory may be an overlay itself, which takes no other's writes
+    yield at
     with open("/proc/self/mountinfo") as table:
         mounts = [line.split()[4] for line in table]
     for each in reversed(mounts):
-        if each.startswith(f"{tmp_path}/"):
+        if each.startswith(f"{at}/"):
             subprocess.run(["umount", each], check=True, timeout=30)
 
 
@@ -122,6 +132,72 @@ def test_a_bundle_whose_root_is_a_mount(place: Path, pycasync: Tool) -> None:
 
     assert json.loads((place / "bundle/config.json").read_text())["root"]["path"] == "rootfs"
     assert (place / "bundle/overlay/upper/etc").is_dir()
+
+
+def test_runc_runs_two_containers_on_what_they_share(place: Path, pycasync: Tool) -> None:
+    """Images of other layers: each container writes for itself, and both run the same pages of the same files."""
+    tree = place / "tree"
+    add_programs(tree)
+    programs = _tarred(tree)
+    (tree / "etc/who").write_text("other\n")
+    images = {
+        "one": _image(place, "one", programs, layer({"etc/who": b"one\n"})),
+        "other": _image(place, "other", _tarred(tree)),
+    }
+    script = "cat /etc/who; echo by $(cat /etc/who) > /tmp/new; cat /tmp/*"
+    for name, image in images.items():
+        (place / name).mkdir()
+        options = ("--using=kernel", "--file-store", place / "files", "--upper", place / f"{name}-upper")
+        pycasync("oci", "mount", *options, image, place / name / "rootfs")
+        assert run_bundle(place / name, name, ["/bin/sh", "-c", script]) == [name, f"by {name}"]
+
+    for name in images:
+        assert (place / f"{name}-upper/upper/tmp/new").read_text() == f"by {name}\n"
+    frames = [_first_frame(place / name / "rootfs/bin/sh") for name in images]
+    assert frames[0] == frames[1] != _first_frame(tree / "bin/sh")
+
+
+def _tarred(tree: Path) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        tar.add(tree, ".")
+    return out.getvalue()
+
+
+def _first_frame(path: Path) -> int:
+    """The number of the page of memory that a file's first bytes are in (Documentation/admin-guide/mm/pagemap.rst)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = (ctypes.c_void_p, *[ctypes.c_size_t, *[ctypes.c_int] * 3], ctypes.c_long)
+    size = mmap.PAGESIZE
+    with open(path, "rb") as file, open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+        at = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
+        assert ctypes.string_at(at, 4) == b"\x7fELF"
+        (entry,) = struct.unpack("=Q", os.pread(pagemap.fileno(), 8, at // size * 8))
+        libc.munmap(ctypes.c_void_p(at), ctypes.c_size_t(size))
+    frame: int = entry & (1 << 55) - 1
+    if not frame:
+        lacking(f"{KERNEL_LACKS} frames for who is root here only")
+    return frame
+
+
+def test_a_kernel_that_checks_reads_nothing_that_is_not_sealed(place: Path, pycasync: Tool) -> None:
+    """The digests are there for `verity=require`: the store's file has no fs-verity, so reading it is an error."""
+    name = _image(place, "app", *_layers())
+    pycasync("oci", "erofs", "--file-store", place / "files", name, "-o", place / "app.erofs")
+    for each in ("metadata", "root"):
+        (place / each).mkdir()
+    options = f"ro,verity=require,metacopy=on,redirect_dir=on,lowerdir={place}/metadata::{place}/files/files"
+    for words in (
+        ["erofs", "-o", "ro,loop", place / "app.erofs", place / "metadata"],
+        ["overlay", "-o", options, "overlay", place / "root"],
+    ):
+        subprocess.run(["mount", "-t", *words], check=True, timeout=30)
+
+    assert (place / "root/small").read_bytes() == b"in the image\n"
+    assert (place / "root/usr/tool").stat().st_size == 70_000
+    with pytest.raises(OSError, match="Input/output error"):
+        (place / "root/usr/tool").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["redirect", "metacopy", "opaque", "whiteout"])

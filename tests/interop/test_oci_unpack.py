@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from compare import assert_same
 from filesystems import lacking
+from interop.containers import add_programs, run_bundle
 from interop.registries import RunningRegistry
 from interop.tools import PYCASYNC, Tool
 from test_oci.images import noise
@@ -245,28 +246,11 @@ def test_without_the_privilege_for_devices(tmp_path: Path, image: Image, pycasyn
 # Containers
 
 
-def _programs(tree: Path) -> None:
-    """A root file system with a shell and what it needs, taken from this machine."""
-    for name in ("bin", "proc", "dev", "sys", "etc", "tmp"):
-        (tree / name).mkdir(parents=True)
-    for program in ("sh", "cat", "id"):
-        path = shutil.which(program) or lacking(program)
-        shutil.copy(path, tree / "bin" / program)
-        found = subprocess.run(["ldd", path], check=True, capture_output=True, text=True).stdout
-        for library in re.findall(r"(/\S+) \(0x", found):
-            (tree / library[1:]).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(library, tree / library[1:])
-    (tree / "etc/passwd").write_text("app:x:1000:1001::/home/app:/bin/sh\n")
-
-
 @pytest.mark.parametrize("rootless", [False, True])
 def test_runc_runs_it(tmp_path: Path, umoci: Tool, gnu_tar: Tool, pycasync: Tool, rootless: bool) -> None:
     """runc starts the bundle, as the image's user, with its arguments."""
-    runc = shutil.which("runc")
-    if runc is None:
-        lacking("runc is not installed; .ci/setup installs it")
     tree, layout = tmp_path / "tree", tmp_path / "layout"
-    _programs(tree)
+    add_programs(tree)
     gnu_tar("--format=posix", "-C", tree, "-cf", tmp_path / "tar", ".")
     umoci("init", "--layout", layout)
     umoci("new", "--image", f"{layout}:i")
@@ -284,16 +268,7 @@ def test_runc_runs_it(tmp_path: Path, umoci: Tool, gnu_tar: Tool, pycasync: Tool
     pycasync("oci", "convert", f"oci:{layout}:i", f"oci:{layout}:i")
     bundle = tmp_path / "bundle"
     pycasync("oci", "unpack", *(["--rootless"] if rootless else []), f"oci:{layout}:i", bundle)
-    document = json.loads((bundle / "config.json").read_text())
-    document["process"]["terminal"] = False  # there is none here
-    (bundle / "config.json").write_text(json.dumps(document))
-    state = tmp_path / "state"
-    argv = [runc, "--root", state, "run", "--bundle", bundle, f"pycasync-test-{os.getpid()}-{rootless:d}"]
-    done = subprocess.run(argv, capture_output=True, timeout=60)
-    if done.returncode and b"permission denied" in done.stderr.lower():
-        lacking(f"containers cannot be started here: {done.stderr[-200:]!r}")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.decode().splitlines()
+    lines = run_bundle(bundle, f"unpacked-{rootless:d}")
     assert lines[0].startswith("uid=0" if rootless else "uid=1000(app) gid=1001")
     assert lines[1:] == ["/" if rootless else "/home/app", "sh"]  # "/" is what runc sets where nobody says
 
