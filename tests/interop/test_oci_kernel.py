@@ -12,6 +12,7 @@ import struct
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,9 @@ def test_a_second_image_shares_files_and_fetches_only_its_own(place: Path, pycas
     large = place / "files/files"
     assert sum(path.stat().st_size == 3_000_000 for path in large.rglob("*") if path.is_file()) == 1
     assert (place / "one/usr/large").read_bytes() == (place / "other/usr/large").read_bytes()
+    schema = json.loads(files("casync_compat.cli").joinpath("output.schema.json").read_text())
+    described = {**schema, "$ref": "#/$defs/verbs/oci mount"}
+    pytest.importorskip("jsonschema").Draft202012Validator(described).validate(said)
 
 
 def test_what_is_written_stays_in_the_upper_directory(place: Path, pycasync: Tool) -> None:

@@ -8,7 +8,8 @@ import json
 from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._location import local_path
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli.oci._common import opened, progress_line, references, tell_traffic, warn
+from casync_compat.cli._progress import progress_line
+from casync_compat.cli.oci._common import opened, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_restoring
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.oci.erofsfile import write_erofs

@@ -9,8 +9,8 @@ import sys
 from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._location import local_path
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import human_size
-from casync_compat.cli.oci._common import opened, progress_line, references, tell_traffic, warn
+from casync_compat.cli._progress import human_size, progress_line
+from casync_compat.cli.oci._common import opened, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_restoring
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.oci.mount import RootOptions, RootResult, mount
