@@ -92,7 +92,7 @@ def serve(site: Site, tmp_path: Path) -> Serve:
         *,
         files: dict[str, bytes] | None = None,
         certificates: tuple[Path, ...] = (),
-        retries: int = 5,
+        retries: int = 9,
     ) -> Iterator[FaultProxy]:
         given = dict(site.files if files is None else files)
         with fault_proxy(given, script, certificates=certificates) as proxy:

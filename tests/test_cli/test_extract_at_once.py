@@ -180,11 +180,16 @@ def test_above_what_another_run_has(archives: list[Path], tmp_path: Path) -> Non
     assert contents(tmp_path / "out") == contents(tmp_path / "tree-two")
 
 
+@pytest.mark.parametrize("number", [0, 700], ids=["any", "high"])
 @pytest.mark.parametrize("where", ["out", "."])
-def test_a_lock_that_the_run_was_started_with(archives: list[Path], tmp_path: Path, where: str) -> None:
-    """`flock DIR pycasync extract` has its lock for itself."""
+def test_a_lock_that_the_run_was_started_with(
+    archives: list[Path], tmp_path: Path, where: str, number: int
+) -> None:
+    """`flock DIR pycasync extract` has its lock for itself, whatever number its descriptor has."""
     (tmp_path / "out").mkdir()
-    fd = holding(tmp_path / where)
+    first = holding(tmp_path / where)
+    fd = fcntl.fcntl(first, fcntl.F_DUPFD_CLOEXEC, number)
+    os.close(first)
     try:
         done = subprocess.run([*COMMAND, archives[0], tmp_path / "out"], check=False, pass_fds=[fd])
         assert done.returncode == 0

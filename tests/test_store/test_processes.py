@@ -88,7 +88,7 @@ def test_words_of_others(line: bytes) -> None:
 @pytest.mark.root
 def test_another_namespace() -> None:
     """A process in a PID namespace of its own is not taken for dead from outside, nor the other way round."""
-    unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
+    unshare = ["unshare", "--kill-child", "--pid", "--fork", "--mount-proc"]
     if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:
         lacking("unshare cannot make PID namespaces")
     with other(*unshare) as (line, _):
@@ -105,7 +105,7 @@ def test_another_namespace() -> None:
 @pytest.mark.root
 def test_proc_of_another_namespace() -> None:
     """Where /proc shows processes of others, nobody says anything."""
-    unshare = ["unshare", "--pid", "--fork"]
+    unshare = ["unshare", "--kill-child", "--pid", "--fork"]
     if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:
         lacking("unshare cannot make PID namespaces")
     with other(*unshare) as (line, _):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 
 from casync_compat.errors import FileError
@@ -22,7 +23,7 @@ __all__ = ["Claim"]
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOOK = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _INHERITED = range(3, 256)
-"""Descriptors that whoever started us may have left open."""
+"""Descriptors that whoever started us may have left open, where /proc does not tell."""
 
 
 class Claim:
@@ -103,7 +104,11 @@ def _name(fd: int) -> str:
 def _is_our_own(fd: int) -> bool:
     """Whether a lock that we cannot have is one that this process was started with."""
     wanted = os.fstat(fd)
-    for other in _INHERITED:
+    try:
+        opened: Iterable[int] = map(int, os.listdir(b"/proc/self/fd"))
+    except OSError:
+        opened = _INHERITED
+    for other in opened:
         with suppress(OSError):
             if os.get_inheritable(other) and os.path.samestat(os.fstat(other), wanted):
                 fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # changes nothing where it has it
