@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 from casync_compat.cli._common import (
     archive_errors,
@@ -18,15 +16,15 @@ from casync_compat.cli._common import (
     source_for,
     tree_kind,
 )
-from casync_compat.cli._daemon import in_background, let_go, tell_ready
+from casync_compat.cli._daemon import in_background
 from casync_compat.cli._location import local_path, name_of, open_input, shown_name, warn
+from casync_compat.cli._mounted import until_gone
 from casync_compat.cli._options import READING, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.errors import UsageError, show_path
 from casync_compat.kinds import Kind
 from casync_compat.mount.archive import MountedArchive
 from casync_compat.mount.nodes import MountedBlob, MountedTree
-from casync_compat.mount.session import MountSession
 from casync_compat.streams.assemble import ChunkFetcher
 from casync_compat.streams.inputs import load_index, path_of
 from casync_compat.streams.lookahead import KEPT, SharedReader
@@ -64,12 +62,7 @@ def run(options: argparse.Namespace) -> int:
             far=is_far(options, options.input),
             mkdir=options.mkdir,
         )
-        with session, _stopping(session):
-            print(f"Mounted: {show_path(options.mountpoint)}", flush=True)
-            tell_ready()
-            if options.background:
-                let_go()
-            session.wait()
+        until_gone(session, f"Mounted: {show_path(options.mountpoint)}", background=options.background)
     return 0
 
 
@@ -89,19 +82,3 @@ def _opened(options: argparse.Namespace, stack: ExitStack) -> MountedTree:
     )
     reader = stack.enter_context(SharedReader(fetcher))
     return MountedBlob(reader, name, uid=os.getuid(), gid=os.getgid(), mtime=time.time_ns())
-
-
-@contextmanager
-def _stopping(session: MountSession) -> Iterator[None]:
-    """Signals that would end the process end the session."""
-    numbers = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, lambda *_: session.stop()) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -23,7 +23,7 @@ from casync_compat.mount.abi import READ_BUFFER
 from casync_compat.mount.operations import Operations
 from casync_compat.streams.transfer import Crew
 
-__all__ = ["MountSession"]
+__all__ = ["MountSession", "unmount"]
 
 _PROGRAM = "fusermount3"
 _CHANNEL = "_FUSE_COMMFD"
@@ -134,6 +134,17 @@ class MountSession(Closing):
                 if error.errno in _GONE:
                     return
                 # ENOENT: whoever asked is not there any more
+
+
+def unmount(mountpoint: bytes) -> None:
+    """Take away what this user has mounted by FUSE.
+
+    :raises UsageError: there is no fusermount3
+    :raises FileError: nothing is mounted there, or it is in use
+    """
+    done = _run(["-u", "--", os.fsdecode(mountpoint)], mountpoint, "unmount")
+    if done.returncode:
+        raise FileError(mountpoint, "unmount", _reason(done.stderr))
 
 
 def _run(
