@@ -1,10 +1,11 @@
-"""Mount an image on a directory, and take the mount away.
+"""Have the kernel mount an image on a directory, and take mounts of images away.
 
     >>> with ImageTree.open(place, "debian", where=name) as image:
     ...     mount(image, b"root", b"/srv/files")
     >>> unmount(b"root")
 
-`casync_compat.oci.image.kernelroot` says what is mounted.
+`casync_compat.oci.image.kernelroot` says what is mounted. By FUSE it is `casync_compat.oci.image.mounted` that
+`casync_compat.verbs.mount` mounts, as it does everything else.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from casync_compat.errors import FileError
+from casync_compat.mount import session
 from casync_compat.oci.image.kernelroot import RootOptions, RootResult, mount_root
 from casync_compat.oci.image.tree import ImageTree
-from casync_compat.oci.rootfs.kernelmount import check_kernel, unmount
+from casync_compat.oci.rootfs import kernelmount
+from casync_compat.oci.rootfs.kernelmount import check_kernel
 from casync_compat.progress import ProgressCallback
 
 __all__ = ["RootOptions", "RootResult", "mount", "unmount"]
@@ -52,3 +55,14 @@ def mount(
             with suppress(OSError):
                 os.rmdir(target)
         raise
+
+
+def unmount(target: bytes) -> None:
+    """Take away the mount on a directory: root any, by the kernel or by FUSE, and others their own by FUSE.
+
+    :raises CasyncError: there is none, or it is in use
+    """
+    if os.geteuid() == 0:
+        kernelmount.unmount(target)
+    else:
+        session.unmount(target)

@@ -44,7 +44,7 @@ OCI_VERBS = {
     "stats": "oci:lay:x",
     "unpack": "oci:lay:x bundle",
     "checkout": "oci:lay:x root --file-store=files",
-    "mount": "oci:lay:x nowhere --using=fuse --file-store=files",
+    "mount": "oci:lay:x missing/nowhere --using=kernel --file-store=files",
     "umount": "nowhere",
     "erofs": "oci:lay:x -o new.erofs",
     "repack": "oci:lay:x",

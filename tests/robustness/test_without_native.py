@@ -63,7 +63,7 @@ RUNS = {
     "oci cat": ("oci:new:app etc/app", "oci:thin:app usr/data"),
     "oci unpack": ("oci:new:app bundle", "oci:../images:app plain"),
     "oci checkout": ("oci:new:app tree --file-store=files --link=copy",),
-    "oci mount": ("oci:new:app nowhere --using=fuse",),
+    "oci mount": ("oci:new:app missing/nowhere",),
     "oci umount": ("nowhere",),
     "oci erofs": ("oci:new:app -o app.erofs", "oci:../images:app -o stored.erofs --file-store=files"),
     "oci verify": ("oci:thin:app",),

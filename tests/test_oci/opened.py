@@ -45,10 +45,12 @@ def opened(
     tag: str = "image",
     limits: MergeLimits | None = None,
     warnings: list[str] | None = None,
+    shared: bool = False,
 ) -> Iterator[ImageTree]:
     """An image of these layers, put into a layout at `path`.
 
     :param thin: convert it
+    :param shared: to be read by several threads
     """
     said: list[str] = [] if warnings is None else warnings
     if thin:
@@ -58,7 +60,7 @@ def opened(
         build(layout, tag, tars)
         layout.close()
     layout = layout_at(path)
-    with ImageTree.open(layout, tag, where="image", limits=limits, warn=said.append) as image:
+    with ImageTree.open(layout, tag, where="image", limits=limits, warn=said.append, shared=shared) as image:
         yield image
 
 

@@ -16,8 +16,10 @@ __all__ = ["image_tree"]
 
 
 @contextmanager
-def image_tree(options: argparse.Namespace, places: Places, reference: Reference) -> Iterator[ImageTree]:
-    """The image that was named, opened."""
+def image_tree(
+    options: argparse.Namespace, places: Places, reference: Reference, *, shared: bool = False
+) -> Iterator[ImageTree]:
+    """The image that was named, opened. :param shared: see `ImageTree.open`"""
     limits = None
     if (size := getattr(options, "max_size", None)) is not None:
         limits = MergeLimits(size=size)
@@ -30,5 +32,6 @@ def image_tree(options: argparse.Namespace, places: Places, reference: Reference
         limits=limits,
         warn=warn,
         jobs=getattr(options, "jobs", None),
+        shared=shared,
     ) as image:
         yield image

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 from casync_compat.cli._common import INCOMPLETE, left_out_json
+from casync_compat.cli._daemon import in_background
 from casync_compat.cli._location import local_path
+from casync_compat.cli._mounted import until_gone
 from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size, progress_line
 from casync_compat.cli.oci._common import opened, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_restoring
 from casync_compat.cli.oci._tree import image_tree
+from casync_compat.errors import UsageError, show_path
+from casync_compat.oci.image.mounted import MountedImage
 from casync_compat.oci.mount import RootOptions, RootResult, mount
+from casync_compat.oci.rootfs.kernelmount import NoKernelMount, check_kernel
+from casync_compat.oci.rootfs.metadata import Metadata
+from casync_compat.oci.spec.reference import Reference
+from casync_compat.verbs.mount import mount as mount_nodes
 
 EXAMPLES = (
+    ("pycasync oci mount docker://host/app:2 root", "fetches what is read, until Ctrl-C or oci umount"),
     (
         "pycasync oci mount --using=kernel --file-store=/srv/files docker://host/app:2 root",
-        "for reading",
+        "the kernel serves it, and its files are those of other images",
     ),
     (
         "pycasync oci mount --using=kernel --file-store=/srv/files --upper=state oci:images:app root",
@@ -34,11 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--using",
         choices=("fuse", "kernel"),
-        default="fuse",
-        help="who serves the tree; only the kernel can for now: EROFS and overlayfs, as root, from Linux 6.5 on",
+        help="who serves the tree: a process here, which fetches what is read, or the kernel alone, once all files are "
+        "in the store (as root, from Linux 6.5 on; with --file-store the default where that can be)",
     )
-    parser.add_argument("--file-store", metavar="PATH", help="the store of files; made when missing")
-    parser.add_argument("--upper", metavar="PATH", help="a directory for what is written; made when missing")
+    parser.add_argument(
+        "--file-store", metavar="PATH", help="for the kernel: the store of files; made when missing"
+    )
+    parser.add_argument(
+        "--upper", metavar="PATH", help="for the kernel: a directory for what is written; made when missing"
+    )
+    parser.add_argument("--background", action="store_true", help="by FUSE, too, return once it is mounted")
     add_restoring(parser)
     add_reading(parser)
     add_json(parser)
@@ -47,11 +62,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
-    if options.using != "kernel":
-        raise WrongWords("images are mounted by the kernel only, for now; say --using=kernel")
-    if options.file_store is None:
-        raise WrongWords("say with --file-store where the files of images are to be")
     (reference,) = references(options.image)
+    return _by_kernel(options, reference) if _kernel_serves(options) else _by_fuse(options, reference)
+
+
+def _kernel_serves(options: argparse.Namespace) -> bool:
+    """Whether it is to be the kernel.
+
+    :raises WrongWords: an option is for the other way
+    :raises UsageError: the kernel cannot, and nothing else will do
+    """
+    if options.using == "kernel" and options.file_store is None:
+        raise WrongWords("say with --file-store where the files of images are to be")
+    if options.using == "fuse" and (options.file_store is not None or options.upper is not None):
+        raise WrongWords("--file-store and --upper are for --using=kernel")
+    if options.upper is not None and options.file_store is None:
+        raise WrongWords(
+            "--upper takes --file-store, too; over a mount by FUSE you may mount overlayfs yourself"
+        )
+    if options.file_store is None:
+        return False
+    try:
+        check_kernel()
+    except NoKernelMount as error:
+        if options.using == "kernel" or options.upper is not None:
+            raise UsageError(f"{error}; --using=fuse mounts it for reading") from error
+        warn(f"{error}; it is mounted by FUSE, and the store of files is left alone")
+        return False
+    return True
+
+
+def _by_fuse(options: argparse.Namespace, reference: Reference) -> int:
+    if options.background and (status := in_background()) is not None:
+        return status
+    metadata = Metadata(strict=options.strict, warn=warn)
+    with opened(options) as places, image_tree(options, places, reference, shared=True) as image:
+        if options.verify:
+            image.verify()
+        nodes = MountedImage(image, metadata)
+        session = mount_nodes(
+            nodes,
+            local_path(options.directory),
+            fsname=str(reference),
+            tell=warn,
+            far=image.far,
+            # Set-user-id programs and devices mean what they mean in `oci unpack`'s tree.
+            options=("suid", "dev") if os.geteuid() == 0 else (),
+        )
+        text = f"Mounted: {show_path(options.directory)}"
+        left_out = metadata.left_out.kinds
+        if options.json:
+            made = {"using": "fuse", "entries": image.tree.entries, "size": image.tree.size}
+            text = json.dumps(made | {"left_out": left_out_json(left_out)})
+        until_gone(session, text, background=options.background)
+        if options.verbose:
+            tell_traffic(places)
+    return INCOMPLETE if left_out else 0
+
+
+def _by_kernel(options: argparse.Namespace, reference: Reference) -> int:
     wanted = RootOptions(
         local_path(options.upper) if options.upper is not None else None,
         verify=options.verify,
@@ -80,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _summary(result: RootResult) -> dict[str, object]:
     return {
+        "using": "kernel",
         "entries": result.entries,
         "size": result.size,
         "files": result.files,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Protocol
 
+from casync_compat.closing import Closing
 from casync_compat.ids import ChunkId
 from casync_compat.oci.image.layertar import LayerTar
 from casync_compat.oci.image.wrapped import WrappedImage
@@ -14,8 +15,9 @@ from casync_compat.store.base import ChunkSource
 from casync_compat.streams.assemble import ChunkFetcher, IndexReader
 from catar.archive import RandomAccess
 
-__all__ = ["LayerSource", "PlainLayer", "WrappedLayer"]
+__all__ = ["LayerSource", "MakeReader", "PlainLayer", "WrappedLayer"]
 
+MakeReader = Callable[[ChunkFetcher], RandomAccess]
 _PIECE = 1 << 20
 
 
@@ -33,37 +35,58 @@ class LayerSource(Protocol):
         """Number, id and size of each chunk that a range of the tar is in; nothing for a plain tar."""
 
 
-class _LazyStream:
+class _LazyStream(Closing):
     """What a layer's index describes; the index is fetched with the first byte."""
 
-    def __init__(self, image: WrappedImage, layer: int, source: Callable[[], ChunkSource]) -> None:
+    def __init__(
+        self, image: WrappedImage, layer: int, source: Callable[[], ChunkSource], reader: MakeReader
+    ) -> None:
         self._image = image
         self._layer = layer
         self._source = source
+        self._make = reader
+        self._reader: RandomAccess | None = None
+        self._lock = threading.Lock()
         self.size = image.config.layers[layer].stream_size
 
-    @cached_property
-    def _reader(self) -> IndexReader:
-        return IndexReader(ChunkFetcher(self._image.index(self._layer), self._source()))
-
     def read_at(self, offset: int, size: int) -> bytes:
+        with self._lock:
+            if self._reader is None:
+                self._reader = self._make(ChunkFetcher(self._image.index(self._layer), self._source()))
         return self._reader.read_at(offset, size)
+
+    def close(self) -> None:
+        with self._lock:
+            reader, self._reader = self._reader, None
+        if isinstance(reader, Closing):
+            reader.close()
 
 
 class WrappedLayer:
     """A layer of a converted image.
 
     :param source: gives the source of its chunks, when they are needed
+    :param reader: makes what reads the stream of its index; only one reader at a time may use that by default
     """
 
-    def __init__(self, image: WrappedImage, layer: int, source: Callable[[], ChunkSource]) -> None:
+    def __init__(
+        self,
+        image: WrappedImage,
+        layer: int,
+        source: Callable[[], ChunkSource],
+        reader: MakeReader = IndexReader,
+    ) -> None:
         self.label = image.label(layer)
         self._image = image
         self._layer = layer
-        stream = _LazyStream(image, layer, source)
+        self._stream = stream = _LazyStream(image, layer, source, reader)
         recipe = image.recipe(layer)
         self._tar = TarView(recipe, stream) if recipe is not None else None
         self.view: RandomAccess = stream if self._tar is None else self._tar
+
+    def close(self) -> None:
+        """Let go of what reads it."""
+        self._stream.close()
 
     def _extents(self, offset: int, length: int) -> Iterator[tuple[int, int | None, int]]:
         """Offset in the tar, offset in what the index describes or None, and length."""

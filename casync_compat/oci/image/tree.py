@@ -12,15 +12,17 @@ to temporary files without a name.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 from casync_compat.closing import Closing
 from casync_compat.ids import ChunkId
 from casync_compat.oci.image.ahead import Ahead
 from casync_compat.oci.image.layersource import LayerSource, PlainLayer, WrappedLayer
 from casync_compat.oci.image.layertar import LayerTar, open_layer_tar
+from casync_compat.oci.image.severalpacked import SeveralPacked
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.rootfs.merge import MergeLimits, Merger
@@ -31,11 +33,16 @@ from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.tar.reader import members
 from casync_compat.store.base import ChunkSource
+from casync_compat.store.layered import Layered
+from casync_compat.streams.assemble import IndexReader
+from casync_compat.streams.lookahead import KEPT, SharedReader
 from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["ImageTree"]
 
 _PIECE = 1 << 20
+_LEAST = 16 << 20
+"""Bytes of chunks that are kept of each layer, however many there are."""
 _PARALLEL = 8
 _SEGMENT = 4096
 """Chunks that are fetched from far away before the first of them is used: some 256 MiB when decompressed."""
@@ -59,6 +66,7 @@ class ImageTree(Closing):
         limits: MergeLimits | None,
         warn: Callable[[str], None],
         jobs: int | None,
+        shared: bool = False,
     ) -> None:
         self.where = where
         self._read_config = config
@@ -67,11 +75,15 @@ class ImageTree(Closing):
         self._limits = limits
         self._warn = warn
         self._jobs = jobs
+        self._shared = shared
         self._layers: list[LayerSource] = []
         self._tars: list[LayerTar] = []
         self._ahead: Ahead | None = None
         if wrapped is not None:
-            self._layers = [WrappedLayer(wrapped, n, self._chunk_source) for n in range(len(wrapped))]
+            reader = partial(SharedReader, kept=max(KEPT // len(wrapped), _LEAST)) if shared else IndexReader
+            self._layers = [
+                WrappedLayer(wrapped, number, self._chunk_source, reader) for number in range(len(wrapped))
+            ]
 
     @classmethod
     def open(
@@ -85,11 +97,13 @@ class ImageTree(Closing):
         limits: MergeLimits | None = None,
         warn: Callable[[str], None] = lambda text: None,
         jobs: int | None = None,
+        shared: bool = False,
     ) -> ImageTree:
         """Open an image: the converted one where a tag leads to both.
 
         :param store: asked for chunks before the packs are
         :param jobs: threads that fetch, None for one a processor
+        :param shared: files will be read by several threads, in any order, rather than as `plan` says
         :raises CasyncError: it is not there, or malformed
         """
         found = look_up(place, reference)
@@ -103,7 +117,14 @@ class ImageTree(Closing):
             for _ in pool.drain():
                 pass
         return cls(
-            where, lambda: wrapped.source_config, wrapped, store=store, limits=limits, warn=warn, jobs=jobs
+            where,
+            lambda: wrapped.source_config,
+            wrapped,
+            store=store,
+            limits=limits,
+            warn=warn,
+            jobs=jobs,
+            shared=shared,
         )
 
     @classmethod
@@ -141,14 +162,25 @@ class ImageTree(Closing):
         """Let go of files and threads. The place stays open."""
         if self._ahead is not None:
             self._ahead.close()
+        for layer in self._layers:
+            if isinstance(layer, WrappedLayer):
+                layer.close()
         while self._tars:
             self._tars.pop().close()
         if self._wrapped is not None:
             self._wrapped.close()
 
+    @property
+    def far(self) -> bool:
+        """Whether contents come from another machine when they are read."""
+        return self._wrapped is not None and not self._wrapped.source.near
+
     def _chunk_source(self) -> ChunkSource:
+        assert self._wrapped is not None
+        if self._shared:
+            packs = SeveralPacked(self._wrapped.packs, self.far)
+            return packs if self._store is None else Layered(self._store, packs)
         if self._ahead is None:
-            assert self._wrapped is not None
             self._ahead = Ahead(self._wrapped.chunks, self._wrapped.config.digest, self._jobs)
         return self._ahead
 
@@ -187,14 +219,41 @@ class ImageTree(Closing):
         :raises CasyncError: they cannot be had
         """
         for offset, at, length in inode.parts:
-            layer = self._layers[inode.layer]
             done = 0
             while done < length:
-                data = layer.view.read_at(at + done, min(_PIECE, length - done))
-                if not data:
-                    raise ImageError(layer.label, f"the tar ends within a file, at byte {at + done}")
+                data = self._piece(inode, at + done, min(_PIECE, length - done))
                 yield offset + done, data
                 done += len(data)
+
+    def read_range(self, inode: Inode, offset: int, size: int) -> list[bytes]:
+        """The bytes of a regular file from `offset` on, as many as there are, in pieces; holes are zeros.
+
+        :raises CasyncError: they cannot be had
+        """
+        end = min(offset + size, inode.size)
+        first = max(bisect_right(inode.parts, offset, key=lambda part: part[0]) - 1, 0)
+        pieces: list[bytes] = []
+        for start, at, length in inode.parts[first:]:
+            if start >= end:
+                break
+            if start > offset:
+                pieces.append(bytes(start - offset))
+                offset = start
+            until = min(start + length, end)
+            while offset < until:
+                piece = self._piece(inode, at + offset - start, until - offset)
+                pieces.append(piece)
+                offset += len(piece)
+        if offset < end:
+            pieces.append(bytes(end - offset))
+        return pieces
+
+    def _piece(self, inode: Inode, at: int, size: int) -> bytes:
+        layer = self._layers[inode.layer]
+        data = layer.view.read_at(at, size)
+        if not data:
+            raise ImageError(layer.label, f"the tar ends within a file, at byte {at}")
+        return data
 
     def origin(self, inode: Inode) -> Iterator[bytes]:
         """Byte strings that, in their order, determine the contents of a regular file: ids of chunks, mostly.
@@ -211,7 +270,7 @@ class ImageTree(Closing):
 
         :raises CasyncError: an index cannot be had
         """
-        if self._wrapped is None:
+        if self._wrapped is None or self._shared:
             return
         wanted = list(self._wanted(inodes))
         if wanted:
