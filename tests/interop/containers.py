@@ -29,12 +29,13 @@ def add_programs(tree: Path) -> None:
     (tree / "etc/passwd").write_text("app:x:1000:1001::/home/app:/bin/sh\n")
 
 
-def run_bundle(bundle: Path, name: str, args: Sequence[str] = ()) -> list[str]:
+def run_bundle(bundle: Path, name: str, args: Sequence[str] = (), *, readonly: bool = False) -> list[str]:
     """Run the container of a bundle to its end. Returns the lines it says.
 
     :param name: what the container is called
     :param args: its command; the configuration's where there is none, and runc's own configuration where there is none
         of that
+    :param readonly: whether nothing is to be written to its root
     """
     runc = shutil.which("runc")
     if runc is None:
@@ -45,7 +46,7 @@ def run_bundle(bundle: Path, name: str, args: Sequence[str] = ()) -> list[str]:
     document["process"]["terminal"] = False  # there is none here
     if args:
         document["process"]["args"] = list(args)
-        document["root"]["readonly"] = False
+        document["root"]["readonly"] = readonly
     (bundle / "config.json").write_text(json.dumps(document))
     argv = [
         runc,

@@ -20,6 +20,7 @@ from compare import assert_same
 from filesystems import IS_ROOT, KERNEL_LACKS, lacking
 from grounds import Grounds
 from interop.containers import add_programs, run_bundle
+from interop.fullimage import full_image
 from interop.tools import Tool
 from test_oci import rawtar
 from test_oci.images import build, layer, layout_at, noise
@@ -70,16 +71,18 @@ def _layers() -> tuple[bytes, bytes]:
     )
 
 
-def test_a_mount_is_the_unpacked_tree(place: Path, pycasync: Tool) -> None:
+def test_a_mount_is_the_unpacked_tree(
+    place: Path, tmp_path_factory: pytest.TempPathFactory, pycasync: Tool
+) -> None:
     """In every field, for reading only; nothing but the mount is left, and umount ends it."""
-    name = _image(place, "app", *_layers())
+    name = full_image(tmp_path_factory, pycasync).name
     pycasync("oci", "unpack", name, place / "bundle")
     pycasync("oci", "mount", "--using=kernel", "--file-store", place / "files", name, place / "root")
 
     assert_same(place / "bundle/rootfs", place / "root")
-    assert (place / "root/usr/link").samefile(place / "root/usr/tool")
+    assert (place / "root/usr/bin/tool").samefile(place / "root/usr/bin/tool2")
     with pytest.raises(OSError, match="Read-only"):
-        (place / "root/usr/tool").write_bytes(b"")
+        (place / "root/usr/bin/tool").write_bytes(b"")
     assert not list((place / "files/tmp").iterdir())
     pycasync("oci", "umount", place / "root")
     assert not list((place / "root").iterdir())
