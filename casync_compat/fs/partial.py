@@ -20,7 +20,7 @@ from types import TracebackType
 
 from casync_compat.fs.atomic import AtomicFile, open_named, remove_unlocked, try_lock
 
-__all__ = ["PartialFile", "open_partial"]
+__all__ = ["PartialFile", "open_partial", "partial_name"]
 
 _NAME_MAX = 255
 
@@ -30,10 +30,15 @@ def _name(path: bytes, identity: bytes) -> tuple[bytes, bytes]:
     return b".#" + os.path.basename(path)[: _NAME_MAX - 2 - len(suffix)], suffix
 
 
+def partial_name(name: bytes, identity: str) -> bytes:
+    """What a file of this name is called while it is not complete, and nobody writes it."""
+    return b"".join(_name(name, identity.encode("ascii")))
+
+
 def open_partial(path: bytes, identity: str) -> int | None:
     """What an earlier run left for a `PartialFile`, open for reading; None where there is nothing."""
     final = os.path.realpath(path)
-    name = b"".join(_name(final, identity.encode("ascii")))
+    name = partial_name(final, identity)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(os.path.join(os.path.dirname(final), name), flags)

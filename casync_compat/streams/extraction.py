@@ -40,7 +40,8 @@ class ExtractOptions:
     :ivar jobs: threads that fetch and decompress, None for one a processor
     :ivar in_place: update a blob's file where it is, instead of replacing it when the new one is complete; devices are
         always written so
-    :ivar resume: of a blob's file that is not complete, keep what was written, hidden, for the next run
+    :ivar resume: of a file that is not complete, a blob's or a large one of a tree, keep what was written, hidden, for
+        the next run
     :ivar on_change: is told what would change, and nothing is written; the result counts what would have been done
     """
 

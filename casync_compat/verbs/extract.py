@@ -64,6 +64,11 @@ def _can_go_on(error: BaseException) -> bool:
     return isinstance(error, (StoreError, RemoteError)) or not isinstance(error, Exception)
 
 
+def _is_worth_keeping(error: BaseException) -> bool:
+    """Whether what was written of a large file helps the next run, and is not in its way either."""
+    return not isinstance(error, FileError) and _can_go_on(error)
+
+
 def _tree_seeds(
     index: Index | None,
     features: int,
@@ -248,7 +253,8 @@ def extract_archive(
     :param inside: path in the archive: that node alone is restored, as `output`/NAME
     :param warn: called with each warning, one line
     :param on_node: called with the path of each node when it begins
-    :raises CasyncError: or `catar.CatarError`; what was complete until then stays, nothing half-written does
+    :raises CasyncError: or `catar.CatarError`; what was complete until then stays, nothing half-written does but
+        for what `ExtractOptions.resume` keeps, hidden
     """
     options = options or ExtractOptions()
     index = load_index(source) if kind is Kind.ARCHIVE_INDEX else None
@@ -280,13 +286,16 @@ def extract_archive(
 
         name = inside.strip(b"/").rpartition(b"/")[2] or None
         in_use = _in_use(source, output, store, options)
+        continues = options.resume and options.seed_output and index is not None
+        how = replace(
+            options.apply, in_use=tuple(in_use), keeps=_is_worth_keeping if continues else options.apply.keeps
+        )
         _refuse_to_replace(tree, inside.strip(b"/"), output, name, in_use)
         whole = name is None and on_node is None
         if index is not None and was is not None and whole and _is_current(index, was, options):
             return _nothing_done(index, was.entries)
         stream = tree.stream(inside, on_chunk=counter.on_chunk, piece=_PIECE)
         if options.on_change is not None:
-            how = replace(options.apply, in_use=tuple(in_use))
             preview = PreviewWriter(output, how, warn=warn, on_change=options.on_change, name=name)
             apply_tree(stream, preview, follower)
             return replace(
@@ -300,7 +309,7 @@ def extract_archive(
         writer = TreeWriter(
             output,
             None,
-            replace(options.apply, in_use=tuple(in_use)),
+            how,
             warn=warn,
             name=name,
             on_payload=sharing.on_payload if sharing is not None else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,6 +27,8 @@ class ApplyOptions:
     :ivar compare: what tells that a file is there already: its contents, or only size, time, mode and owner
     :ivar named: feature flags that were asked for by name (`--with`), so that what belongs to another kind of file
         system counts as missing, too
+    :ivar keeps: asked, when a run breaks off, whether a large file under way is worth keeping, hidden beside its place,
+        for the next run; None keeps none
     """
 
     mask: int = NO_REPLAY_LIMIT
@@ -37,3 +40,4 @@ class ApplyOptions:
     strict: bool = False
     named: int = 0
     compare: Literal["content", "metadata"] = "content"
+    keeps: Callable[[BaseException], bool] | None = None

@@ -168,7 +168,7 @@ class PreviewWriter:
         if failure is not None:
             raise failure
 
-    def abort(self) -> None:
+    def abort(self, error: BaseException | None = None) -> None:
         """Close everything; never raises."""
         self._close_old()
         while self._stack:

@@ -6,7 +6,8 @@
 
 What is there already is compared as long as it has the same contents. Where it has them to the end it is left alone, or
 given the right metadata; nothing is written until something differs. An interrupted run leaves nothing under a final
-name that is not complete.
+name that is not complete; of a large file it may leave what was written under a hidden one, in which the next run finds
+it as it finds everything that is in the target: chunk by chunk.
 """
 
 from __future__ import annotations
@@ -23,11 +24,17 @@ from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.restore import InodeState
 from casync_compat.fs.apply.target import Directory
 from casync_compat.fs.apply.uptodate import Old
+from casync_compat.fs.partial import partial_name
 from catar.records import Node
 
 __all__ = ["FileWriter", "LinkFinder", "LinkHook", "PayloadHook"]
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_LARGE = 1 << 20
+"""Bytes from which on it is worth keeping what was written of a file."""
+_WHATEVER = "0" * 16
+"""Identity of what is kept: it does not matter of which archive it is."""
 
 PayloadHook: TypeAlias = Callable[[int, Node, bytes], None]
 LinkHook: TypeAlias = "Callable[[Node, bytes], bytes | None]"
@@ -185,7 +192,8 @@ class FileWriter:
         """Restore metadata and put the file into its place. :raises FileError: when payload is missing, too"""
         file = self._file
         assert file is not None, "no file is being written"
-        self._placer.doing("write")
+        placer = self._placer
+        placer.doing("write")
         try:
             if file.old is None or not self._keep(file, file.old):
                 file.payload.finish()
@@ -193,12 +201,15 @@ class FileWriter:
                     self._on_payload(file.fd, file.node, file.archive_path)
                 if self._link_candidate is None or not self._link(file, self._link_candidate):
                     self._complete(file)
-                self._placer.tally.updated += file.stood
+                placer.tally.updated += file.stood
         except (OSError, ValueError) as error:
             raise self._failure(file, error) from error
         self._file = None
         if file.fd >= 0:
             os.close(file.fd)
+        if placer.options.keeps is not None and not file.parent.fresh and file.node.size >= _LARGE:
+            with suppress(OSError):
+                os.unlink(partial_name(file.node.name, _WHATEVER), dir_fd=file.parent.fd)
 
     def _keep(self, file: _File, old: Old) -> bool:
         """Leave what is there, or set its metadata. :returns: False when there is to be a new file, which is written"""
@@ -221,15 +232,36 @@ class FileWriter:
         except OSError:
             return False
 
-    def abort(self) -> None:
-        """Remove what is under way; never raises."""
+    def abort(self, error: BaseException | None = None) -> None:
+        """Remove what is under way, or hide it where it is worth keeping; never raises.
+
+        :param error: why
+        """
         file, self._file = self._file, None
-        if file is not None:
-            with suppress(OSError):
-                file.forget_old()
-                if file.fd >= 0:
-                    os.close(file.fd)
+        if file is None:
+            return
+        keeps = self._placer.options.keeps
+        with suppress(OSError):
+            file.forget_old()
+            written = 0
+            if file.fd >= 0:
+                written = os.fstat(file.fd).st_blocks
+                os.close(file.fd)
+            if written < _LARGE // 512 or keeps is None or error is None or not keeps(error):
                 os.unlink(file.temp, dir_fd=file.parent.fd)
+            else:
+                self._hide(file, written)
+
+    @staticmethod
+    def _hide(file: _File, written: int) -> None:
+        """Leave what is under way for the next run, unless an earlier one left more."""
+        fd = file.parent.fd
+        name = partial_name(file.node.name, _WHATEVER)
+        with suppress(FileNotFoundError):
+            if os.stat(name, dir_fd=fd, follow_symlinks=False).st_blocks > written:
+                os.unlink(file.temp, dir_fd=fd)
+                return
+        os.rename(file.temp, name, src_dir_fd=fd, dst_dir_fd=fd)
 
     def _failure(self, file: _File, error: OSError | ValueError) -> FileError:
         path = os.path.join(file.parent.path, file.node.name)

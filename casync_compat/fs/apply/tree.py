@@ -247,11 +247,11 @@ class TreeWriter:
         if failure is not None:
             raise failure
 
-    def abort(self) -> None:
-        """Remove what is under way and close everything; what is complete stays. Never raises, may be repeated."""
+    def abort(self, error: BaseException | None = None) -> None:
+        """Remove what is under way, unless it is kept after this error, and close all. Never raises, may repeat."""
         if self.begun:
             self._runs.abort()
-            self._files.abort()
+            self._files.abort(error)
             self._specials.abort()
         self._close()
 
@@ -445,6 +445,6 @@ def apply_tree(stream: TreeStream, writer: StepWriter, follower: Follower | None
         if not writer.begun:
             raise FormatError("the tree is empty", writer.target)
         writer.finish()
-    except BaseException:
-        writer.abort()
+    except BaseException as error:
+        writer.abort(error)
         raise
