@@ -331,10 +331,11 @@ class ObjectFiles(Files):
         if self._pages_go:
             try:
                 self._once.delete([self._key(name) for name in names])
+                return
+            except FileNotFoundError:  # one has gone already; those behind it may still be there
+                pass
             except (BaseError, OSError):  # by a service that does not know it, say; or of one of them
                 self._pages_go = False
-            else:
-                return
         asyncio.run(_together(self._remove_one, names))
 
     async def _remove_one(self, name: bytes) -> None:
