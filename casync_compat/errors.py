@@ -210,6 +210,14 @@ class NotFound(FileError, FileNotFoundError):
             self.filename = os.fsdecode(self.inside)
 
     @classmethod
+    def at(cls, path: bytes | str, op: str = "open") -> Self:
+        """There is no such file, say those who have looked for it.
+
+        :param op: what was to be done with it, as a verb
+        """
+        return cls(path, op, FileNotFoundError(ENOENT, os.strerror(ENOENT)))
+
+    @classmethod
     def in_archive(cls, path: bytes, inside: bytes) -> NotFound:
         """The archive at `path` has no node at the path `inside`."""
         return cls(path, "find", FileNotFoundError(ENOENT, os.strerror(ENOENT)), inside)

@@ -6,13 +6,12 @@ command line.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, cast
 
 from casync_compat.compression import Compression
-from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.errors import NotFound, UsageError, show_path
 from casync_compat.index import Index
 from casync_compat.kinds import Kind
 from casync_compat.locations import (
@@ -111,7 +110,7 @@ def tree_kind(source: PathType, kind: Kind | None) -> Kind:
         return Kind.DIRECTORY
     name = name_of(source)
     if kind is None and not is_remote(source) and not os.path.lexists(name):
-        raise FileError(name, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        raise NotFound.at(name)
     return kind_of(source, kind)
 
 

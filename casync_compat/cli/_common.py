@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import fcntl
 import os
 import re
@@ -25,7 +24,7 @@ from casync_compat.cli._location import (
 )
 from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._types import parse_boolean
-from casync_compat.errors import FileError, UsageError, naming, show_path
+from casync_compat.errors import NotFound, UsageError, naming, show_path
 from casync_compat.fs.losses import LeftOutKind, Losses
 from casync_compat.fs.owners import IdShift
 from casync_compat.fs.standard import StandardOutput
@@ -194,7 +193,7 @@ def tree_kind(options: argparse.Namespace, argument: str | None) -> Kind:
     if argument == "-":
         raise WrongWords("what standard input is must be said: --what=archive or --what=archive-index")
     if argument is not None and not is_remote(argument) and not os.path.exists(path := local_path(argument)):
-        raise FileError(path, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        raise NotFound.at(path)
     if kind is None or not kind.is_tree:
         name = show_path(shown_name(argument)) if argument is not None else "."
         raise UsageError(f"{name}: not a directory, .catar or .caidx file; say what it is with --what")

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from casync_compat.chunker.params import parse_size
 from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.progress import Warn
 
 __all__ = ["SECRETS", "ConfigFile", "Default", "Fields", "read_desync", "read_key_file", "read_ours"]
 
@@ -26,8 +27,6 @@ Fields: TypeAlias = dict[str, Any]
 
 Default: TypeAlias = bool | tuple[str, ...]
 """What an option is: true or false, or its values as they would stand on a command line."""
-
-Warn: TypeAlias = Callable[[str], None]
 
 _MOST = 1 << 20
 _LONGEST_SECRET = 64 << 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 from collections.abc import Iterator
@@ -111,7 +110,7 @@ def _fetch(where: str, settings: Settings) -> bytes:
     files, name = index_location(where, settings)
     pieces = files.pieces(name)
     if pieces is None:
-        raise _not_found(os.fsencode(shown(where)))
+        raise NotFound.at(os.fsencode(shown(where)))
     path = settings.shared.keep(os.path.basename(name), b"")
     with open(path, "wb") as file:
         for piece in pieces:
@@ -122,12 +121,8 @@ def _fetch(where: str, settings: Settings) -> bytes:
 def _content(files: Files, name: bytes) -> bytes:
     data = files.read(name, MAX_INDEX_SIZE)
     if data is None:
-        raise _not_found(os.fsencode(files.name) + b"/" + name)
+        raise NotFound.at(os.fsencode(files.name) + b"/" + name)
     return data
-
-
-def _not_found(where: bytes) -> NotFound:
-    return NotFound(where, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
 
 @contextmanager

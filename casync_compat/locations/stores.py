@@ -12,7 +12,7 @@ from casync_compat.locations.forms import group_members, in_files, in_peer, in_r
 from casync_compat.locations.remote import BUCKETS, open_files
 from casync_compat.locations.settings import PathType, Settings
 from casync_compat.locations.shown import shown
-from casync_compat.store.base import ChunkSource, FarSource, OnDisk, Store
+from casync_compat.store.base import ChunkSource, OnDisk, Store, far_source
 from casync_compat.store.cached import Cached, ChunkCache
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.failover import FailoverGroup
@@ -183,7 +183,7 @@ def open_source(
     first = _open_group(where, settings)
     others = [_open_group(other, settings) for other in extra]
     source = Layered(first, *others, warn=settings.warn) if others else first
-    far = isinstance(source, FarSource) and source.far
+    far = far_source(source) is not None
     cache = chunk_cache(settings) if far or settings.chunk_cache is not None else None
     return source if cache is None or _is_in(cache, source) else Cached(source, cache)
 

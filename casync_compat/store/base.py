@@ -38,6 +38,7 @@ __all__ = [
     "Store",
     "Surveyed",
     "checked",
+    "far_source",
 ]
 
 
@@ -106,6 +107,11 @@ class FarSource(BatchSource, Protocol):
 
         It is called once, on any thread, and does there what takes time: decompression, and the check of every chunk.
         """
+
+
+def far_source(source: object) -> FarSource | None:
+    """A source that is far away, as such; None for one that is near."""
+    return source if isinstance(source, FarSource) and source.far else None
 
 
 class ChunkSink(Protocol):

@@ -209,6 +209,10 @@ class Cached(Finder):
         behind = self.source.own_paths if isinstance(self.source, OnDisk) else ()
         return (*behind, *self.cache.store.own_paths)
 
+    @property
+    def behind(self) -> tuple[ChunkSource, ...]:
+        return (self.source,)
+
     def begin_finding(self, wanted: Wanted, digest: Digest) -> Callable[[], list[Answer]]:
         here = [number for number, (id, _) in enumerate(wanted) if self.cache.has(id)]
         others = sorted(set(range(len(wanted))).difference(here))

@@ -10,29 +10,32 @@ Stores one behind the other, each with chunks of its own, are `store.layered`.
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from casync_compat.errors import CasyncError, ChunkCorrupt, ChunkMissing, FileError, RemoteError, StoreError
+from casync_compat.errors import (
+    CasyncError,
+    ChunkCorrupt,
+    ChunkMissing,
+    FileError,
+    NotFound,
+    RemoteError,
+    StoreError,
+)
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.store.base import ChunkSource, FarSource, OnDisk
+from casync_compat.progress import Warn, no_warning
+from casync_compat.store.base import ChunkSource, OnDisk, far_source
 from casync_compat.store.finding import Answer, Finder, Finding, Wanted, find_in
 
-__all__ = ["FailoverGroup", "StoreMember", "Warn", "all_eager", "any_far", "ignore", "in_turn", "nobody_has"]
+__all__ = ["FailoverGroup", "StoreMember", "all_eager", "any_far", "in_turn", "nobody_has"]
 
 R = TypeVar("R")
-Warn = Callable[[str], None]
 
 _REST = 30.0
 """Seconds for which a store that failed is left alone."""
-
-
-def ignore(text: str) -> None:
-    """No warnings wanted."""
 
 
 class StoreMember:
@@ -43,7 +46,7 @@ class StoreMember:
     """
 
     def __init__(
-        self, source: ChunkSource, warn: Warn = ignore, clock: Callable[[], float] = time.monotonic
+        self, source: ChunkSource, warn: Warn = no_warning, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.source = source
         self._warn = warn
@@ -96,12 +99,12 @@ def in_turn(members: Sequence[StoreMember]) -> Iterator[StoreMember]:
 
 def any_far(sources: Sequence[ChunkSource]) -> bool:
     """Whether any of several sources is far away."""
-    return any(isinstance(source, FarSource) and source.far for source in sources)
+    return any(far_source(source) is not None for source in sources)
 
 
 def all_eager(sources: Sequence[ChunkSource]) -> bool:
     """Whether all of those that are far away are asked at once; a store may have to be looked at for that."""
-    far = [source for source in sources if isinstance(source, FarSource) and source.far]
+    far = [found for found in map(far_source, sources) if found is not None]
     try:
         return bool(far) and all(source.eager for source in far)
     except RemoteError:  # which is told when it is asked for chunks
@@ -132,7 +135,7 @@ class FailoverGroup(Finder):
     """
 
     def __init__(
-        self, *sources: ChunkSource, warn: Warn = ignore, clock: Callable[[], float] = time.monotonic
+        self, *sources: ChunkSource, warn: Warn = no_warning, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.members = tuple(StoreMember(source, warn, clock) for source in sources)
         self.name = "|".join(source.name for source in sources)
@@ -143,6 +146,11 @@ class FailoverGroup(Finder):
     def eager(self) -> bool:
         """Whether `begin` asks at once."""
         return all_eager([member.source for member in self.members])
+
+    @property
+    def behind(self) -> tuple[ChunkSource, ...]:
+        """The one that is asked: what it lacks is missing."""
+        return tuple(member.source for member in self.members if member.well)[:1]
 
     @property
     def own_paths(self) -> tuple[bytes, ...]:
@@ -219,4 +227,4 @@ def _check_there(source: ChunkSource) -> None:
     """
     for path in source.own_paths if isinstance(source, OnDisk) else ():
         if not os.path.isdir(path):
-            raise FileError(path, "read", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+            raise NotFound.at(path, "read")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from casync_compat.errors import StoreError
+from casync_compat.errors import CasyncError, ChunkLocked, ChunkMissing, StoreError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import BatchSource, ChunkSource, FarSource
 
@@ -47,16 +47,33 @@ class Finder:
     def begin(self, wanted: Wanted, digest: Digest) -> Callable[[], list[bytes]]:
         """See `FarSource`."""
         answers = self.begin_finding(wanted, digest)
-        return lambda: _all_of(answers())
+        return lambda: [
+            answer if isinstance(answer, bytes) else self._complain(answer, id, digest, limit)
+            for answer, (id, limit) in zip(answers(), wanted, strict=True)
+        ]
 
+    @property
+    def behind(self) -> Sequence[ChunkSource]:
+        """The sources that it is put together of."""
+        raise NotImplementedError
 
-def _all_of(answers: list[Answer]) -> list[bytes]:
-    found = []
-    for answer in answers:
-        if isinstance(answer, StoreError):
-            raise answer
-        found.append(answer)
-    return found
+    def _complain(self, error: StoreError, id: ChunkId, digest: Digest, limit: int) -> bytes:
+        """Raise what is wrong with a chunk.
+
+        Of one that is missing a source may have more to say when it is asked for it alone: that it has it, encrypted
+        with another key.
+        """
+        if type(error) is ChunkMissing:
+            for source in self.behind:
+                try:
+                    return source.get(id, digest, limit)
+                except ChunkLocked:
+                    raise
+                except ChunkMissing as missing:
+                    error = ChunkMissing(id, error.where, missing.why or error.why)
+                except CasyncError:  # which was told, or is passed over, when it was asked before
+                    continue
+        raise error
 
 
 def find_in(source: ChunkSource, wanted: Wanted, digest: Digest) -> list[Answer]:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from casync_compat.errors import CasyncError, ChunkCorrupt, ChunkMissing, RemoteError
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.store.base import ChunkSource, FarSource, Measured, OnDisk
-from casync_compat.store.failover import StoreMember, Warn, all_eager, any_far, ignore, in_turn, nobody_has
+from casync_compat.progress import Warn, no_warning
+from casync_compat.store.base import ChunkSource, Measured, OnDisk, far_source
+from casync_compat.store.failover import StoreMember, all_eager, any_far, in_turn, nobody_has
 from casync_compat.store.finding import Answer, Finder, Finding, Wanted, find_in
 
 __all__ = ["Layered"]
@@ -59,14 +60,14 @@ class Layered(Finder):
         self,
         first: ChunkSource,
         *others: ChunkSource,
-        warn: Warn = ignore,
+        warn: Warn = no_warning,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         members: list[StoreMember] = []
         for layer in (first, *others):
             if isinstance(layer, Layered):  # with what it knows, and whom it tells
                 members += layer._members
-                warn = layer._warn if warn is ignore else warn
+                warn = layer._warn if warn is no_warning else warn
             else:
                 members.append(StoreMember(layer, warn, clock))
         self._members = tuple(members)
@@ -90,7 +91,7 @@ class Layered(Finder):
         for member in self._members:
             source = member.source
             try:
-                if not (isinstance(source, FarSource) and source.far):
+                if far_source(source) is None:
                     left = [number for number in left if not source.has(wanted[number][0])]
                 elif left and member.well and isinstance(source, Finding):
                     asked = [wanted[number] for number in left]
@@ -135,6 +136,10 @@ class Layered(Finder):
             found.get(number) or damaged.get(number) or ChunkMissing(id, self.name)
             for number, (id, _) in enumerate(wanted)
         ]
+
+    @property
+    def behind(self) -> tuple[ChunkSource, ...]:
+        return self.layers
 
     @property
     def own_paths(self) -> tuple[bytes, ...]:

@@ -16,7 +16,7 @@ from casync_compat.closing import Closing
 from casync_compat.errors import FormatError
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index, IndexChunk
-from casync_compat.store.base import BatchSource, ChunkSource, FarSource
+from casync_compat.store.base import BatchSource, ChunkSource, far_source
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 
 __all__ = ["ChunkFetcher", "ChunkStream", "Fetch", "IndexReader", "place_chunks"]
@@ -61,7 +61,7 @@ class ChunkFetcher:
         self._path = path
         self._source = source
         self._batches = source if isinstance(source, BatchSource) else None
-        far = source if isinstance(source, FarSource) and source.far else None
+        far = far_source(source)
         self._eager = far if far is not None and far.eager else None
         self.threads = default_jobs() if far is None or far.eager else max(_WAITING, default_jobs())
         """How many threads to use when nobody says."""

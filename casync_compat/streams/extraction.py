@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from casync_compat.errors import CasyncError, ChunkMissing, show_path
+from casync_compat.errors import CasyncError, ChunkLocked, ChunkMissing, show_path
 from casync_compat.fs.apply.preview import OnChange
 from casync_compat.fs.apply.restore import ApplyOptions
 from casync_compat.fs.losses import LeftOutKind
@@ -120,10 +120,11 @@ class UnusedSeeds:
         try:
             yield
         except ChunkMissing as error:
-            if not self._paths:
+            if not self._paths or isinstance(error, ChunkLocked):
                 raise
             names = ", ".join(map(show_path, self._paths))
-            raise ChunkMissing(error.id, f"{error.where}, and {names} could not be used as a seed") from error
+            where = f"{error.where}, and {names} could not be used as a seed"
+            raise ChunkMissing(error.id, where, error.why) from error
 
 
 class ExtractCounter:

@@ -9,9 +9,7 @@ What is at a locator is for `casync_compat.locations` to find out.
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
@@ -78,7 +76,7 @@ def _begun(where: StoredFile, head: int | None, *, pages: bool = False) -> Opene
     """A file that is begun, `head` never empty but where all of it is."""
     opened = where.files.open_file(where.name, head)
     if opened is None:
-        raise NotFound(where.shown, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        raise NotFound.at(where.shown)
     if opened.rest is not None and not opened.head:
         opened = opened._replace(head=next(opened.rest, b""))
     if not pages and opened.head[:_LOOKED_AT].lstrip().lower().startswith(_PAGES):

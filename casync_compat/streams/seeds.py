@@ -13,11 +13,11 @@ import threading
 from collections.abc import Callable, Sequence
 
 from casync_compat.closing import Closing
-from casync_compat.errors import CasyncError, ChunkMissing, FileError
+from casync_compat.errors import CasyncError, ChunkLocked, ChunkMissing, FileError
 from casync_compat.fs.blob import BlobInput
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
-from casync_compat.store.base import BatchSource, ChunkSource, FarSource, OnDisk
+from casync_compat.store.base import BatchSource, ChunkSource, FarSource, OnDisk, far_source
 from casync_compat.streams.chunking import ChunkingSink
 from casync_compat.streams.seedparts import ChunkPlaces, FilePart, Nowhere, read_file
 from casync_compat.streams.treeseed import TreeSeed
@@ -192,7 +192,7 @@ class Seeded:
         self._seeds = seeds
         self._store = store
         self._batches = store if isinstance(store, BatchSource) else None
-        self._far = store if isinstance(store, FarSource) and store.far else None
+        self._far = far_source(store)
         self.far = self._far is not None
         self.eager = self._far is not None and self._far.eager
 
@@ -209,8 +209,10 @@ class Seeded:
             pass
         try:
             return self._store.get(id, digest, limit)
+        except ChunkLocked:
+            raise
         except ChunkMissing as error:
-            raise ChunkMissing(id, f"{self._seeds.name}, {error.where}") from None
+            raise ChunkMissing(id, f"{self._seeds.name}, {error.where}", error.why) from None
 
     def has(self, id: ChunkId) -> bool:
         """Whether a seed, or the store, has the chunk."""

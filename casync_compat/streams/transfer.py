@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from casync_compat.closing import Closing
-from casync_compat.store.base import FarSource
+from casync_compat.store.base import far_source
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,7 +41,7 @@ _FAR_JOBS = 16
 
 def jobs_at(store: object) -> int:
     """Workers to use when nobody says, where each waits for a store: more for one that is far away."""
-    return _FAR_JOBS if isinstance(store, FarSource) and store.far else default_jobs()
+    return default_jobs() if far_source(store) is None else _FAR_JOBS
 
 
 def _keep_heaps() -> None:

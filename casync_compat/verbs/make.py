@@ -246,10 +246,6 @@ def _keep(lease: Lease | None, index: Index) -> None:
         lease.keep(index)
 
 
-def _no_warning(text: str) -> None:
-    pass
-
-
 def _chunking(store: ChunkSink, flags: int, options: MakeOptions) -> ChunkingSink:
     if options.dry_run and not isinstance(store, DryStore):
         store = DryStore(store)

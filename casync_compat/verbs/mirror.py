@@ -10,7 +10,6 @@ known here of locations (`locations`), nor are chunks removed (`verbs.gc`).
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -172,8 +171,7 @@ def _matching(files: Files, patterns: Iterable[str]) -> list[bytes]:
 
 
 def _not_found(files: Files, name: bytes) -> _Absent:
-    path = os.fsencode(files.name) + b"/" + name
-    return _Absent(path, "open", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    return _Absent.at(os.fsencode(files.name) + b"/" + name)
 
 
 class _Work:

@@ -30,7 +30,7 @@ from casync_compat.protocol import (
     RequestQueue,
     Terms,
 )
-from casync_compat.store.base import ChunkSource, FarSource
+from casync_compat.store.base import ChunkSource, far_source
 from casync_compat.store.files import StoredFile
 from casync_compat.store.pipe import Pipe
 from casync_compat.store.sending import Sender
@@ -116,7 +116,7 @@ class _Server(Closing):
             if self._head[: HEADER.size] != HEADER.pack(ENTRY.smallest, ENTRY.type):
                 _check_index(self._head, path_of(archive))
         if source is not None:
-            far = isinstance(source, FarSource) and source.far
+            far = far_source(source) is not None
             jobs = jobs or jobs_at(source)
             self._depth = 2 * jobs
             self._together = 1 if far else _TOGETHER

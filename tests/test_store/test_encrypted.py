@@ -18,8 +18,10 @@ from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.cipher import ALGORITHMS, Cipher
 from casync_compat.store.encrypted import EncryptedFiles
 from casync_compat.store.files import Can, Listed
+from casync_compat.store.layered import Layered
 from casync_compat.store.local import LocalStore
-from casync_compat.store.memory import MemoryFiles
+from casync_compat.store.memory import MemoryFiles, MemoryStore
+from casync_compat.streams.seeds import Seeded, SeedSource
 
 from .contract import LIMIT, D, PrunableContract, StoreRig
 
@@ -137,6 +139,22 @@ def test_a_wrong_key(tmp_path: Path, given: str, said: str) -> None:
             call(D.of(b"x"), D, LIMIT)
         assert "xchacha20-poly1305-50d64035" in str(caught.value)
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_wrong_key_of_one_of_several_stores(tmp_path: Path, many: bool) -> None:
+    """That a store has the chunk under another key is said, whatever stores and seeds stand before and behind it."""
+    store = LocalStore(tmp_path / "s")
+    store.encrypt(Cipher.of(None, KEY))
+    store.put(D.of(b"x"), b"x")
+    several = Layered(MemoryStore("one"), LocalStore(tmp_path / "s"), MemoryStore("two"))
+    seeded = Seeded(SeedSource(), several)
+    wanted = [(D.of(b"x"), LIMIT)] * (1 + many)
+    for source in (several, seeded):
+        with pytest.raises(ChunkLocked, match="encrypted with the key xchacha20-poly1305-50d64035"):
+            source.get_many(wanted, D)
+    with pytest.raises(ChunkMissing, match="the seeds, one, two"):
+        Seeded(SeedSource(), Layered(MemoryStore("one"), MemoryStore("two"))).get(D.of(b"x"), D, LIMIT)
 
 
 @pytest.mark.parametrize(
