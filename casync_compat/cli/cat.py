@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _cat_blob(options: argparse.Namespace, source: str) -> None:
     where = None if source == "-" else open_input(source)
-    index = load_index(where)
+    store = source_for(options, source)
+    index = load_index(where, store)
     out = StandardOutput()
-    for piece in cat_blob(index, source_for(options, source), path_of(where), jobs=options.jobs):
+    for piece in cat_blob(index, store, path_of(where), jobs=options.jobs):
         out.write(piece)

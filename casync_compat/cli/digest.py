@@ -92,11 +92,10 @@ def _digest(
         return digest_blob(blob, algorithm, losses=losses, progress=progress), algorithm
     if kind is Kind.BLOB_INDEX:
         file = None if is_stream(source) else open_input(str(source))
-        index = load_index(file)
+        store = source_for(options, source)
+        index = load_index(file, store)
         # casync digests blobs with SHA-512/256 whatever the index says; so the number can be compared with its.
         algorithm = Digest.SHA512_256
-        return digest_index(
-            index, source_for(options, source), algorithm, path=path_of(file), progress=progress
-        ), algorithm
+        return digest_index(index, store, algorithm, path=path_of(file), progress=progress), algorithm
     with open_tree(options, source) as tree:
         return digest_tree_part(tree, os.fsencode(inside or ""), progress=progress)

@@ -75,8 +75,9 @@ def _opened(options: argparse.Namespace, stack: ExitStack) -> MountedTree:
             raise UsageError("an archive that comes as a stream cannot be mounted; give a file, or an index")
         return MountedArchive(stack.enter_context(open_tree(options, source)).archive(keep=KEPT))
     where = None if is_stream(source) else open_input(source)
-    index = load_index(where)
-    fetcher = ChunkFetcher(index, source_for(options, source), path_of(where))
+    store = source_for(options, source)
+    index = load_index(where, store)
+    fetcher = ChunkFetcher(index, store, path_of(where))
     name = (
         b"blob" if where is None else name_of(source).rpartition(b"/")[2].removesuffix(b".caibx") or b"blob"
     )

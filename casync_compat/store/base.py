@@ -30,6 +30,7 @@ __all__ = [
     "Measured",
     "Neighboured",
     "OnDisk",
+    "Preparing",
     "Prunable",
     "PrunableTogether",
     "Put",
@@ -39,6 +40,7 @@ __all__ = [
     "Surveyed",
     "checked",
     "far_source",
+    "prepare",
 ]
 
 
@@ -248,6 +250,24 @@ class Repacking(Protocol):
         :returns: bytes freed beyond what `remove` said; less than 0 if it was less
         :raises FileError: the store could not be changed
         """
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A source that has to find something out before it gives its first chunk."""
+
+    def prepare(self) -> None:
+        """Begin to find it out, where that takes no thread, and return at once; for those who are about to read.
+
+        What goes wrong is told by who reads.
+        """
+
+
+def prepare(*sources: object) -> None:
+    """Have sources prepare that do so, while what says which chunks are wanted is still on its way."""
+    for source in sources:
+        if isinstance(source, Preparing):
+            source.prepare()
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from casync_compat.errors import FileError, StoreError
 from casync_compat.ids import ChunkId, Digest
-from casync_compat.store.base import ChunkSource, Measured, OnDisk
+from casync_compat.store.base import ChunkSource, Measured, OnDisk, prepare
 from casync_compat.store.failover import all_eager, any_far
 from casync_compat.store.files import FileStatus
 from casync_compat.store.finding import Answer, Finder, Finding, Wanted, find_in
@@ -208,6 +208,9 @@ class Cached(Finder):
         """Directories of this machine that the store or the cache lies in."""
         behind = self.source.own_paths if isinstance(self.source, OnDisk) else ()
         return (*behind, *self.cache.store.own_paths)
+
+    def prepare(self) -> None:
+        prepare(self.source)
 
     @property
     def behind(self) -> tuple[ChunkSource, ...]:

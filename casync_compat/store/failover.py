@@ -27,7 +27,7 @@ from casync_compat.errors import (
 )
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.progress import Warn, no_warning
-from casync_compat.store.base import ChunkSource, OnDisk, far_source
+from casync_compat.store.base import ChunkSource, OnDisk, far_source, prepare
 from casync_compat.store.finding import Answer, Finder, Finding, Wanted, find_in
 
 __all__ = ["FailoverGroup", "StoreMember", "all_eager", "any_far", "in_turn", "nobody_has"]
@@ -146,6 +146,9 @@ class FailoverGroup(Finder):
     def eager(self) -> bool:
         """Whether `begin` asks at once."""
         return all_eager([member.source for member in self.members])
+
+    def prepare(self) -> None:
+        prepare(*(member.source for member in self.members))
 
     @property
     def behind(self) -> tuple[ChunkSource, ...]:

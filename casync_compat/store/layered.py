@@ -13,7 +13,7 @@ from typing import NamedTuple
 from casync_compat.errors import CasyncError, ChunkCorrupt, ChunkMissing, RemoteError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.progress import Warn, no_warning
-from casync_compat.store.base import ChunkSource, Measured, OnDisk, far_source
+from casync_compat.store.base import ChunkSource, Measured, OnDisk, far_source, prepare
 from casync_compat.store.failover import StoreMember, all_eager, any_far, in_turn, nobody_has
 from casync_compat.store.finding import Answer, Finder, Finding, Wanted, find_in
 
@@ -136,6 +136,9 @@ class Layered(Finder):
             found.get(number) or damaged.get(number) or ChunkMissing(id, self.name)
             for number, (id, _) in enumerate(wanted)
         ]
+
+    def prepare(self) -> None:
+        prepare(*self.layers)
 
     @property
     def behind(self) -> tuple[ChunkSource, ...]:

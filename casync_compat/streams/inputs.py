@@ -18,6 +18,7 @@ from casync_compat.closing import Closing
 from casync_compat.errors import FileError, FormatError, NotFound
 from casync_compat.index import Index
 from casync_compat.spool import Spool
+from casync_compat.store.base import ChunkSource, prepare
 from casync_compat.store.files import Opened, StoredFile
 from casync_compat.streams.paging import PagedFile
 from catar.archive import RandomAccess, RangeSource
@@ -43,13 +44,15 @@ def path_of(where: Input | None) -> bytes | None:
     return where.shown if isinstance(where, StoredFile) else where
 
 
-def load_index(where: Input | None) -> Index:
+def load_index(where: Input | None, store: ChunkSource | None = None) -> Index:
     """Read an index file, or standard input when `where` is None.
 
+    :param store: that its chunks are going to be read from, which may prepare meanwhile
     :raises NotFound: there is none
     :raises FileError: when it cannot be read
     :raises FormatError: when it is no index; not more is read than shows that
     """
+    prepare(store)
     if isinstance(where, StoredFile):
         with open_stored(where) as file:
             return Index.load(file, where.shown)

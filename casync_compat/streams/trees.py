@@ -87,7 +87,7 @@ class Tree(Closing):
         elif kind is Kind.ARCHIVE_INDEX:
             if source is None:
                 raise UsageError("an index needs a chunk store")
-            self.index = index or load_index(where)
+            self.index = index or load_index(where, source)
             self._fetcher = ChunkFetcher(self.index, source, self.path)
 
     def close(self) -> None:

@@ -257,7 +257,7 @@ def extract_archive(
         for what `ExtractOptions.resume` keeps, hidden
     """
     options = options or ExtractOptions()
-    index = load_index(source) if kind is Kind.ARCHIVE_INDEX else None
+    index = load_index(source, store) if kind is Kind.ARCHIVE_INDEX else None
     unused = UnusedSeeds(warn)
     with unused.told(), ExitStack() as stack:
         seeds = stack.enter_context(SeedSource())

@@ -61,7 +61,7 @@ def extract_blob(
     :raises CasyncError: an existing file is then as it was
     """
     options = options or ExtractOptions()
-    index = load_index(source)
+    index = load_index(source, store)
     if output is not None and not isinstance(source, StoredFile):
         _check_output(source, output)
     unused = UnusedSeeds(warn)

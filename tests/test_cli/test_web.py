@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -72,6 +73,26 @@ def test_extract(ok: Run, web: str, tree: Path, tmp_path: Path) -> None:
         assert b"Would change nothing" in ok("extract", "-n", f"{web}/{name}", f"out-{name}").out
     ok("extract", f"{web}/b.caibx", "out-blob")
     assert (tmp_path / "out-blob").read_bytes() == (tmp_path / "blob").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words", ["extract {}/b.caibx out", "extract {}/a.caidx out", "list {}/a.caidx", "cat {}/b.caibx"]
+)
+def test_packs_are_looked_for_while_the_index_comes(ok: Run, server: WebServer, web: str, words: str) -> None:
+    """Both are known before the first chunk is asked for, and a line of 200 ms is not waited for twice."""
+    looked, both = threading.Event(), []
+
+    def answer(method: str, path: str, fields: dict[str, str], body: bytes) -> Reply | None:
+        if path.endswith("/head"):
+            looked.set()
+        elif path.endswith((".caibx", ".caidx")):
+            both.append(looked.wait(20))
+        return None
+
+    server.special = answer
+    ok(*words.format(web).split())
+    assert both[0]
+    assert len([path for _, path, _ in server.asked if path.endswith("/head")]) == 2
 
 
 def test_verify(ok: Run, run: Run, server: WebServer, web: str, tree: Path) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from casync_compat.compression import Compression
-from casync_compat.errors import ChunkCorrupt, ChunkMissing, RemoteError, UsageError
+from casync_compat.errors import CasyncError, ChunkCorrupt, ChunkMissing, RemoteError, UsageError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.store.base import Put
 from casync_compat.store.chunks import ChunkStore
@@ -22,7 +23,7 @@ from casync_compat.store.finding import Answer, Wanted
 from casync_compat.store.local import LocalFiles, LocalStore
 from casync_compat.store.packs.layout import StoreLayout
 from casync_compat.store.packs.packed import PackedStore
-from casync_compat.store.packs.place import BUCKET, LOCAL, PackPlace, find_prefix
+from casync_compat.store.packs.place import BUCKET, LOCAL, Found, PackPlace, begin_finding_prefix, find_prefix
 from casync_compat.store.removing import Before
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class MixedStore(ChunkStore):
     _packs: PackedStore | None = None
     _looked = False
     _unsure = False
+    _begun: Callable[[], Found] | None = None
     _target: StoreLayout | None = None
     _files_eager = False
 
@@ -103,10 +105,20 @@ class MixedStore(ChunkStore):
                     self._found(self._find())
         return self._packs
 
-    def _find(self) -> tuple[bytes, bytes] | None:
+    def prepare(self) -> None:
+        with self._deciding:
+            if not self._looked and self._begun is None and self._pack_files.eager:
+                with suppress(CasyncError):  # which the next look is told, too
+                    self._begun = self._begin_finding()
+
+    def _begin_finding(self) -> Callable[[], Found]:
         first = self.mixing.prefix
+        return begin_finding_prefix(self._pack_files, (first, *(one for one in _BOTH if one != first)))
+
+    def _find(self) -> Found:
+        begun, self._begun = self._begun, None
         try:
-            return find_prefix(self._pack_files, (first, *(one for one in _BOTH if one != first)))
+            return (begun or self._begin_finding())()
         except RemoteError as error:
             if self.mixing.usual is StoreLayout.PACKS:
                 raise

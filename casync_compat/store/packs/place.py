@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from casync_compat.errors import CasyncError, FormatError, UsageError
 from casync_compat.ids import ChunkId
@@ -35,7 +35,17 @@ from casync_compat.store.packs.segment import Pack, PackedPlace, Segment
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["BUCKET", "LOCAL", "NEEDED", "Draft", "PackPlace", "View", "find_prefix"]
+__all__ = [
+    "BUCKET",
+    "LOCAL",
+    "NEEDED",
+    "Draft",
+    "Found",
+    "PackPlace",
+    "View",
+    "begin_finding_prefix",
+    "find_prefix",
+]
 
 BUCKET = b""
 """In front of all names, in a place that is for nothing else."""
@@ -55,12 +65,24 @@ _TAIL = 64 << 10
 """Bytes at the end of a pack that are read for its table; most tables fit."""
 
 
-def find_prefix(files: Files, prefixes: Sequence[bytes] = (LOCAL, BUCKET)) -> tuple[bytes, bytes] | None:
-    """The first of the prefixes under which a head is, and that head; None when there is no packed store."""
-    found = files.read_many([(prefix + _HEAD, HEAD_LIMIT) for prefix in prefixes])
-    return next(
-        ((prefix, head) for prefix, head in zip(prefixes, found, strict=True) if head is not None), None
-    )
+Found: TypeAlias = tuple[bytes, bytes] | None
+"""The prefix under which a head is, and that head; None when there is no packed store."""
+
+
+def find_prefix(files: Files, prefixes: Sequence[bytes] = (LOCAL, BUCKET)) -> Found:
+    """The first of the prefixes under which a head is."""
+    return begin_finding_prefix(files, prefixes)()
+
+
+def begin_finding_prefix(files: Files, prefixes: Sequence[bytes]) -> Callable[[], Found]:
+    """The same, asked at once in an eager place; what is returned waits for it."""
+    heads = files.begin([(prefix + _HEAD, HEAD_LIMIT) for prefix in prefixes])
+
+    def found() -> Found:
+        each = zip(prefixes, heads(), strict=True)
+        return next(((prefix, head) for prefix, head in each if head is not None), None)
+
+    return found
 
 
 @dataclass(frozen=True, slots=True)
