@@ -2,15 +2,17 @@
 
     python bench/serve.py --report bench/reports/serve          # wants wrk and h2load (Debian: wrk, nghttp2-client)
 
-All servers have the same store, of chunks that desync makes, and take turns, round by round; every chunk is asked for
-once before anything counts. The load generator takes processor time, too: on a small machine requests a second say less
-than the server's own processor time for each.
+All servers have the same store, of chunks that desync makes, and take turns, round by round. Every chunk is asked for
+once before anything counts, but for what is measured as cold: every chunk, once, of a server that has just begun. The
+load generator takes processor time, too: on a small machine requests a second say less than the server's own
+processor time for each.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
+import json
 import os
 import platform
 import re
@@ -20,9 +22,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -211,6 +213,14 @@ http {{ access_log off; sendfile on; keepalive_requests 10000000; client_body_te
         words = f"h2load -t1 -c4 -m32 -n{self.options.requests} -i {urls}".split()
         self._run(server, words, r", ([0-9]+) succeeded", into)
 
+    def cold(self, start: Callable[[], AbstractContextManager[Server]], into: Measured) -> None:
+        """HTTP/1.1, every chunk once, of a server that nobody has asked yet."""
+        with start() as server:
+            urls = self.work / f"cold-{server.name}"
+            urls.write_text("".join(f"http://127.0.0.1:{server.plain}{path}\n" for path in self.paths))
+            words = f"h2load --h1 -t1 -c{CONNECTIONS} -n{len(self.paths)} -i {urls}".split()
+            self._run(server, words, r", ([0-9]+) succeeded", into)
+
     @contextmanager
     def crowd(self, server: Server) -> Iterator[None]:
         """Connections that ask nothing, and clients that hardly read what they asked for."""
@@ -241,8 +251,13 @@ def main() -> None:
     options.desync = os.path.abspath(options.desync)
     bench = Bench(options)
     jobs: dict[str, dict[str, Measured]] = {}
+    starts = bench.pycasync, bench.desync, bench.nginx
+    cold = jobs["HTTP/1.1, cold"] = {}
+    for _ in range(options.rounds):
+        for start in starts:
+            bench.cold(start, cold.setdefault(start.__name__, Measured()))
     with ExitStack() as stack:
-        servers = [stack.enter_context(each) for each in (bench.pycasync(), bench.desync(), bench.nginx())]
+        servers = [stack.enter_context(start()) for start in starts]
         for server in servers:
             bench.warm(server)
         for _ in range(options.rounds):
@@ -260,6 +275,9 @@ def main() -> None:
     text = report(options, jobs, peak / 1024, len(bench.paths))
     options.report.parent.mkdir(parents=True, exist_ok=True)
     options.report.with_suffix(".md").write_text(text)
+    found = {job: {name: asdict(one) for name, one in each.items()} for job, each in jobs.items()}
+    whole = {"chunks": len(bench.paths), "peak_mib": round(peak / 1024, 1), "jobs": found}
+    options.report.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n")
     print(text)
     remove(bench.work)
 
@@ -278,6 +296,7 @@ def report(
         f"{platform.python_version()}; the load generator runs on the same",
         f"* store: {chunks} chunks of {options.blob} MiB of a tar of /usr/lib and /usr/share; {options.rounds} rounds",
         f"* HTTP/1.1: wrk, {CONNECTIONS} connections, random chunks; HTTP/2 and TLS: h2load, 4 connections, 32 streams",
+        "* cold: h2load --h1, as many connections, every chunk once, of a server that has just begun",
         f"* in a crowd: the same as HTTP/1.1 beside {IDLE} idle connections and {SLOW} clients that do not read",
         "",
         "| target | requests a second, over the peer's | processor time of a request, the peer's over ours | |",
