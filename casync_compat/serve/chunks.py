@@ -1,9 +1,9 @@
 """Chunks of one store, in the form that a client's suffix asks for, each checked before it is given.
 
 What lies near in the wanted form is given as it is stored: such a file is read whole and checked once, and again when
-it has changed. What is known to be right is read in the loop's own thread, unless a disk turns out to be slow. All else
-- the other form, a store that is far away, one of packs, a composition - is had from the source, which checks it, and
-compressed anew; who asks for the same chunk meanwhile waits for that one.
+it has changed. What is known to be right, and in memory, is read in the loop's own thread. All else - the other form, a
+store that is far away, one of packs, a composition - is had from the source, which checks it, and compressed anew; who
+asks for the same chunk meanwhile waits for that one.
 
 Nothing here knows HTTP but the tag of a body.
 """
@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
-from casync_compat.errors import CasyncError
+from casync_compat.errors import FileError
 from casync_compat.ids import ChunkId
 from casync_compat.serve.routes import Form
 from casync_compat.store.anydigest import AnyDigest
@@ -29,13 +29,14 @@ from casync_compat.store.chunkfiles import LARGEST, is_chunk
 from casync_compat.store.chunks import ChunkStore
 from casync_compat.store.files import FileDamaged, FileStatus
 from casync_compat.store.layered import Layered
+from casync_compat.store.local import LocalFiles
 
 __all__ = ["Busy", "ChunkBody", "ServedChunks", "is_near"]
 
 _USUAL = 256 << 10
 """Bytes of a chunk file that are read at once; few have more."""
-_SLOW = 5e-3
-"""Seconds; a near file that took longer was not in memory, or its disk is not here."""
+_SLOW = 0.05
+"""Seconds; a near file that took longer does not lie near at all, whatever its file system says."""
 _PAUSE = 1.0
 """Seconds for which threads read, then."""
 _REMEMBERED = 1 << 17
@@ -121,9 +122,11 @@ class ServedChunks:
             version = right.get(name)
             if version is None:
                 continue
+            if not isinstance(store.files, LocalFiles):
+                return None
             try:
-                found = store.files.peek(name, _USUAL)
-            except (CasyncError, OSError):
+                found = store.files.in_memory(name, _USUAL)
+            except FileError:
                 return None
             if found is None or len(found[1]) != found[0].size or _version(found[0]) != version:
                 return None

@@ -21,13 +21,14 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from casync_compat.compression import Compression
 from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.fs.descriptors import read_all, read_in_memory, write_all
 from casync_compat.fs.exclusive import alone_in, place, renew
 from casync_compat.fs.inode_flags import on_private_fs
 from casync_compat.fs.syncfs import sync_file_system
@@ -44,9 +45,8 @@ __all__ = ["LocalFiles", "LocalStore"]
 _TEMPORARY = rb"(?s:[0-9a-f]{64}.*\.tmp|\.tmp-cacnk.*)"
 """``<id>….<random>.tmp`` is ours and casync's (`src/castore.c`), ``.tmp-cacnk<random>`` is desync's (`local.go`)."""
 
-_READ_FLAGS = (
-    os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-)  # NONBLOCK: a FIFO must not hang
+# NONBLOCK: a FIFO must not hang
+_READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _WRITE_FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_CREAT | os.O_EXCL
 _ABSENT = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})  # nothing, a symlink, a socket: no file of ours
 _OPEN_ATTEMPTS = 16
@@ -76,6 +76,7 @@ class LocalFiles(Files):
         self._lock = threading.Lock()
         self._root_fd: int | None = None
         self._unnamed = True  # until the file system says that it has no files without a name
+        self._tells = True  # alike, that it cannot tell what is in memory
         self._unsynced = False
         self._lost: OSError | None = None
 
@@ -115,7 +116,7 @@ class LocalFiles(Files):
                     self.name,
                     f"its file has {status.st_size} bytes, more than the {limit} it may have",
                 )
-            return _read_all(fd, status.st_size)
+            return read_all(fd, status.st_size)
         except OSError as e:
             raise self._error(path, "read", e) from e
         finally:
@@ -131,7 +132,7 @@ class LocalFiles(Files):
                 return None
             data = os.pread(fd, size, offset)
             while len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
-                data += more  # as in `_read_all`
+                data += more  # as in `read_all`
             return data
         except OSError as e:
             raise self._error(path, "read", e) from e
@@ -159,6 +160,20 @@ class LocalFiles(Files):
         return _status(status)
 
     def peek(self, name: bytes, size: int) -> tuple[FileStatus, bytes] | None:
+        return self._peek(name, lambda fd, _: os.pread(fd, size, 0))
+
+    def in_memory(self, name: bytes, size: int) -> tuple[FileStatus, bytes] | None:
+        """As `peek`, of bytes that no disk is needed for. :raises FileError: EAGAIN where one is; or other errors"""
+        if self._tells:
+            try:
+                return self._peek(name, lambda fd, there: read_in_memory(fd, min(size, there)))
+            except FileError as e:
+                if e.errno != errno.EOPNOTSUPP:
+                    raise
+                self._tells = False
+        return self.peek(name, size)
+
+    def _peek(self, name: bytes, read: Callable[[int, int], bytes]) -> tuple[FileStatus, bytes] | None:
         path = self._prefix + name
         fd = self._open(path)  # alone, and not after a `stat`: each call lets go of the interpreter's lock
         if fd is None:
@@ -167,7 +182,7 @@ class LocalFiles(Files):
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 return None
-            return _status(status), os.pread(fd, size, 0)
+            return _status(status), read(fd, status.st_size)
         except OSError as e:
             raise self._error(path, "read", e) from e
         finally:
@@ -243,7 +258,7 @@ class LocalFiles(Files):
         if self._root_fd is None:
             with self._lock:
                 self._held_root()
-        _write_all(fd, memoryview(data).cast("B"))
+        write_all(fd, memoryview(data).cast("B"))
         return _version(os.fstat(fd))
 
     def _create(self, temporary: bytes, *, unnamed: bool = False) -> int | None:
@@ -433,17 +448,3 @@ def _version(status: os.stat_result) -> tuple[int, int, int]:
 
 def _status(status: os.stat_result) -> FileStatus:
     return FileStatus(status.st_size, status.st_mtime_ns, _version(status), status.st_ctime_ns)
-
-
-def _read_all(fd: int, size: int) -> bytes:
-    data = os.read(fd, size)
-    # Network file systems may return less; a file that shrinks is found out by its digest.
-    while len(data) < size and (more := os.read(fd, size - len(data))):
-        data += more
-    return data
-
-
-def _write_all(fd: int, content: memoryview) -> None:
-    done = os.write(fd, content)
-    while done < content.nbytes:  # a full disk takes what fits, and the next call says ENOSPC
-        done += os.write(fd, content[done:])

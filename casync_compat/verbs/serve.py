@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from casync_compat.serve.access import Rules
 from casync_compat.serve.application import Application
 from casync_compat.serve.log import AccessLog
+from casync_compat.serve.loop import ServerLoop
 from casync_compat.serve.pages.looking import Looking
 from casync_compat.serve.server import Address, Tls, check_installed, serve
 from casync_compat.serve.settings import Limits, Served
@@ -56,7 +57,8 @@ def serve_stores(
         await serve(application, addresses, tls, ready, again, notified)
 
     try:
-        asyncio.run(run())
+        with asyncio.Runner(loop_factory=ServerLoop) as runner:
+            runner.run(run())
     finally:
         if looking is not None:
             looking.close()
