@@ -35,10 +35,6 @@ __all__ = ["Busy", "ChunkBody", "ServedChunks", "is_near"]
 
 _USUAL = 256 << 10
 """Bytes of a chunk file that are read at once; few have more."""
-_SLOW = 0.05
-"""Seconds; a near file that took longer does not lie near at all, whatever its file system says."""
-_PAUSE = 1.0
-"""Seconds for which threads read, then."""
 _REMEMBERED = 1 << 17
 """Files that are known to be right; each costs some 250 bytes."""
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -61,6 +57,28 @@ class ChunkBody(NamedTuple):
     hit: bool
 
 
+class _Near:
+    """A store of chunk files on this machine.
+
+    :ivar right: versions of files, by their names, that hold what their names say
+    :ivar quick: the files, once some are known, where no network can be between
+    """
+
+    def __init__(self, store: ChunkStore) -> None:
+        self.store = store
+        self.right: dict[bytes, int] = {}
+        self.quick: LocalFiles | None = None
+
+    def remember(self, name: bytes, version: int) -> None:
+        """Take note of a file that is right."""
+        if not self.right and isinstance(self.store.files, LocalFiles) and self.store.files.one_kernel:
+            self.quick = self.store.files
+        if len(self.right) >= _REMEMBERED:
+            with suppress(StopIteration, KeyError, RuntimeError):  # another thread was quicker
+                del self.right[next(iter(self.right))]
+        self.right[name] = version
+
+
 class ServedChunks:
     """One store.
 
@@ -70,7 +88,6 @@ class ServedChunks:
     :param threads: threads that wait for the source; the same where that is near
     :param waiting: how many may wait for them
     :param tell: called with what is wrong with near files, once each
-    :param clock: seconds, that only grow
     :ivar cache: in front of the source; None for none
     :ivar upstream: seconds that the source was waited for, on the whole
     """
@@ -83,7 +100,6 @@ class ServedChunks:
         threads: Executor,
         waiting: int,
         tell: Callable[[str], None] = lambda text: None,
-        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.name = name
         self.source = source
@@ -93,10 +109,8 @@ class ServedChunks:
         self._near_threads = near
         self._threads = threads
         self._waiting = waiting
-        self._clock = clock
-        self._slow_until = 0.0
         self._tell = tell
-        self._near = [(store, dict[bytes, int]()) for store in _near(source)]
+        self._near = [_Near(store) for store in _near(source)]
         self._under_way: dict[tuple[ChunkId, Form], asyncio.Task[ChunkBody]] = {}
         self._any = AnyDigest(source)
 
@@ -107,25 +121,17 @@ class ServedChunks:
 
     def at_once(self, id: ChunkId, form: Form) -> ChunkBody | None:
         """A chunk that lies near in the wanted form, and is known to be right; None for any other."""
-        began = self._clock()
-        if (form is not Form.ZSTD and form is not Form.PLAIN) or began < self._slow_until:
+        if form is not Form.ZSTD and form is not Form.PLAIN:
             return None
-        body = self._known(id, form)
-        ended = self._clock()
-        if ended - began > _SLOW:
-            self._slow_until = ended + _PAUSE
-        return body
-
-    def _known(self, id: ChunkId, form: Form) -> ChunkBody | None:
-        for store, right in self._near:
-            name = store.names.of(id)[form is Form.ZSTD]
-            version = right.get(name)
+        for near in self._near:
+            name = near.store.names.of(id)[form is Form.ZSTD]
+            version = near.right.get(name)
             if version is None:
                 continue
-            if not isinstance(store.files, LocalFiles):
+            if near.quick is None:
                 return None
             try:
-                found = store.files.in_memory(name, _USUAL)
+                found = near.quick.in_memory(name, _USUAL)
             except FileError:
                 return None
             if found is None or len(found[1]) != found[0].size or _version(found[0]) != version:
@@ -167,23 +173,22 @@ class ServedChunks:
 
     def _out_of_near(self, id: ChunkId, form: Form) -> ChunkBody | None:
         """Runs on a thread."""
-        for store, right in self._near:
-            if (body := self._stored(store, right, id, form)) is not None:
+        for near in self._near:
+            if (body := self._stored(near, id, form)) is not None:
                 return body
         return None
 
     def _out_of_source(self, id: ChunkId, form: Form) -> ChunkBody:
         """Runs on a thread."""
-        began = self._clock()
+        began = time.perf_counter()
         raw = self._any.get(id, LARGEST)
-        self.upstream += self._clock() - began
+        self.upstream += time.perf_counter() - began
         self.fetched += 1
         return self._encoded(raw, form, hit=False)
 
-    def _stored(
-        self, store: ChunkStore, right: dict[bytes, int], id: ChunkId, form: Form
-    ) -> ChunkBody | None:
+    def _stored(self, near: _Near, id: ChunkId, form: Form) -> ChunkBody | None:
         """A chunk out of its near file; None where there is none that is right."""
+        store = near.store
         plain, packed = store.names.of(id)
         for name in (plain, packed) if form is Form.PLAIN else (packed, plain):
             try:
@@ -191,6 +196,9 @@ class ServedChunks:
                 if found is None or not found[1]:
                     continue
                 status, data = found
+                version = _version(status)
+                if form is (Form.ZSTD if name is packed else Form.PLAIN) and near.right.get(name) == version:
+                    return self._given(name, status, data)
                 raw = decompress(data, LARGEST) if name is packed else data
             except (CompressionError, FileDamaged) as error:
                 self._tell(str(error))
@@ -198,16 +206,22 @@ class ServedChunks:
             if not is_chunk(raw, id, None):
                 self._tell(f"{store.name}/{name.decode()} is not the chunk that its name says")
                 continue
-            if self.cache is not None and self.cache.is_old(status):
-                self.cache.renew(name)
             if (name is packed and form is Form.ZSTD and data.startswith(_ZSTD_MAGIC)) or (
                 name is plain and form is Form.PLAIN
             ):
-                version = _version(status)
-                _remember(right, name, version)
-                return ChunkBody(data, b'"%x"' % version, True)
+                near.remember(name, version)
+                return self._given(name, status, data)
+            self._renew(name, status)
             return self._encoded(raw, form, hit=True)
         return None
+
+    def _given(self, name: bytes, status: FileStatus, data: bytes) -> ChunkBody:
+        self._renew(name, status)
+        return ChunkBody(data, b'"%x"' % _version(status), True)
+
+    def _renew(self, name: bytes, status: FileStatus) -> None:
+        if self.cache is not None and self.cache.is_old(status):
+            self.cache.renew(name)
 
     def _encoded(self, raw: bytes, form: Form, *, hit: bool) -> ChunkBody:
         data = raw if form is Form.PLAIN else compress(_COMPRESSIONS[form], raw)
@@ -218,12 +232,12 @@ class ServedChunks:
 
         :raises CasyncError: the source could not be asked
         """
-        for store, right in self._near:
-            name = store.names.of(id)[form is not Form.PLAIN]
-            version = right.get(name)
-            if version is None or form is Form.XZ or form is Form.GZIP:
+        for near in self._near:
+            name = near.store.names.of(id)[form is not Form.PLAIN]
+            version = near.right.get(name)
+            if version is None or near.quick is None or form is Form.XZ or form is Form.GZIP:
                 continue
-            status = store.files.stat(name)
+            status = near.quick.stat(name)
             if status is not None and _version(status) == version:
                 return True, status.size, b'"%x"' % version
         run = asyncio.get_running_loop().run_in_executor
@@ -232,7 +246,7 @@ class ServedChunks:
 
     def _has_near(self, id: ChunkId) -> bool:
         """Runs on a thread."""
-        return any(store.has(id) for store, _ in self._near)
+        return any(near.store.has(id) for near in self._near)
 
     def stored_size(self, id: ChunkId) -> int | None:
         """What a chunk takes, where the store can tell."""
@@ -270,10 +284,3 @@ def _whole(store: ChunkStore, name: bytes) -> tuple[FileStatus, bytes] | None:
 def _version(status: FileStatus) -> int:
     """A number that changes when a file is replaced, or written to."""
     return hash((status.version, status.size, status.modified, status.arrived)) & (1 << 64) - 1
-
-
-def _remember(right: dict[bytes, int], name: bytes, version: int) -> None:
-    if len(right) >= _REMEMBERED:
-        with suppress(StopIteration, KeyError, RuntimeError):  # another thread was quicker
-            del right[next(iter(right))]
-    right[name] = version

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
-import time
 from pathlib import Path
 
+import pytest
 from asking import Heard, ask, asked
 
+from casync_compat.errors import FileError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.serve.application import Application
 from casync_compat.serve.settings import Limits, Served
@@ -120,33 +122,46 @@ def test_what_is_cached_is_given(tmp_path: Path) -> None:
     assert {each.status for each in heard} == {200}
 
 
-class SlowFiles(LocalFiles):
-    """Files on a disk that wakes up from time to time. Notes which threads read."""
+class OtherFiles(LocalFiles):
+    """Files on a disk, or of another machine. Notes which threads ask for them.
 
-    def __init__(self, path: bytes) -> None:
+    :ivar asleep: whether a disk is needed
+    """
+
+    def __init__(self, path: bytes, *, here: bool) -> None:
         super().__init__(path)
-        self.takes = 0.0
+        self.here = here
+        self.asleep = False
         self.readers: list[str] = []
+
+    @property
+    def one_kernel(self) -> bool:
+        return self.here
 
     def peek(self, name: bytes, size: int) -> tuple[FileStatus, bytes] | None:
         self.readers.append(threading.current_thread().name)
         return super().peek(name, size)
 
     def in_memory(self, name: bytes, size: int) -> tuple[FileStatus, bytes] | None:
+        if self.asleep:
+            raise FileError(name, "read", BlockingIOError(errno.EAGAIN, "asleep"))
         self.readers.append(threading.current_thread().name)
-        time.sleep(self.takes)
-        return super().in_memory(name, size)
+        return super().peek(name, size)
 
 
-def test_a_slow_disk_holds_nobody_up(tmp_path: Path) -> None:
-    """Once a file that should have been in memory was not, threads read for a while."""
+@pytest.mark.parametrize(
+    ("here", "asleep", "by_thread"), [(True, False, False), (True, True, True), (False, False, True)]
+)
+def test_a_slow_disk_holds_nobody_up(tmp_path: Path, *, here: bool, asleep: bool, by_thread: bool) -> None:
+    """What is not in memory is read by a thread, as is all that may come over a network."""
     store = local(tmp_path, b"near")
-    store.files = files = SlowFiles(bytes(tmp_path))
+    store.files = files = OtherFiles(bytes(tmp_path), here=here)
     served = Application(Served({"default": store}))
-    for takes in (0, 0.1, 0):
-        files.takes = takes
-        assert ask(served, "GET", at(b"near")).status == 200
-    assert [name.startswith("near") for name in files.readers] == [True, False, True]
+    assert ask(served, "GET", at(b"near")).status == 200
+    files.asleep = asleep
+    files.readers.clear()
+    assert ask(served, "GET", at(b"near")).status == 200
+    assert [name.startswith("near") for name in files.readers] == [by_thread]
     served.close()
 
 
