@@ -68,11 +68,15 @@ async def asked(
         {"type": "http.request", "body": piece, "more_body": lost or at + 1 < len(body)}
         for at, piece in enumerate(body)
     ] or [{"type": "http.request", "body": b"", "more_body": False}]
-    messages.append({"type": "http.disconnect"})
     heard = Heard()
+    ended = asyncio.Event()
 
     async def receive() -> Message:
-        return messages.pop(0)
+        if messages:
+            return messages.pop(0)
+        if not lost:
+            await ended.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -82,6 +86,8 @@ async def asked(
         else:
             heard.body += message.get("body", b"")
             heard.whole = not message.get("more_body", False)
+            if heard.whole:
+                ended.set()
 
     await application(scope_of(method, path, fields, client), receive, send)
     assert heard.whole

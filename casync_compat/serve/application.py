@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from typing import Protocol
 
 from casync_compat.errors import CasyncError, ChunkCorrupt, ChunkMissing, RemoteError
@@ -119,13 +120,23 @@ class Application:
             body = b"" if request.method == "HEAD" else answer.body
             await send({"type": "http.response.body", "body": body})
             return len(body)
-        sent = 0
-        loop, threads = asyncio.get_running_loop(), answer.threads or self._pools.pages
-        while piece := await loop.run_in_executor(threads, next, answer.pieces, b""):
-            async with asyncio.timeout(self.limits.receive):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            sent += len(piece)
+        sent = await self._send_pieces(request, answer.pieces, answer.threads or self._pools.pages, send)
         await send({"type": "http.response.body", "body": b""})
+        return sent
+
+    async def _send_pieces(
+        self, request: WebRequest, pieces: Iterator[bytes], threads: Executor, send: Send
+    ) -> int:
+        sent = 0
+        loop = asyncio.get_running_loop()
+        gone = loop.create_task(request.gone())  # of which `send` tells nothing
+        try:
+            while not gone.done() and (piece := await loop.run_in_executor(threads, next, pieces, b"")):
+                async with asyncio.timeout(self.limits.receive):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                sent += len(piece)
+        finally:
+            gone.cancel()
         return sent
 
     async def _answer(self, request: WebRequest) -> Reply:

@@ -72,6 +72,11 @@ class WebRequest:
         text = self.fields.get(b"content-length")
         return int(text) if text is not None and text.isdigit() and len(text) < 20 else None
 
+    async def gone(self) -> None:
+        """Return when the client has gone away. What it may still send is passed over."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     async def body(self, limit: int, limits: Limits) -> bytes:
         """The whole body.
 

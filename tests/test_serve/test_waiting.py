@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from asking import Heard, ask, asked
+from asking import Heard, Message, ask, asked, scope_of
 
 from casync_compat.errors import FileError
 from casync_compat.ids import ChunkId, Digest
@@ -163,6 +163,35 @@ def test_a_slow_disk_holds_nobody_up(tmp_path: Path, *, here: bool, asleep: bool
     assert ask(served, "GET", at(b"near")).status == 200
     assert [name.startswith("near") for name in files.readers] == [by_thread]
     served.close()
+
+
+def test_nothing_is_read_for_who_has_gone(tmp_path: Path) -> None:
+    """A client that goes away in the middle of a large file costs nothing from then on."""
+    files = LocalFiles(bytes(tmp_path))
+    files.write(b"large.catar", bytes(20_000_000))
+    served = Application(Served(files=files))
+    pieces: list[int] = []
+
+    async def run() -> None:
+        gone = asyncio.Event()
+
+        async def receive() -> Message:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            pieces.append(len(message.get("body", b"")))
+            if len(pieces) == 5:
+                gone.set()
+            await asyncio.sleep(0)
+
+        async with asyncio.timeout(30):
+            await served(scope_of("GET", "/large.catar", {}, "192.0.2.1"), receive, send)
+
+    asyncio.run(run())
+    served.close()
+    assert 5 <= len(pieces) < 10
+    assert sum(pieces) < 1_000_000
 
 
 def test_size_of_the_cache_is_told(tmp_path: Path) -> None:
