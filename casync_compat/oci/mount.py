@@ -11,18 +11,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from casync_compat.errors import FileError
 from casync_compat.mount import session
-from casync_compat.oci.image.kernelroot import RootOptions, RootResult, mount_root
+from casync_compat.oci.image.kernelroot import RootOptions, RootResult, mount_root, mount_root_again
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs import kernelmount
 from casync_compat.oci.rootfs.kernelmount import check_kernel
+from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.progress import ProgressCallback
 
-__all__ = ["RootOptions", "RootResult", "mount", "unmount"]
+__all__ = ["RootOptions", "RootResult", "mount", "mount_again", "unmount"]
 
 
 def mount(
@@ -40,6 +41,21 @@ def mount(
     :param store: the directory of the file store; made when it is missing
     :raises CasyncError: nothing is mounted then
     """
+    with _directory(target):
+        return mount_root(image, store, target, options, warn=warn, progress=progress)
+
+
+def mount_again(
+    digest: BlobDigest, where: str, target: bytes, store: bytes, options: RootOptions
+) -> RootResult | None:
+    """Mount an image that was mounted before, without opening it. See `mount_root_again`."""
+    with _directory(target):
+        return mount_root_again(digest, where, store, target, options)
+
+
+@contextmanager
+def _directory(target: bytes) -> Iterator[None]:
+    """A directory to mount on; if it was made, it is gone again after an error."""
     check_kernel()
     made = False
     try:
@@ -49,7 +65,7 @@ def mount(
     except OSError as error:
         raise FileError(target, "make", error) from error
     try:
-        return mount_root(image, store, target, options, warn=warn, progress=progress)
+        yield
     except BaseException:
         if made:
             with suppress(OSError):

@@ -105,6 +105,37 @@ def test_a_second_image_shares_files_and_fetches_only_its_own(place: Path, pycas
     pytest.importorskip("jsonschema").Draft202012Validator(described).validate(said)
 
 
+def test_an_image_is_mounted_again_at_once(place: Path, pycasync: Tool) -> None:
+    """From what was kept, with an upper directory of its own, too; what of the store has changed is fetched anew."""
+    name = _image(place, "app", layer({"": None, "usr": None}, mtime=1_500_000_000), *_layers())
+    options = ("oci", "mount", "--using=kernel", "--json", "--file-store", place / "files")
+    first = json.loads(pycasync(*options, name, place / "one"))
+    assert first["stored"] > 300
+    assert len(list((place / "files/roots").iterdir())) == 2
+    (place / "layout/blobs/sha256").rename(place / "layout/blobs/away")
+    (place / "layout/blobs/sha256").mkdir()
+    index = json.loads((place / "layout/index.json").read_text())
+    manifest = index["manifests"][0]["digest"].partition(":")[2]
+    for each in (
+        manifest,
+        json.loads((place / "layout/blobs/away" / manifest).read_text())["config"]["digest"][7:],
+    ):
+        shutil.copy(place / "layout/blobs/away" / each, place / "layout/blobs/sha256" / each)
+    again = json.loads(pycasync(*options, "--upper", place / "upper", name, place / "two"))
+
+    assert again == {**first, "stored": 0, "fetched": 0}
+    assert_same(place / "one", place / "two")
+    for each in ("one", "two"):
+        pycasync("oci", "umount", place / each)
+    shutil.rmtree(place / "layout/blobs/sha256")
+    (place / "layout/blobs/away").rename(place / "layout/blobs/sha256")
+    (large,) = (path for path in (place / "files/files").rglob("*") if path.stat().st_size == 3_000_000)
+    os.chmod(large, 0o600)
+    large.write_bytes(bytes(3_000_000))
+    assert json.loads(pycasync(*options, name, place / "two"))["stored"] == 1
+    assert (place / "two/usr/large").read_bytes() == noise(3_000_000)
+
+
 def test_what_is_written_stays_in_the_upper_directory(place: Path, pycasync: Tool) -> None:
     """The root looks as the image's does; the store keeps its bytes; a second mount sees what was written."""
     name = _image(place, "app", *_layers())

@@ -13,12 +13,13 @@ from casync_compat.cli._location import local_path
 from casync_compat.cli._mounted import until_gone
 from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size, progress_line
-from casync_compat.cli.oci._common import opened, references, tell_traffic, warn
+from casync_compat.cli.oci._common import opened, platform_of, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_restoring
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.errors import UsageError, show_path
 from casync_compat.oci.image.mounted import MountedImage
-from casync_compat.oci.mount import RootOptions, RootResult, mount
+from casync_compat.oci.image.tree import ImageTree
+from casync_compat.oci.mount import RootOptions, RootResult, mount, mount_again
 from casync_compat.oci.rootfs.kernelmount import NoKernelMount, check_kernel
 from casync_compat.oci.rootfs.metadata import Metadata
 from casync_compat.oci.spec.reference import Reference
@@ -127,13 +128,16 @@ def _by_kernel(options: argparse.Namespace, reference: Reference) -> int:
         strict=options.strict,
     )
     target, store = local_path(options.directory), local_path(options.file_store)
-    with (
-        opened(options) as places,
-        image_tree(options, places, reference) as image,
-        progress_line(options, "mounting") as line,
-    ):
-        result = mount(image, target, store, wanted, warn=warn, progress=line.callback)
-        line.clear()
+    with opened(options) as places:
+        digest = ImageTree.look_up(places.readable(reference), reference.target, platform_of(options))
+        result = mount_again(digest, str(reference), target, store, wanted)
+        if result is None:
+            with (
+                image_tree(options, places, reference) as image,
+                progress_line(options, "mounting") as line,
+            ):
+                result = mount(image, target, store, wanted, warn=warn, progress=line.callback)
+                line.clear()
         if options.verbose:
             tell_traffic(places)
     if options.json:

@@ -4,28 +4,35 @@
 
 Files, their blocks and their page cache are one for all trees that have them, whatever their layers. The store must
 outlast the mount, and what is in it must be left alone: its files are not checked again while they are read, but where
-the file system has fs-verity, which the kernel is told to insist on then.
+the file system has fs-verity, which the kernel is told to insist on then. An image that was mounted before is mounted
+again by its digest alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from casync_compat.errors import FileError
 from casync_compat.fs.losses import LeftOutKind
 from casync_compat.oci.image.metadata import stored_metadata
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs.filestore import FileStore
+from casync_compat.oci.rootfs.keptroots import KeptRoot, KeptRoots
 from casync_compat.oci.rootfs.kernelmount import Overlay, check_kernel, mount
 from casync_compat.oci.rootfs.mergedtree import Inode
 from casync_compat.oci.rootfs.metadata import Metadata
 from casync_compat.oci.rootfs.shared import FILES
+from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.progress import ProgressCallback, Reporter
 
-__all__ = ["RootOptions", "RootResult", "mount_root"]
+__all__ = ["RootOptions", "RootResult", "mount_root", "mount_root_again"]
+
+_VERSION = 1
+"""Of the rules by which images of metadata are made: those that were kept by others are not found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,40 @@ def _make_upper(path: bytes, metadata: Metadata, root: Inode) -> None:
         os.close(fd)
 
 
+def _key(digest: BlobDigest, options: RootOptions) -> str:
+    """What an image of metadata is kept by: all that it depends on."""
+    return hashlib.sha256(f"{_VERSION} {digest} {options.acls:d}".encode()).hexdigest()
+
+
+def mount_root_again(
+    digest: BlobDigest, where: str, store: bytes, target: bytes, options: RootOptions
+) -> RootResult | None:
+    """Mount the tree of an image that was mounted before, if all that it takes is still in the store.
+
+    :param digest: as `ImageTree.digest`
+    :param where: the image as a user would name it
+    :returns: None where `mount_root` has to do it
+    :raises CasyncError: nothing is mounted then
+    """
+    check_kernel()
+    if options.verify:
+        return None
+    roots = KeptRoots(store)
+    key = _key(digest, options)
+    kept = roots.find(key)
+    if kept is None:
+        return None
+    if options.upper is not None:
+        metadata = Metadata(strict=options.strict, warn=lambda text: None)
+        try:
+            _make_upper(options.upper, metadata, kept.root)
+        except (OSError, ValueError) as error:
+            raise metadata.failure(options.upper, error) from error
+    how = Overlay(where, options.upper, kept.verity)
+    mount(roots.image(key), os.path.join(store, FILES), target, how)
+    return RootResult(kept.entries, kept.size, len(kept.files), 0, 0, kept.metadata, kept.verity)
+
+
 def mount_root(
     image: ImageTree,
     store: bytes,
@@ -122,6 +163,17 @@ def mount_root(
                     raise metadata.failure(options.upper, error) from error
             how = Overlay(image.where, options.upper, made.sealed)
             mount(temporary, os.path.join(store, FILES), target, how)
+            if not metadata.left_out.kinds:  # which would have to be told again
+                kept = KeptRoot(
+                    image.tree.entries,
+                    image.tree.size,
+                    len(made.data),
+                    hashlib.sha256(made.data).hexdigest(),
+                    made.sealed,
+                    replace(image.tree.root, children={}, xattrs=metadata.attributes(image.tree.root)),
+                    made.stamps,
+                )
+                KeptRoots(store).keep(_key(image.digest, options), temporary, kept)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)

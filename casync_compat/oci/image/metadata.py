@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from casync_compat.errors import show_path
 from casync_compat.oci.erofs.fsverity import verity_digest
@@ -22,6 +22,7 @@ from casync_compat.oci.erofs.overlay import INLINE_MAX, Backing, Contents, compo
 from casync_compat.oci.image.filler import Filler, regular_files
 from casync_compat.oci.image.storing import StoredFiles
 from casync_compat.oci.image.tree import ImageTree
+from casync_compat.oci.rootfs.filecache import Stamp
 from casync_compat.oci.rootfs.filestore import FileStore
 from casync_compat.oci.rootfs.mergedtree import Inode
 from casync_compat.oci.rootfs.metadata import Metadata
@@ -46,6 +47,7 @@ class MetadataImage:
     :ivar sealed: whether each of them has its fs-verity digest in it
     :ivar stored: files that are new in the store
     :ivar fetched: bytes of contents that had to be fetched
+    :ivar stamps: how the store's files were that it leads to, by name
     """
 
     data: bytearray
@@ -53,6 +55,7 @@ class MetadataImage:
     sealed: bool
     stored: int
     fetched: int
+    stamps: dict[bytes, Stamp] = field(default_factory=dict)
 
 
 def stored_metadata(
@@ -73,6 +76,7 @@ def stored_metadata(
     stored.collect()
     known: dict[bytes, bytes] = {}
     led: dict[bytes, bytes] = {}
+    stamps: dict[bytes, Stamp] = {}
 
     def contents(inode: Inode) -> Backing | bytes | None:
         kept = stored.kept.get(inode)
@@ -86,10 +90,12 @@ def stored_metadata(
             digest = known.get(name) or verity_digest(files.pieces(kept), inode.size)
             known[name] = digest
         led[name] = digest
+        stamps[name] = kept.stamp
         return Backing(name, digest)
 
     data = _written(image, metadata, contents)
-    return MetadataImage(data, len(led), bool(led) and all(led.values()), files.added, stored.fetched)
+    sealed = bool(led) and all(led.values())
+    return MetadataImage(data, len(led), sealed, files.added, stored.fetched, stamps)
 
 
 def named_metadata(image: ImageTree, metadata: Metadata, reporter: Reporter) -> MetadataImage:

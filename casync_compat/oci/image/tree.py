@@ -28,7 +28,7 @@ from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.rootfs.merge import MergeLimits, Merger
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, Place
-from casync_compat.oci.spec.descriptor import Platform
+from casync_compat.oci.spec.descriptor import BlobDigest, Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.tar.reader import members
@@ -54,11 +54,13 @@ class ImageTree(Closing):
     """An image as a tree; make one with `open`.
 
     :ivar where: the image as a user would name it
+    :ivar digest: of its manifest, on which all that is in it depends
     """
 
     def __init__(
         self,
         where: str,
+        digest: BlobDigest,
         config: Callable[[], bytes],
         wrapped: WrappedImage | None,
         *,
@@ -69,6 +71,7 @@ class ImageTree(Closing):
         shared: bool = False,
     ) -> None:
         self.where = where
+        self.digest = digest
         self._read_config = config
         self._wrapped = wrapped
         self._store = store
@@ -118,6 +121,7 @@ class ImageTree(Closing):
                 pass
         return cls(
             where,
+            choice.descriptor.digest,
             lambda: wrapped.source_config,
             wrapped,
             store=store,
@@ -126,6 +130,16 @@ class ImageTree(Closing):
             jobs=jobs,
             shared=shared,
         )
+
+    @staticmethod
+    def look_up(place: Place, reference: str | None, platform: Platform | None = None) -> BlobDigest:
+        """The digest that the image would have which `open` opens.
+
+        :raises CasyncError: it is not there
+        """
+        found = look_up(place, reference)
+        choices = found.choose_wrappers(platform) if found.wrappers else found.choose_plain(platform)
+        return choices[0].descriptor.digest
 
     @classmethod
     def _open_plain(
@@ -146,7 +160,7 @@ class ImageTree(Closing):
             raise ImageError(
                 where, f"it has {len(manifest.layers)} layers, but its config {len(config.diff_ids)} diff ids"
             )
-        image = cls(where, lambda: raw, None, limits=limits, warn=warn, jobs=jobs)
+        image = cls(where, descriptor.digest, lambda: raw, None, limits=limits, warn=warn, jobs=jobs)
         try:
             for number, (layer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
                 label = f"{where}, layer {number}"

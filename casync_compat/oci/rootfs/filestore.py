@@ -4,6 +4,7 @@
     inodes/<2 digits>/<62 digits>   contents with mode, owner, time and attributes, by the blake3 of all that: for
                                     hard links, which share these too
     cache.sqlite                    what is known of the files there; may be deleted, which costs time and nothing else
+    roots/                          images of metadata (`casync_compat.oci.rootfs.keptroots`); may be deleted, too
 
     >>> with FileStore(b"/srv/files", metadata, warn=print) as store:
     ...     kept = store.find(content, None) or store.add(content_of(inode), None)
