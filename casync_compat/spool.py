@@ -128,6 +128,17 @@ class Spool(Closing):
         except OSError as error:
             raise self._failed("read", error) from error
 
+    def descriptor(self) -> int:
+        """A descriptor of the file, which the caller closes; it goes on when the spool is closed."""
+        try:
+            if self._fd < 0:
+                self._make()
+                write_at(self._fd, memoryview(self._memory), 0)
+                self._memory = bytearray()
+            return os.dup(self._fd)
+        except OSError as error:
+            raise self._failed("open", error) from error
+
     def _make(self) -> None:
         try:
             self._file = tempfile.TemporaryFile(prefix="pycasync-", buffering=0)  # noqa: SIM115 (closed by close)

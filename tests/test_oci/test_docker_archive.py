@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
+import zstandard
 from test_oci.images import Built, build, layer, layout_at
 
 from casync_compat.oci.places.docker_archive import ArchiveImage, DockerArchive, write_docker_archive
@@ -186,11 +189,67 @@ def test_bad_archives(tmp_path: Path, files: dict[str, bytes], says: str) -> Non
         DockerArchive(bytes(write(tmp_path / "x.tar", files)))
 
 
-def test_compressed(tmp_path: Path) -> None:
-    """A compressed archive is refused with what to do."""
-    (tmp_path / "x.tar").write_bytes(gzip.compress(b"x"))
-    with pytest.raises(ImageError, match="decompress it first"):
-        DockerArchive(bytes(tmp_path / "x.tar"))
+def write_image(tmp_path: Path) -> Path:
+    image = image_of(tmp_path)
+    layers = [(BlobDigest.of(tar), len(tar), [tar]) for tar in image.tars]
+    write_docker_archive(bytes(tmp_path / "x.tar"), ArchiveImage(image.config, layers, ["app:1"]))
+    return tmp_path / "x.tar"
+
+
+def compressed(data: bytes, how: str) -> bytes:
+    if how == "zstd":
+        return zstandard.compress(data)
+    return gzip.compress(data) if how == "gzip" else data
+
+
+@pytest.mark.parametrize("how", ["gzip", "zstd"])
+def test_compressed(tmp_path: Path, how: str) -> None:
+    """`docker save | gzip` is read like the archive itself."""
+    plain = write_image(tmp_path)
+    packed = tmp_path / "x.tar.gz"
+    packed.write_bytes(compressed(plain.read_bytes(), how))
+    with DockerArchive(bytes(plain)) as one, DockerArchive(bytes(packed)) as other:
+        assert other.tags() == one.tags() == ["app:1"]
+        assert other.resolve(None) == one.resolve(None)
+        read_all(other)
+
+
+@pytest.mark.parametrize("how", ["plain", "gzip"])
+def test_pipe(tmp_path: Path, how: str) -> None:
+    """An archive comes through a pipe, as `docker save |` gives it."""
+    plain = write_image(tmp_path)
+    data = compressed(plain.read_bytes(), how)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    with DockerArchive(bytes(pipe)) as archive:
+        assert archive.tags() == ["app:1"]
+        read_all(archive)
+    writer.join()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"), [(b"", "nothing came"), (gzip.compress(bytes(5000))[:-9], "cut short")]
+)
+def test_a_pipe_that_ends_too_soon(tmp_path: Path, data: bytes, says: str) -> None:
+    """Nothing, and what is cut off, is told as that."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    with pytest.raises(ImageError, match=says):
+        DockerArchive(bytes(pipe))
+    writer.join()
+
+
+def test_an_image_by_its_place(tmp_path: Path) -> None:
+    """`@0` is the first image of an archive, which need not have a name."""
+    with DockerArchive(bytes(write_image(tmp_path))) as archive:
+        assert archive.resolve("@0") == archive.resolve("app:1")
+        for wrong in ("@1", "@x", "@"):
+            with pytest.raises(ImageError, match="the last is @0"):
+                archive.resolve(wrong)
 
 
 def test_a_circle_of_links(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Archives of images: tars that are read in place, at any offset. What the members mean is their users' business.
 
-Nothing is unpacked: members are read where they lie. Not here: compressed archives (which cannot be read at an offset),
-and archives on standard input.
+Nothing is unpacked: members are read where they lie. What cannot be read at an offset, a pipe (standard input, named
+`-`, among them) and a compressed archive, is set aside first, in a temporary file without a name.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, show_path
-from casync_compat.fs.readers import FileView, NotRegular, open_regular
+from casync_compat.fs.readers import FileView, NotRegular, StreamSource, open_regular
 from casync_compat.oci.places.blobfile import FileStream
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
+from casync_compat.oci.tar.decompress import decompressed
 from casync_compat.oci.tar.reader import HARD_LINK, members
+from casync_compat.spool import Spool
 
 __all__ = ["GZIP_MAGIC", "ZSTD_MAGIC", "ArchiveFile", "Range"]
 
@@ -27,6 +29,9 @@ _PIECE = 1 << 20
 _LINKS = 8
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+STANDARD_INPUT = b"-"
+_LARGEST = 64 << 30
+"""What may be set aside of an archive: a few kilobytes can be compressed zeros without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +58,60 @@ class ArchiveFile(Closing):
     def __init__(self, path: bytes, transport: str) -> None:
         self.path = path
         self.name = f"{transport}:{show_path(path)}"
-        self._fd = -1
-        try:
-            self._fd = open_regular(path, "open")
-            magic = os.pread(self._fd, 4, 0)
-        except NotRegular:
-            what = "a docker archive" if transport == "docker-archive" else "an archive of a layout"
-            why = f"{what} must be a regular file, since it is read in any order"
-            if transport != "docker-archive" and os.path.isdir(path):
-                why = f"this is a directory; name a layout oci:{show_path(path)}"
-            raise ImageError(self.name, why) from None
-        except OSError as error:
-            raise FileError(path, "open", error) from error
+        self._fd = self._opened()
         self._members: dict[str, Range] = {}
         self._links: dict[str, str] = {}
         self._blobs: dict[BlobDigest, Range | bytes] = {}
         try:
-            if magic.startswith(GZIP_MAGIC) or magic == ZSTD_MAGIC:
-                raise ImageError(self.name, "the archive is compressed; decompress it first")
             self._scan()
             self._read_names()
         except BaseException:
             self.close()
             raise
+
+    def _opened(self) -> int:
+        """A descriptor that can be read at any offset."""
+        if self.path == STANDARD_INPUT and os.isatty(0):
+            raise ImageError(self.name, "standard input is a terminal; pipe an archive into it")
+        try:
+            fd = os.dup(0) if self.path == STANDARD_INPUT else self._file_or_pipe()
+        except OSError as error:
+            raise error if isinstance(error, FileError) else FileError(self.path, "open", error) from error
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                magic = os.pread(fd, 4, 0)
+                if not magic.startswith(GZIP_MAGIC) and magic != ZSTD_MAGIC:
+                    return os.dup(fd)
+                os.lseek(fd, 0, os.SEEK_SET)
+            return self._set_aside(fd)
+        except OSError as error:
+            raise error if isinstance(error, FileError) else FileError(self.path, "read", error) from error
+        finally:
+            os.close(fd)
+
+    def _file_or_pipe(self) -> int:
+        kind = os.stat(self.path).st_mode
+        if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):  # opened once: whoever writes gets only one reader
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            return open_regular(self.path, "open")
+        except NotRegular:
+            why = "an archive of images is a file or a pipe"
+            if stat.S_ISDIR(kind):
+                why = f"this is a directory; name a layout oci:{show_path(self.path)}"
+            raise ImageError(self.name, why) from None
+
+    def _set_aside(self, fd: int) -> int:
+        with Spool("an archive of images") as spool:
+            for piece in decompressed(_Stream(fd, self.path), self.name):
+                if spool.size + len(piece) > _LARGEST:
+                    raise ImageError(
+                        self.name, f"it is larger than {_LARGEST} bytes, which are set aside at most"
+                    )
+                spool.append(piece)
+            if not spool.size:
+                raise ImageError(self.name, "nothing came: the archive is empty")
+            return spool.descriptor()
 
     def close(self) -> None:
         """Close the file."""
@@ -174,3 +210,13 @@ class ArchiveFile(Closing):
 
     def read_manifest(self, descriptor: Descriptor) -> bytes:
         return self.read(descriptor)
+
+
+class _Stream:
+    """A descriptor read front to back, as decompressors read."""
+
+    def __init__(self, fd: int, name: bytes) -> None:
+        self._source = StreamSource(fd, name)
+
+    def read(self, _: int, /) -> bytes:
+        return self._source.read()

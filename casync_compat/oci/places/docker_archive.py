@@ -139,6 +139,8 @@ class DockerArchive(ArchiveFile):
     # ---- Tags
 
     def resolve(self, reference: str | None) -> Descriptor:
+        if reference is not None and reference.startswith("@"):
+            return self._numbered(reference)
         found = [image for image, tags in self._images if reference is None or reference in tags]
         if not found and reference is not None:
             found = [image for image, _ in self._images if str(image.digest) == reference]
@@ -147,9 +149,19 @@ class DockerArchive(ArchiveFile):
             raise ImageError(self.name, f"there is no image {reference!r}; there are: {known}")
         if reference is None and len({image.digest for image in found}) > 1:
             raise ImageError(
-                self.name, f"there are several images; say which of {', '.join(self.tags()[:20])}"
+                self.name,
+                f"there are several images; say which of {', '.join(self.tags()[:20]) or '@0, @1, ...'}",
             )
         return found[0]
+
+    def _numbered(self, reference: str) -> Descriptor:
+        """An image by its place in the archive, `@0`, as skopeo has it: images need not have names."""
+        digits = reference[1:]
+        if not digits.isascii() or not digits.isdigit() or int(digits) >= len(self._images):
+            raise ImageError(
+                self.name, f"there is no image {reference}; the last is @{len(self._images) - 1}"
+            )
+        return self._images[int(digits)][0]
 
     def tags(self) -> list[str]:
         """The names of all images, sorted."""
