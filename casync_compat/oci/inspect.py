@@ -11,9 +11,19 @@ from typing import Any
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec.blobs import Place
+from casync_compat.oci.spec.descriptor import Platform
 from casync_compat.oci.spec.manifest import ImageManifest
 
-__all__ = ["ImageInfo", "LayerInfo", "PackInfo", "PlainInfo", "TagInfo", "inspect_image"]
+__all__ = [
+    "ImageInfo",
+    "LayerInfo",
+    "PackInfo",
+    "PlainInfo",
+    "TagInfo",
+    "config_of",
+    "inspect_image",
+    "manifest_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,29 @@ def inspect_image(place: Place, reference: str | None) -> TagInfo:
             )
         )
     return TagInfo(found.where, str(found.root.digest), found.root.media_type, tuple(images), tuple(plain))
+
+
+def manifest_of(place: Place, reference: str | None) -> bytes:
+    """The manifest or image index that a tag names, as it is.
+
+    :raises ImageError: there is no such image
+    """
+    return place.read_manifest(place.resolve(reference))
+
+
+def config_of(place: Place, reference: str | None, platform: Platform | None = None) -> bytes:
+    """An image's configuration as it is; of a converted image that of the image that it was made from.
+
+    :param platform: of several images; None: this machine's
+    :raises ImageError: there is no such image, or it is malformed
+    """
+    found = look_up(place, reference)
+    if not found.plain:
+        (choice,) = found.choose_wrappers(platform)
+        with WrappedImage.open(place, choice.descriptor, found.where) as image:
+            return place.read(image.wrapper.source_config)
+    (choice,) = found.choose_plain(platform)
+    return place.read(ImageManifest.parse(place.read_manifest(choice.descriptor), found.where).config)
 
 
 def _image(image: WrappedImage) -> ImageInfo:

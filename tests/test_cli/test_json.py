@@ -42,6 +42,8 @@ RUNS = {
     "oci convert": ("oci:images:app oci:images:casync",),
     "oci export": ("oci:images:casync oci:images:back",),
     "oci push": ("oci:images:casync oci:second:app",),
+    "oci copy": ("oci:images:casync oci:sixth:app",),
+    "oci tags": ("oci:images",),
     "oci pull": ("oci:images:casync oci:third:app --store=s.castr",),
     "oci delta": ("oci:images:casync --estimate", "oci:images:casync -o image.tar"),
     "oci apply": ("-n image.tar oci:fourth:app", "image.tar oci:fourth:app"),

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from casync_compat.cli._location import open_chunk_store
 from casync_compat.cli._parser import WrongWords, by_words_alone
 from casync_compat.cli._progress import counted, human_size
-from casync_compat.oci.places.opened import DEFAULT_TAG, Places
+from casync_compat.oci.places.opened import DEFAULT_TAG, Login, Places
 from casync_compat.oci.spec.descriptor import Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.reference import Reference, parse_reference
@@ -20,6 +20,7 @@ from casync_compat.store.base import Store
 __all__ = [
     "chunk_store",
     "display",
+    "logins",
     "opened",
     "platform_of",
     "references",
@@ -49,14 +50,56 @@ def warn(text: str) -> None:
 
 @contextmanager
 def opened(options: argparse.Namespace) -> Iterator[Places]:
-    """What opens places, with the options for registries."""
-    username = password = None
-    if options.creds is not None:
-        username, _, password = options.creds.partition(":")
-    with Places(
-        environ=os.environ, insecure=options.insecure, username=username, password=password, warn=warn
-    ) as places:
+    """What opens places, with the options for registries.
+
+    :raises WrongWords: options contradict each other, or a password is missing
+    """
+    login, source = logins(options)
+    with Places(environ=os.environ, login=login, source=source, warn=warn) as places:
         yield places
+
+
+def logins(options: argparse.Namespace) -> tuple[Login, Login]:
+    """How registries are reached that are written to, and those that are only read.
+
+    :raises WrongWords: options contradict each other, or a password is missing
+    """
+    asked: dict[str, str] = {}  # nobody is asked twice
+    return _login(options, "dest", asked), _login(options, "src", asked)
+
+
+def _login(options: argparse.Namespace, side: str, asked: dict[str, str]) -> Login:
+    def given(name: str) -> str | None:
+        own: str | None = getattr(options, f"{side}_{name}", None)
+        return own if own is not None else getattr(options, name)
+
+    verify = given("tls_verify")
+    if options.insecure and verify == "true":
+        raise WrongWords("--insecure and --tls-verify=true contradict each other")
+    creds, auth_file = given("creds"), given("authfile")
+    if creds is None:
+        if options.password_stdin:
+            raise WrongWords("--password-stdin goes with --creds=USER")
+        return Login(options.insecure or verify == "false", auth_file=auth_file)
+    username, colon, password = creds.partition(":")
+    if not colon:
+        if username not in asked:
+            asked[username] = _password(options, username)
+        password = asked[username]
+    return Login(options.insecure or verify == "false", username, password, auth_file)
+
+
+def _password(options: argparse.Namespace, username: str) -> str:
+    """The password that belongs to `--creds=USER`: from standard input, or whoever sits there."""
+    if options.password_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if sys.stdin is not None and sys.stdin.isatty():
+        import getpass
+
+        return getpass.getpass(f"Password for {display(username)}: ")
+    raise WrongWords(
+        f"no password for {username!r}; say --creds=USER:PASSWORD, or --password-stdin and pipe it in"
+    )
 
 
 def display(text: str) -> str:

@@ -33,15 +33,34 @@ def add_image(parser: argparse.ArgumentParser, name: str, help: str) -> None:
     parser.add_argument(name, metavar=name.upper(), help=help)
 
 
-def add_registry(parser: argparse.ArgumentParser) -> None:
-    """How registries are reached."""
+def add_registry(parser: argparse.ArgumentParser, *, sides: bool = False) -> None:
+    """How registries are reached.
+
+    :param sides: the verb reads from one and writes to another, which may each have a login of its own
+    """
     parser.add_argument(
         "--insecure", action="store_true", help="plain HTTP and unverified TLS are good enough for registries"
     )
+    _add_login(parser, "", "for registries; without it credential files and helpers are asked")
     parser.add_argument(
-        "--creds",
-        metavar="USER[:PASSWORD]",
-        help="for registries; without it credential files and helpers are asked",
+        "--password-stdin", action="store_true", help="the password for --creds=USER is on standard input"
+    )
+    for side, whose in (("src", "for the source alone"), ("dest", "for the target alone")) if sides else ():
+        _add_login(parser, f"{side}-", whose)
+
+
+def _add_login(parser: argparse.ArgumentParser, side: str, whose: str) -> None:
+    parser.add_argument(f"--{side}creds", metavar="USER[:PASSWORD]", help=whose)
+    parser.add_argument(
+        f"--{side}authfile",
+        metavar="FILE",
+        help="a file of credentials to look into first" + (f", {whose}" if side else ""),
+    )
+    parser.add_argument(
+        f"--{side}tls-verify",
+        metavar="true|false",
+        choices=("true", "false"),
+        help="false is --insecure, as other tools say it" + (f", {whose}" if side else ""),
     )
 
 
@@ -108,7 +127,7 @@ def add_rewriting(parser: argparse.ArgumentParser, store: str) -> None:
     """
     add_platform(parser)
     add_store(parser, store)
-    add_registry(parser)
+    add_registry(parser, sides=True)
     add_json(parser)
     add_progress(parser)
 
@@ -165,6 +184,6 @@ def add_copying(parser: argparse.ArgumentParser, source: str, target: str, *, st
     if store:
         add_store(parser, "put chunks into this store instead of packs into the layout; implies --thin")
         add_wait(parser)
-    add_registry(parser)
+    add_registry(parser, sides=True)
     add_json(parser)
     add_progress(parser)

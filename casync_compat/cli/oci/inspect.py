@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 
+from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size
-from casync_compat.cli.oci._common import display, opened, references
-from casync_compat.cli.oci._options import add_image, add_json, add_registry
-from casync_compat.oci.inspect import ImageInfo, LayerInfo, TagInfo, inspect_image
+from casync_compat.cli.oci._common import display, opened, platform_of, references
+from casync_compat.cli.oci._options import add_image, add_json, add_platform, add_registry
+from casync_compat.oci.inspect import ImageInfo, LayerInfo, TagInfo, config_of, inspect_image, manifest_of
 
 EXAMPLES = (
     ("pycasync oci inspect docker://host/app:2", "a short report"),
     ("pycasync oci inspect --json oci:images:app", "for programs"),
+    ("pycasync oci inspect --config oci:images:app | jq .config", "the image's own configuration, as it is"),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
     add_image(parser, "image", "the image")
+    parser.add_argument("--raw", action="store_true", help="print the manifest, or image index, to the byte")
+    parser.add_argument(
+        "--config", action="store_true", help="print the configuration of the image, to the byte"
+    )
+    add_platform(parser, everything=False)
     add_registry(parser)
     add_json(parser)
 
@@ -27,7 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (image,) = references(options.image)
+    if options.raw + options.config + options.json > 1:
+        raise WrongWords("--raw, --config and --json contradict each other")
+    platform = platform_of(options)
+    if platform is not None and not options.config:
+        raise WrongWords("--platform goes with --config")
     with opened(options) as places:
+        if options.raw or options.config:
+            place = places.readable(image)
+            sys.stdout.buffer.write(
+                config_of(place, image.target, platform)
+                if options.config
+                else manifest_of(place, image.target)
+            )
+            return 0
         info = inspect_image(places.readable(image), image.target)
     if options.json:
         print(json.dumps(info.to_json()))

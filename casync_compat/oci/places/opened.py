@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
@@ -23,7 +24,7 @@ from casync_compat.oci.spec.reference import Reference
 if TYPE_CHECKING:
     from casync_compat.oci.registry.client import RegistryClient
 
-__all__ = ["DEFAULT_TAG", "Places"]
+__all__ = ["DEFAULT_TAG", "Login", "Places"]
 
 DEFAULT_TAG = "latest"
 _ARCHIVES: dict[str, type[DockerArchive] | type[OciArchive]] = {
@@ -32,11 +33,27 @@ _ARCHIVES: dict[str, type[DockerArchive] | type[OciArchive]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How registries are reached.
+
+    :ivar insecure: plain HTTP, and TLS that is not verified, are good enough
+    :ivar username: with `password`, in place of what files and helpers have
+    :ivar auth_file: a file of credentials that is asked before all others
+    """
+
+    insecure: bool = False
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    auth_file: str | None = None
+
+
 class Places(Closing):
     """Opens places, and closes them. Registries share one client, so that connections and tokens are shared.
 
     :param environ: where credentials are looked for
-    :param insecure: plain HTTP, and TLS that is not verified, are good enough
+    :param login: for registries
+    :param source: the same for those that are only read; None: `login`
     :param warn: told the warnings that registries send
     :param on_bytes: told the bytes of each piece moved to or from registries, from any thread
     """
@@ -45,29 +62,27 @@ class Places(Closing):
         self,
         *,
         environ: Mapping[str, str],
-        insecure: bool = False,
-        username: str | None = None,
-        password: str | None = None,
+        login: Login | None = None,
+        source: Login | None = None,
         warn: Callable[[str], None] | None = None,
         on_bytes: Callable[[int], None] | None = None,
     ) -> None:
         self._environ = environ
-        self._insecure = insecure
-        self._credentials = (username, password)
+        self._login = login or Login()
+        self._source = source or self._login
         self._warn = warn
         self._on_bytes = on_bytes
-        self._client: RegistryClient | None = None
+        self._clients: dict[tuple[bool, str | None], RegistryClient] = {}
         self._opened: list[Closing] = []
-        self._writable: dict[tuple[str, str, str], WritablePlace] = {}
+        self._writable: dict[tuple[str, str, str, Login], WritablePlace] = {}
 
     def close(self) -> None:
         """Close everything that was opened."""
         self._writable.clear()
         while self._opened:
             self._opened.pop().close()
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        while self._clients:
+            self._clients.popitem()[1].close()
 
     def readable(self, reference: Reference) -> Place:
         """Where the image is.
@@ -79,19 +94,23 @@ class Places(Closing):
             archive = _ARCHIVES[reference.transport](os.fsencode(reference.place))
             self._opened.append(archive)
             return archive
-        return self.writable(reference)
+        return self._shared(reference, self._source)
 
     def writable(self, reference: Reference) -> WritablePlace:
         """Where an image is to go; the same object for the same place, so that nothing is copied onto itself.
 
         :raises UsageError: nothing can be written there
         """
-        key = (reference.transport, reference.place, reference.repository)
+        return self._shared(reference, self._login)
+
+    def _shared(self, reference: Reference, login: Login) -> WritablePlace:
+        login = login if reference.transport == "docker" else Login()
+        key = (reference.transport, reference.place, reference.repository, login)
         if key not in self._writable:
-            self._writable[key] = self._open(reference)
+            self._writable[key] = self._open(reference, login)
         return self._writable[key]
 
-    def _open(self, reference: Reference) -> WritablePlace:
+    def _open(self, reference: Reference, login: Login) -> WritablePlace:
         if reference.transport == "oci":
             layout = Layout(os.fsencode(reference.place))
             self._opened.append(layout)
@@ -102,23 +121,30 @@ class Places(Closing):
             raise UsageError(
                 f"{reference}: a docker archive has no room for casync indexes; use oci: or docker://"
             )
-        return self.client.repository(reference, username=self._credentials[0], password=self._credentials[1])
+        return self.client(login).repository(reference, username=login.username, password=login.password)
 
-    @property
-    def client(self) -> RegistryClient:
-        """The client that all registries are asked with."""
-        if self._client is None:
+    def client(self, login: Login | None = None) -> RegistryClient:
+        """The client that registries are asked with."""
+        login = login or self._login
+        key = (login.insecure, login.auth_file)
+        if key not in self._clients:
             from casync_compat.oci.registry.client import RegistryClient  # lazily: it needs pycurl, an extra
 
-            self._client = RegistryClient(
-                environ=self._environ, insecure=self._insecure, warn=self._warn, on_bytes=self._on_bytes
+            named = {} if login.auth_file is None else {"REGISTRY_AUTH_FILE": login.auth_file}
+            self._clients[key] = RegistryClient(
+                environ={**self._environ, **named},
+                insecure=login.insecure,
+                warn=self._warn,
+                on_bytes=self._on_bytes,
             )
-        return self._client
+        return self._clients[key]
 
     @property
     def traffic(self) -> tuple[int, int, int]:
         """Requests, bytes sent and bytes received so far."""
-        if self._client is None:
-            return (0, 0, 0)
-        traffic = self._client.traffic
-        return (traffic.requests, traffic.bytes_up, traffic.bytes_down)
+        each = [client.traffic for client in self._clients.values()]
+        return (
+            sum(one.requests for one in each),
+            sum(one.bytes_up for one in each),
+            sum(one.bytes_down for one in each),
+        )
