@@ -110,6 +110,9 @@ def test_a_password_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     target, source = _common.logins(parsed("--creds=joe", "--password-stdin"))
     assert target == source
     assert target.password == "pass word"
+    monkeypatch.setattr("sys.stdin", io.StringIO("other"))
+    target, source = _common.logins(parsed("--dest-creds=joe", "--password-stdin"))
+    assert (target.password, source.username) == ("other", None)
     assert "pass word" not in repr(target)
 
 

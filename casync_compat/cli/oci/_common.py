@@ -64,6 +64,10 @@ def logins(options: argparse.Namespace) -> tuple[Login, Login]:
 
     :raises WrongWords: options contradict each other, or a password is missing
     """
+    if options.password_stdin and not any(
+        getattr(options, name, None) for name in ("creds", "src_creds", "dest_creds")
+    ):
+        raise WrongWords("--password-stdin goes with --creds=USER")
     asked: dict[str, str] = {}  # nobody is asked twice
     return _login(options, "dest", asked), _login(options, "src", asked)
 
@@ -78,8 +82,6 @@ def _login(options: argparse.Namespace, side: str, asked: dict[str, str]) -> Log
         raise WrongWords("--insecure and --tls-verify=true contradict each other")
     creds, auth_file = given("creds"), given("authfile")
     if creds is None:
-        if options.password_stdin:
-            raise WrongWords("--password-stdin goes with --creds=USER")
         return Login(options.insecure or verify == "false", auth_file=auth_file)
     username, colon, password = creds.partition(":")
     if not colon:
