@@ -36,5 +36,6 @@ EXAMPLES = (
 NOTE = (
     "Images are named oci:DIRECTORY[:TAG], docker://HOST/REPOSITORY[:TAG|@DIGEST], docker-archive:FILE[:NAME:TAG] "
     "or, to be read, oci-archive:FILE[:TAG]. Archives that are read may be compressed, and FILE may be -, which is "
-    "standard input; docker-archive:FILE:@0 is the first image of one."
+    "standard input; docker-archive:FILE:@0 is the first image of one. What podman and docker have is "
+    "containers-storage:NAME and docker-daemon:NAME, read by way of skopeo."
 )

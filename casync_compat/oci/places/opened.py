@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
+from casync_compat.oci.places.bydaemon import BySkopeo
 from casync_compat.oci.places.docker_archive import DockerArchive
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.places.oci_archive import OciArchive
 from casync_compat.oci.spec.blobs import Place, WritablePlace
-from casync_compat.oci.spec.reference import Reference
+from casync_compat.oci.spec.reference import LOCAL, Reference
 
 if TYPE_CHECKING:
     from casync_compat.oci.registry.client import RegistryClient
@@ -94,6 +95,10 @@ class Places(Closing):
             archive = _ARCHIVES[reference.transport](os.fsencode(reference.place))
             self._opened.append(archive)
             return archive
+        if reference.transport in LOCAL:
+            copied = BySkopeo(reference.transport, reference.place, self._environ)
+            self._opened.append(copied)
+            return copied.place
         return self._shared(reference, self._source)
 
     def writable(self, reference: Reference) -> WritablePlace:
@@ -115,6 +120,11 @@ class Places(Closing):
             layout = Layout(os.fsencode(reference.place))
             self._opened.append(layout)
             return layout
+        if reference.transport in LOCAL:
+            raise UsageError(
+                f"{reference}: what podman and docker keep is read here, not written; export to docker-archive:, and "
+                "podman load or docker load it"
+            )
         if reference.transport == "oci-archive":
             raise UsageError(f"{reference}: archives of layouts are read, not written; use oci: or docker://")
         if reference.transport != "docker":

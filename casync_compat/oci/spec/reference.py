@@ -1,5 +1,6 @@
 """Names of images, as skopeo writes them: `oci:DIR[:NAME]`, `docker://HOST/REPO[:TAG]`, and of two kinds of archives,
-`oci-archive:FILE[:NAME]` and `docker-archive:FILE[:NAME]`.
+`oci-archive:FILE[:NAME]` and `docker-archive:FILE[:NAME]`, and what podman and docker have on this machine,
+`containers-storage:NAME` and `docker-daemon:NAME`.
 
     >>> parse_reference("docker://localhost:5000/base/debian:12")
     Reference(transport='docker', place='localhost:5000', repository='base/debian', tag='12', digest=None)
@@ -16,12 +17,14 @@ from casync_compat.errors import UsageError
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
 
-__all__ = ["Reference", "parse_reference"]
+__all__ = ["LOCAL", "Reference", "parse_reference"]
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 # distribution-spec, "Pulling manifests".
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+LOCAL = ("containers-storage", "docker-daemon")
+"""Where podman and docker keep images on this machine."""
 _DOCKER_HUB = "docker.io"
 
 
@@ -29,8 +32,8 @@ _DOCKER_HUB = "docker.io"
 class Reference:
     """Where an image is.
 
-    :ivar transport: `oci`, `oci-archive`, `docker-archive` or `docker`
-    :ivar place: a directory, a file, or a registry's host and port
+    :ivar transport: `oci`, `oci-archive`, `docker-archive`, `docker`, `containers-storage` or `docker-daemon`
+    :ivar place: a directory, a file, a registry's host and port, or an image's name where podman or docker keep it
     :ivar repository: in a registry; empty otherwise
     :ivar tag: None when none was given
     :ivar digest: None when none was given
@@ -62,18 +65,21 @@ class Reference:
 def parse_reference(text: str) -> Reference:
     """Take a name of an image apart.
 
-    :raises UsageError: it has none of the four forms
+    :raises UsageError: it has none of these forms
     """
     transport, colon, rest = text.partition(":")
     if colon and transport in ("oci", "oci-archive"):
         return _layout(transport, rest, text)
     if colon and transport == "docker-archive":
         return _archive(rest, text)
+    if colon and transport in LOCAL:
+        return Reference(transport, _some(rest, text))
     if colon and transport == "docker" and rest.startswith("//"):
         return _registry(rest[2:], text)
     raise UsageError(
         f"{text}: an image is named oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG], "
-        "docker-archive:FILE[:NAME:TAG] or docker://HOST/REPOSITORY[:TAG|@DIGEST]"
+        "docker-archive:FILE[:NAME:TAG], docker://HOST/REPOSITORY[:TAG|@DIGEST], containers-storage:NAME or "
+        "docker-daemon:NAME"
     )
 
 
