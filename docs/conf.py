@@ -16,6 +16,7 @@ from sphinx.environment import BuildEnvironment
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import jsonpage
 import manual
 
 import casync_compat
@@ -36,6 +37,7 @@ include_patterns = [
     "catar/FORMAT.md",
     "casync_compat/**README.md",
     "systemd/README.md",
+    "changes/README.md",
     "bench/README.md",
     "bench/reports/*.md",
 ]
@@ -57,10 +59,14 @@ html_copy_source = False
 html_show_sourcelink = False
 
 
-def _command_line(app: Sphinx, name: str, content: list[str]) -> None:
-    """Put the manual of all verbs where the page about the command line has its mark."""
-    if name == "docs/reference/command-line":
-        content[0] = content[0].replace("<!-- verbs -->", manual.as_markdown())
+MADE = {"docs/reference/command-line": manual.as_markdown, "docs/reference/json": jsonpage.as_markdown}
+"""Pages that have a mark where something is put that is made of tables."""
+
+
+def _fill_in(app: Sphinx, name: str, content: list[str]) -> None:
+    """Put what is made of tables where a page has its mark."""
+    if name in MADE:
+        content[0] = content[0].replace("<!-- verbs -->", MADE[name]())
 
 
 def _in_the_checkout(
@@ -76,6 +82,6 @@ def _in_the_checkout(
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.connect("source-read", _command_line)
+    app.connect("source-read", _fill_in)
     app.connect("missing-reference", _in_the_checkout)
     return {"parallel_read_safe": True}

@@ -11,6 +11,7 @@ import pytest
 from documents.pasting import ROOT
 
 import casync_compat
+from casync_compat.cli._verbs import parser_of, verbs_of
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,16 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     page = (site / "docs" / "reference" / "library.html").read_text()
     for name in casync_compat.__all__:
         assert f'id="casync_compat.{name}"' in page, name
+
+
+def test_pages_made_of_tables_are_filled(site: Path) -> None:
+    """Each verb is on the page about the command line, and each that prints JSON on the page about that."""
+    command_line = (site / "docs" / "reference" / "command-line.html").read_text()
+    printed = (site / "docs" / "reference" / "json.html").read_text()
+    for verb in verbs_of(""):
+        assert f"<h2>pycasync {verb}<" in command_line
+        if "--json" in parser_of("", verb).takes_value:
+            assert f"<h2>{verb}<" in printed
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
