@@ -208,6 +208,17 @@ class Index:
         for _, id_ in _items(self.table):
             yield ChunkId(id_)
 
+    def find(self, id: ChunkId, first: int = 0) -> int:
+        """Number of the next chunk of an id, from number `first` on; `len(index)` where there is none."""
+        place = _ITEM.at("id")
+        at = first * _ITEM.size
+        while (found := self.table.find(id, at)) >= 0:
+            number, rest = divmod(found - place, _ITEM.size)
+            if not rest:
+                return number
+            at = found + 1
+        return len(self)
+
     def at(self, offset: int) -> int:
         """Number of the chunk that holds the byte at `offset`; `len(index)` past the end."""
         return bisect_right(self.ends, offset)

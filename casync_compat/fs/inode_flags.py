@@ -171,6 +171,11 @@ def to_disk(flags: int) -> int:
     return _to_disk(_CHATTR_PAIRS, flags)
 
 
+def fat_to_disk(flags: int) -> int:
+    """Feature flag bits as the attributes that FAT_IOCTL_GET_ATTRIBUTES gives; others are ignored."""
+    return _to_disk(_FAT_PAIRS, flags)
+
+
 def _masked(raw: int, pairs: Iterable[tuple[int, int]], bits: int, mask: int) -> int:
     return raw & ~_to_disk(pairs, mask) | _to_disk(pairs, bits & mask)
 

@@ -8,6 +8,7 @@ is for `mount.operations`.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -26,6 +27,7 @@ __all__ = [
     "attr_out",
     "entry_out",
     "init_out",
+    "ioctl_out",
     "no_entry",
     "statfs_out",
 ]
@@ -64,8 +66,10 @@ class Code(IntEnum):
     RELEASEDIR = 29
     INTERRUPT = 36
     DESTROY = 38
+    IOCTL = 39
     BATCH_FORGET = 42
     READDIRPLUS = 44
+    LSEEK = 46
 
 
 class _Flag(IntEnum):
@@ -90,6 +94,12 @@ READ_IN = struct.Struct("=QQIIQII")
 """handle, offset, size, flags, lock's owner, flags of the file, padding (fuse_read_in); of directories, too."""
 GETXATTR_IN = struct.Struct("=II")
 GETXATTR_OUT = struct.Struct("=II")
+IOCTL_IN = struct.Struct("=QIIQII")
+"""handle, flags, command, argument, sizes of what comes and of what there is room for (fuse_ioctl_in)."""
+LSEEK_IN = struct.Struct("=QQII")
+"""handle, offset, whence, padding (fuse_lseek_in)."""
+LSEEK_OUT = struct.Struct("=Q")
+_IOCTL_OUT = struct.Struct("=iIII")
 FORGET_IN = struct.Struct("=Q")
 FORGET_ONE = struct.Struct("=QQ")
 BATCH_FORGET_IN = struct.Struct("=II")
@@ -194,6 +204,11 @@ def attr_out(attributes: bytes) -> bytes:
 def statfs_out(size: int, inodes: int) -> bytes:
     """The answer about the file system as a whole: full. :param size: in bytes"""
     return _STATFS_OUT.pack(-(-size // 4096), 0, 0, inodes, 0, 4096, 255, 4096, 0)
+
+
+def ioctl_out(value: int, size: int) -> bytes:
+    """The answer of an ioctl that gives a number, in an integer of so many bytes."""
+    return _IOCTL_OUT.pack(0, 0, 0, 0) + value.to_bytes(size, sys.byteorder)
 
 
 class Listing:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from casync_compat.fs import acl
 from casync_compat.fs.owners import Names
 from casync_compat.mount.abi import ROOT, InodeAttributes
-from casync_compat.mount.nodes import Entry, Inodes, MountedInode, parts_of
+from casync_compat.mount.nodes import Entry, Inodes, MountedInode, parts_of, seek_in
 from catar.archive import Archive, Located
 from catar.flags import FeatureFlags, time_granularity
 from catar.records import AclEntry, Node, signed_time
@@ -31,18 +31,20 @@ class _Inode(MountedInode):
     """One of an archive.
 
     :ivar where: the node, its path being only its name
+    :ivar flags: chattr and FAT flags, with the values of `FeatureFlags`
     :ivar payload: offset of a regular file's first byte
     :ivar target: of a symlink
     :ivar extended: attributes by name, ACLs among them
     """
 
-    __slots__ = ("extended", "payload", "target", "where")
+    __slots__ = ("extended", "flags", "payload", "target", "where")
 
     def __init__(
         self, attributes: InodeAttributes, node: Node, where: Located, extended: Mapping[bytes, bytes] | None
     ) -> None:
         super().__init__(attributes)
         self.where = where
+        self.flags = node.flags
         self.payload = node.payload_offset
         self.target = node.target or b""
         self.extended = extended
@@ -57,6 +59,7 @@ class MountedArchive:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._read = parts_of(archive.reader)
+        self._seek = seek_in(archive.reader)
         self._names = Names()
         self._known = Inodes[_Inode]()
         self._listed: OrderedDict[int, list[tuple[int, int]]] = OrderedDict()
@@ -98,6 +101,15 @@ class MountedArchive:
         inode = self._known[number]
         size = min(size, inode.size - offset)
         return self._read(inode.payload + offset, size) if size > 0 else []
+
+    def seek(self, number: int, offset: int, *, hole: bool) -> int:
+        """See `MountedTree.seek`."""
+        start = self._known[number].payload
+        return self._seek(start + offset, hole) - start
+
+    def flags(self, number: int) -> int:
+        """See `MountedTree.flags`."""
+        return self._known[number].flags
 
     def readlink(self, number: int) -> bytes:
         """See `MountedTree.readlink`."""

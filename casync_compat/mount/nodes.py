@@ -15,7 +15,7 @@ from casync_compat.mount.abi import ROOT, InodeAttributes
 from casync_compat.streams.lookahead import SharedReader
 from catar.archive import RandomAccess
 
-__all__ = ["Entry", "Inodes", "MountedBlob", "MountedInode", "MountedTree", "parts_of"]
+__all__ = ["Entry", "Inodes", "MountedBlob", "MountedInode", "MountedTree", "parts_of", "seek_in"]
 
 
 class MountedInode:
@@ -93,6 +93,15 @@ class MountedTree(Protocol):
     def read(self, number: int, offset: int, size: int) -> Sequence[bytes | memoryview]:
         """Bytes of a regular file, as many as there are, in pieces."""
 
+    def seek(self, number: int, offset: int, *, hole: bool) -> int:
+        """Where the next hole of a regular file begins, or the next data; not before the offset.
+
+        Where that is unknown, all is data. What lies behind the file's end means its end.
+        """
+
+    def flags(self, number: int) -> int:
+        """Chattr and FAT flags, with the values of `FeatureFlags`."""
+
     def readlink(self, number: int) -> bytes:
         """A symlink's target."""
 
@@ -145,6 +154,13 @@ def parts_of(reader: RandomAccess) -> Callable[[int, int], Sequence[bytes | memo
     )
 
 
+def seek_in(reader: RandomAccess) -> Callable[[int, bool], int]:
+    """Finds the next hole, or the next data, from an offset on."""
+    if isinstance(reader, SharedReader):
+        return lambda at, hole: reader.next_zeros(at) if hole else reader.next_data(at)
+    return lambda at, hole: reader.size if hole else at
+
+
 class MountedBlob:
     """A directory with one file, which is a blob.
 
@@ -160,6 +176,7 @@ class MountedBlob:
         self, reader: RandomAccess, name: bytes, *, uid: int = 0, gid: int = 0, mtime: int = 0
     ) -> None:
         self._read = parts_of(reader)
+        self._seek = seek_in(reader)
         self._name = name
         self.size = reader.size
         self._root = MountedInode(
@@ -184,6 +201,14 @@ class MountedBlob:
     def read(self, number: int, offset: int, size: int) -> Sequence[bytes | memoryview]:
         """See `MountedTree.read`."""
         return self._read(offset, size)
+
+    def seek(self, number: int, offset: int, *, hole: bool) -> int:
+        """See `MountedTree.seek`."""
+        return self._seek(offset, hole)
+
+    def flags(self, number: int) -> int:
+        """See `MountedTree.flags`."""
+        return 0
 
     def readlink(self, number: int) -> bytes:
         """See `MountedTree.readlink`."""

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from casync_compat.errors import CasyncError
+from casync_compat.fs import inode_flags, ioctls
 from casync_compat.mount import abi
 from casync_compat.mount.abi import Code, Init, Listing
 from casync_compat.mount.nodes import MountedTree
@@ -26,6 +27,11 @@ Answer = list[bytes | memoryview]
 
 _Body = Sequence[bytes | memoryview]
 
+_FLAGS_SHOWN: dict[int, Callable[[int], int]] = {
+    ioctls.FS_GETFLAGS: inode_flags.to_disk,
+    ioctls.FAT_GET: inode_flags.fat_to_disk,
+}
+"""Ioctls that give flags of a file or directory, and how, of feature flag bits."""
 _SELINUX = b"security.selinux"
 
 
@@ -51,6 +57,8 @@ class Operations:
             Code.INIT: self._init,
             Code.READDIR: self._readdir,
             Code.READDIRPLUS: self._readdirplus,
+            Code.IOCTL: self._ioctl,
+            Code.LSEEK: self._lseek,
             Code.DESTROY: self._nothing,
         }
         if not nodes.with_xattrs:
@@ -131,6 +139,23 @@ class Operations:
     def _listxattr(self, inode: int, body: memoryview) -> _Body:
         size, _ = abi.GETXATTR_IN.unpack_from(body)
         return _sized(b"".join(name + b"\0" for name in sorted(self._nodes.xattrs(inode))), size)
+
+    def _ioctl(self, inode: int, body: memoryview) -> _Body:
+        _, _, command, _, _, room = abi.IOCTL_IN.unpack_from(body)
+        shown = _FLAGS_SHOWN.get(command)
+        if shown is None or room < 4:
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+        return [abi.ioctl_out(shown(self._nodes.flags(inode)), room)]
+
+    def _lseek(self, inode: int, body: memoryview) -> _Body:
+        _, offset, whence, _ = abi.LSEEK_IN.unpack_from(body)
+        size = self._nodes.inode(inode).size
+        if whence not in (os.SEEK_DATA, os.SEEK_HOLE):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        found = self._nodes.seek(inode, offset, hole=whence == os.SEEK_HOLE) if offset < size else size
+        if offset >= size or (found >= size and whence == os.SEEK_DATA):
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+        return [abi.LSEEK_OUT.pack(min(found, size))]
 
     def _readdir(self, inode: int, body: memoryview) -> _Body:
         return self._list(inode, body, plus=False)

@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from casync_compat.closing import Closing
 from casync_compat.errors import ClosedError
+from casync_compat.ids import ChunkId
 from casync_compat.index import IndexChunk
 from casync_compat.streams.assemble import ChunkFetcher
 from casync_compat.streams.transfer import FreePool
@@ -105,6 +107,33 @@ class SharedReader(Closing):
             memoryview(found)[max(offset - chunk.start, 0) : end - chunk.start]
             for chunk, found in zip(chunks, data, strict=True)
         ]
+
+    def next_zeros(self, offset: int) -> int:
+        """Where the next zeros are, from `offset` on, that have a chunk of their own; the size if none are."""
+        index = self._index
+        number = index.at(offset)
+        if number < len(index) and self._is_zeros(index[number]):
+            return offset
+        found = index.find(self._zeros_id, number + 1)
+        while found < len(index) and not self._is_zeros(index[found]):
+            found = index.find(self._zeros_id, found + 1)
+        return index[found].start if found < len(index) else self.size
+
+    def next_data(self, offset: int) -> int:
+        """Where the next bytes are, from `offset` on, of which that is not known; the size if there are none."""
+        for number in range(self._index.at(offset), len(self._index)):
+            chunk = self._index[number]
+            if not self._is_zeros(chunk):
+                return max(offset, chunk.start)
+        return self.size
+
+    def _is_zeros(self, chunk: IndexChunk) -> bool:
+        return chunk.size == self._index.sizes.max and chunk.id == self._zeros_id
+
+    @cached_property
+    def _zeros_id(self) -> ChunkId:
+        """Of as many zeros as a chunk may have: they are cut nowhere else."""
+        return self._index.digest.of(bytes(self._index.sizes.max))
 
     def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Begin to fetch what will be read, an offset and a size each."""

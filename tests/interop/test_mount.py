@@ -62,6 +62,37 @@ def test_a_mount_shows_the_tree(pair: Pair, forest: Forest, tree: Tree, on: str,
     assert_same(wanted, shown, ignore=(*NOT_SHOWN, *tree.lost))
 
 
+def test_the_digest_of_a_mount(pair: Pair, tmp_path: Path) -> None:
+    """casync gets from a mounted tree, flags of files among what it reads, the digest that it gave the archive."""
+    source = tmp_path / "source"
+    (source / "d").mkdir(parents=True)
+    for name in ("a", "d/b"):
+        (source / name).write_bytes(content(100_000))
+    os.setxattr(source / "a", "user.x", b"y")
+    os.symlink("a", source / "link")
+    subprocess.run(["chattr", "+dA", source / "d/b"], check=False, capture_output=True)
+    words = ("--with=fuse", "--exclude-nodump=no")
+    made = pair.casync("make", *words, tmp_path / "x.caidx", source)
+    with mounted(pair.pycasync, tmp_path / "x.caidx", at=tmp_path / "m") as at:
+        assert pair.casync("digest", *words, at) == made
+
+
+def test_holes_stay_holes(pair: Pair, tmp_path: Path) -> None:
+    """A copy of a mounted disk that looks for holes finds them: it reads no zeros and writes none."""
+    with open(tmp_path / "disk", "wb") as file:
+        file.write(content(1 << 20))
+        file.seek(8 << 20)
+        file.write(content(1 << 20, seed=2))
+    pair.pycasync("make", tmp_path / "disk.caibx", tmp_path / "disk")
+    with (
+        mounted(pair.pycasync, tmp_path / "disk.caibx", at=tmp_path / "m") as at,
+        open(at / "disk", "rb", buffering=0) as file,
+    ):
+        hole = os.lseek(file.fileno(), 0, os.SEEK_HOLE)
+        assert 1 << 20 <= hole < 2 << 20
+        assert 7 << 20 < os.lseek(file.fileno(), hole, os.SEEK_DATA) <= 8 << 20
+
+
 @pytest.fixture
 def blob(pair: Pair, tmp_path: Path) -> Path:
     """A blob of 8 MiB, with its index and store beside it."""

@@ -110,6 +110,19 @@ def test_not_read_ahead_further_than_read(source: Source, index: Index) -> None:
     assert len(source.asked) <= index.at(10_000 + (256 << 10)) + 1
 
 
+def test_holes(source: Source, index: Index) -> None:
+    """Chunks of nothing but zeros are found without being fetched; what is not known to be zeros is data."""
+    with SharedReader(ChunkFetcher(index, source)) as reader:
+        start = reader.next_zeros(0)
+        assert 3 << 20 <= start < (3 << 20) + SIZES.max
+        assert reader.next_zeros(start + 5) == start + 5
+        assert reader.next_data(0) == 0
+        end = reader.next_data(start)
+        assert end - start >= (1 << 18) - 2 * SIZES.max
+        assert (reader.next_zeros(end), reader.next_data(len(DATA))) == (len(DATA), len(DATA))
+    assert source.asked == []
+
+
 def test_a_source_that_is_away_and_comes_back(source: Source, index: Index) -> None:
     """A chunk that could not be had, by whoever read or ahead of it, is asked for again."""
     with SharedReader(ChunkFetcher(index, source)) as reader:

@@ -6,17 +6,26 @@ import errno
 import os
 import stat
 import struct
+import sys
 
 import pytest
 from archives import END, archive
 
+from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import ChunkMissing
+from casync_compat.fs import ioctls
+from casync_compat.ids import Digest
+from casync_compat.index import IndexBuilder
 from casync_compat.mount import abi
 from casync_compat.mount.abi import Code
 from casync_compat.mount.archive import MountedArchive
 from casync_compat.mount.nodes import MountedBlob, MountedTree
 from casync_compat.mount.operations import Operations
-from catar import Node
+from casync_compat.store.memory import MemoryStore
+from casync_compat.streams.assemble import ChunkFetcher
+from casync_compat.streams.lookahead import SharedReader
+from catar import Node, flags
+from catar.flags import FeatureFlags
 from catar.records import XAttr
 
 CONTENT = bytes(range(256)) * 40
@@ -161,6 +170,50 @@ def test_labels_of_a_tree_without_any() -> None:
     kernel = Kernel(MountedArchive(archive((labelled, Node(b"fifo", stat.S_IFIFO | 0o600), END))))
     assert kernel.ask(Code.GETXATTR, 1, ask) == (0, b"u:r:t\0")
     assert kernel.ask(Code.GETXATTR, kernel.find(b"fifo"), ask)[0] == errno.ENODATA
+
+
+def _seek(kernel: Kernel, inode: int, offset: int, whence: int) -> int | None:
+    error, body = kernel.ask(Code.LSEEK, inode, abi.LSEEK_IN.pack(0, offset, whence, 0))
+    assert error in (0, errno.ENXIO)
+    return abi.LSEEK_OUT.unpack(body)[0] if not error else None
+
+
+def test_holes_of_what_has_no_index() -> None:
+    """A file of an archive that lies there whole is all data, and its end counts as a hole."""
+    kernel = Kernel()
+    inode = kernel.find(b"a")
+    size = len(CONTENT)
+    assert [_seek(kernel, inode, at, os.SEEK_DATA) for at in (0, 9, size)] == [0, 9, None]
+    assert [_seek(kernel, inode, at, os.SEEK_HOLE) for at in (0, 9, size + 5)] == [size, size, None]
+    assert kernel.ask(Code.LSEEK, inode, abi.LSEEK_IN.pack(0, 0, os.SEEK_SET, 0))[0] == errno.EINVAL
+
+
+def test_holes_of_an_index() -> None:
+    """Where the index has nothing but zeros is a hole, whatever the store holds; it ends at the end of the file."""
+    sizes = ChunkSizes(64, 128, 256)
+    builder = IndexBuilder(flags.DEFAULT, sizes)
+    for data in (b"x" * 100, bytes(256), bytes(256), b"y" * 70, bytes(256)):
+        builder.append(Digest.SHA512_256.of(data), len(data))
+    with SharedReader(ChunkFetcher(builder.build(), MemoryStore())) as reader:
+        kernel = Kernel(MountedBlob(reader, b"disk"))
+        inode = kernel.find(b"disk")
+        assert [_seek(kernel, inode, at, os.SEEK_HOLE) for at in (0, 100, 300, 650)] == [100, 100, 300, 682]
+        assert [_seek(kernel, inode, at, os.SEEK_DATA) for at in (0, 150, 612, 700)] == [0, 612, 612, None]
+
+
+def test_flags_of_files() -> None:
+    """Chattr and FAT flags come by the ioctls that lsattr and casync use; other ioctls are refused as usual."""
+    flagged = Node(b"a", stat.S_IFREG | 0o644, flags=FeatureFlags.FLAG_NOATIME | FeatureFlags.FLAG_HIDDEN)
+    kernel = Kernel(MountedArchive(archive((TREE[0], (flagged, b""), END))))
+    inode = kernel.find(b"a")
+
+    def ask(command: int, room: int) -> tuple[int, int]:
+        error, body = kernel.ask(Code.IOCTL, inode, abi.IOCTL_IN.pack(0, 0, command, 0, 0, room))
+        return error, int.from_bytes(body[16:], sys.byteorder)
+
+    assert ask(ioctls.FS_GETFLAGS, 4) == ask(ioctls.FS_GETFLAGS, 8) == (0, 0x80)
+    assert ask(ioctls.FAT_GET, 4) == (0, 2)
+    assert ask(0x5401, 4)[0] == errno.ENOTTY
 
 
 def test_contents_at_any_offset() -> None:

@@ -113,6 +113,14 @@ class MountedImage:
         """See `MountedTree.read`."""
         return self._image.read_range(self._known[number].inode, offset, size)
 
+    def seek(self, number: int, offset: int, *, hole: bool) -> int:
+        """See `MountedTree.seek`: all is data."""
+        return self._known[number].size if hole else offset
+
+    def flags(self, number: int) -> int:
+        """See `MountedTree.flags`: layers have none."""
+        return 0
+
     def readlink(self, number: int) -> bytes:
         """See `MountedTree.readlink`."""
         return self._known[number].inode.target
