@@ -17,7 +17,7 @@ from casync_compat.errors import CasyncError, FileError, FormatError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.store.local import LocalStore
-from casync_compat.streams.trees import load_index
+from casync_compat.streams.inputs import load_index
 from casync_compat.verbs.gc import GcResult, collect_garbage
 from catar import flags
 

@@ -430,3 +430,17 @@ def test_importing_costs_nothing() -> None:
     """Names load when they are used: the package alone loads no module of ours."""
     program = "import sys, casync_compat; print([n for n in sys.modules if n.startswith(('casync_compat.', 'catar'))])"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
+
+
+def test_blobs_need_nothing_of_archives(tmp_path: Path) -> None:
+    """What is slow to load, and of no use for a blob, is not loaded for one: a small one is there sooner."""
+    (tmp_path / "x").write_bytes(b"blob" * 1000)
+    casync.make(tmp_path / "x.caibx", tmp_path / "x", store=tmp_path / "x.castr")
+    program = (
+        "import sys; from casync_compat.cli import main; status = main(sys.argv[1:]); "
+        "print(status, [n for n in sys.modules if n.startswith(('catar.de', 'casync_compat.fs.apply.tree',"
+        " 'casync_compat.fs.scan.s', 'casync_compat.store.packs.packed'))])"
+    )
+    words = ["extract", "--store", "x.castr", "x.caibx", "out"]
+    said = subprocess.check_output([sys.executable, "-c", program, *words], cwd=tmp_path, text=True)
+    assert said.splitlines()[-1] == "0 []"

@@ -18,7 +18,8 @@ from casync_compat.errors import ChunkMissing, FileError, FormatError, UsageErro
 from casync_compat.index import IndexChunk
 from casync_compat.kinds import Kind
 from casync_compat.store.memory import MemoryStore
-from casync_compat.streams.trees import Tree, load_index
+from casync_compat.streams.inputs import load_index
+from casync_compat.streams.trees import Tree
 from casync_compat.verbs.make import MakeOptions, make_archive, make_archive_index
 from catar.errors import NotFound
 from catar.records import DirectoryEnd, Node

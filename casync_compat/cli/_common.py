@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from casync_compat.cli._location import (
     default_store,
@@ -33,10 +34,12 @@ from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.locations import group_members
 from casync_compat.store.base import ChunkSource
-from casync_compat.streams.inputs import Input
-from casync_compat.streams.trees import Tree, kind_of
+from casync_compat.streams.inputs import Input, kind_of
 from catar import layouts
 from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
+
+if TYPE_CHECKING:
+    from casync_compat.streams.trees import Tree
 
 __all__ = [
     "INCOMPLETE",
@@ -233,6 +236,8 @@ def open_tree(
     :param contents: whether payloads will be asked for
     :param losses: told of what of a directory is not read as it was; None fails at the first
     """
+    from casync_compat.streams.trees import Tree  # lazily: blobs need nothing of archives
+
     kind = tree_kind(options, argument)
     where: Input | None
     if kind is Kind.DIRECTORY:

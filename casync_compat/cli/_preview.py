@@ -17,14 +17,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from casync_compat.cli._common import is_stream
 from casync_compat.cli._location import is_remote, local_path, shown_name
 from casync_compat.errors import FileError, show_path
-from casync_compat.fs.apply.preview import Change
-from casync_compat.streams.archive import MakeResult
+from casync_compat.fs.apply.changes import Change
 from casync_compat.streams.extraction import ExtractResult
+
+if TYPE_CHECKING:
+    from casync_compat.streams.archive import MakeResult
 
 __all__ = ["Preview", "check_output", "dry_output", "tell_fetched", "tell_preview"]
 

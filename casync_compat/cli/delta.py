@@ -15,7 +15,7 @@ from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.cli._preview import dry_output
 from casync_compat.cli._progress import human_size, progress_line
 from casync_compat.index import Index
-from casync_compat.streams.trees import load_index
+from casync_compat.streams.inputs import load_index
 from casync_compat.verbs.delta import DeltaResult, estimate_delta, make_delta
 
 EXAMPLES = (

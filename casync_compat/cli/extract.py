@@ -35,13 +35,10 @@ from casync_compat.cli._parser import Parser
 from casync_compat.cli._preview import Preview, tell_fetched
 from casync_compat.cli._progress import ProgressLine, counted, human_size, progress_line
 from casync_compat.errors import CasyncError, UsageError, show_path
-from casync_compat.fs.apply.sparing import deleted_text
-from casync_compat.fs.apply.tree import ApplyOptions
+from casync_compat.fs.apply.options import ApplyOptions
 from casync_compat.kinds import Kind
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
 from casync_compat.streams.seedfiles import split_seed
-from casync_compat.verbs.extract import extract_archive
-from casync_compat.verbs.extract_blob import extract_blob
 
 EXAMPLES = (
     ("pycasync extract etc.caidx /tmp/etc", "the whole tree; what is not in it is removed"),
@@ -182,6 +179,8 @@ def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
         if kind is Kind.BLOB_INDEX:
             if inside:
                 raise UsageError("a blob has no paths inside")
+            from casync_compat.verbs.extract_blob import extract_blob  # lazily, as what trees need below
+
             to = None if is_stream(output) else local_path(str(output))
             result = extract_blob(
                 where, to, source_for(options, source), options=chosen, warn=warn, progress=line.callback
@@ -191,6 +190,8 @@ def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
                 raise UsageError(
                     "a tree cannot be extracted to standard output; use `pycasync cat` for one file"
                 )
+            from casync_compat.verbs.extract import extract_archive
+
             target = local_path(output or ".")
             if options.delete is None and not inside:
                 try:
@@ -220,6 +221,8 @@ def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
             preview.tell(result, _summary(result))
         return 0
     if result.deleted and not options.quiet:
+        from casync_compat.fs.apply.sparing import deleted_text  # lazily, with all that writes trees
+
         print(f"pycasync: {deleted_text(result.deleted, result.deleted_first)}", file=sys.stderr)
     if options.verbose:
         _report(result)

@@ -25,8 +25,7 @@ from casync_compat.errors import FileError, UsageError
 from casync_compat.kinds import Kind
 from casync_compat.progress import ProgressCallback
 from casync_compat.store.chunks import ChunkStore
-from casync_compat.streams.inputs import load_index
-from casync_compat.streams.trees import kind_of
+from casync_compat.streams.inputs import kind_of, load_index
 from casync_compat.verbs.verify import (
     Defect,
     Repair,

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from casync_compat.errors import CasyncError, ChunkLocked, ChunkMissing, show_path
-from casync_compat.fs.apply.preview import OnChange
-from casync_compat.fs.apply.restore import ApplyOptions
+from casync_compat.fs.apply.changes import OnChange
+from casync_compat.fs.apply.options import ApplyOptions
 from casync_compat.fs.losses import LeftOutKind
 from casync_compat.index import IndexChunk
 from casync_compat.progress import ProgressCallback, Reporter, Warn

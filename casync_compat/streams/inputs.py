@@ -10,6 +10,7 @@ What is at a locator is for `casync_compat.locations` to find out.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
@@ -17,17 +18,20 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, FormatError, NotFound
 from casync_compat.index import Index
+from casync_compat.kinds import Kind
 from casync_compat.spool import Spool
 from casync_compat.store.base import ChunkSource, prepare
 from casync_compat.store.files import Opened, StoredFile
 from casync_compat.streams.paging import PagedFile
-from catar.archive import RandomAccess, RangeSource
-from catar.walker import ByteSource
+
+if TYPE_CHECKING:
+    from catar.archive import RandomAccess
+    from catar.walker import ByteSource
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["Input", "StoredArchive", "load_index", "open_stored", "path_of"]
+__all__ = ["Input", "StoredArchive", "kind_of", "load_index", "open_stored", "path_of"]
 
 Input: TypeAlias = bytes | StoredFile
 """A file to read: the path of a local one, or one in a place of files."""
@@ -42,6 +46,14 @@ _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 def path_of(where: Input | None) -> bytes | None:
     """What messages call an input; None for standard input."""
     return where.shown if isinstance(where, StoredFile) else where
+
+
+def kind_of(path: bytes) -> Kind | None:
+    """What kind of input is at a path: a directory whatever its name, else what its suffix stands for, if anything.
+
+    Nothing is read; a file that does not exist is told by its suffix, too.
+    """
+    return Kind.DIRECTORY if os.path.isdir(path) else Kind.of_suffix(path)
 
 
 def load_index(where: Input | None, store: ChunkSource | None = None) -> Index:
@@ -194,6 +206,8 @@ class StoredArchive(Closing):
     def source(self) -> ByteSource:
         """All of it as a stream. :raises NotFound: there is none"""
         if isinstance(self._reader, Spool):
+            from catar.archive import RangeSource  # lazily: indexes are read with nothing of archives
+
             return RangeSource(self._reader, 0, self._reader.size)
         whole, self._whole = self._opened(), None
         self._streamed = True

@@ -11,6 +11,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.errors import CasyncError, ChunkLocked, ChunkMissing, FileError
@@ -18,9 +19,10 @@ from casync_compat.fs.blob import BlobInput
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
 from casync_compat.store.base import BatchSource, ChunkSource, FarSource, OnDisk, far_source
-from casync_compat.streams.chunking import ChunkingSink
 from casync_compat.streams.seedparts import ChunkPlaces, FilePart, Nowhere, read_file
-from casync_compat.streams.treeseed import TreeSeed
+
+if TYPE_CHECKING:
+    from casync_compat.streams.treeseed import TreeSeed
 
 __all__ = ["BlobSeed", "SeedSource", "Seeded", "SourceSeed"]
 
@@ -54,6 +56,8 @@ class BlobSeed(Closing):
 
     @staticmethod
     def _read(path: bytes, index: Index, jobs: int | None) -> Index:
+        from casync_compat.streams.chunking import ChunkingSink  # lazily: only where there are seeds
+
         with (
             BlobInput(path) as blob,
             ChunkingSink(Nowhere(), index.sizes, index.feature_flags, stream_digest=False, jobs=jobs) as sink,

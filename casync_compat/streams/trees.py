@@ -8,7 +8,6 @@ It hides where bytes come from; what is done with the nodes is for the verbs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -29,17 +28,9 @@ from catar.decoder import Decoder
 from catar.flags import DEFAULT
 from catar.walker import ByteSource, TreeStream, Walker
 
-__all__ = ["Tree", "kind_of", "load_index"]
+__all__ = ["Tree"]
 
 _PIECE = 256 << 10
-
-
-def kind_of(path: bytes) -> Kind | None:
-    """What kind of input is at a path: a directory whatever its name, else what its suffix stands for, if anything.
-
-    Nothing is read; a file that does not exist is told by its suffix, too.
-    """
-    return Kind.DIRECTORY if os.path.isdir(path) else Kind.of_suffix(path)
 
 
 class Tree(Closing):

@@ -16,8 +16,8 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from casync_compat.errors import CasyncError, FileError, RemoteError, StoreError, show_path
+from casync_compat.fs.apply.changes import Change, OnChange
 from casync_compat.fs.apply.payload import PayloadWriter
-from casync_compat.fs.apply.preview import Change, OnChange
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.blob import device_size
 from casync_compat.fs.inplace import InPlaceFile, check_room

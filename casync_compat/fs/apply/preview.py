@@ -15,10 +15,10 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from casync_compat.errors import FileError, FormatError, UsageError
 from casync_compat.fs import inode_flags
+from casync_compat.fs.apply.changes import Change, OnChange, Verb
 from casync_compat.fs.apply.options import ApplyOptions
 from casync_compat.fs.apply.restore import Restorer
 from casync_compat.fs.apply.sparing import Deleted, Spared, delete
@@ -29,31 +29,12 @@ from catar.grammar import NODE_FEATURES
 from catar.records import DirectoryEnd, Node
 from catar.runs import Run
 
-__all__ = ["Change", "OnChange", "PreviewWriter", "Verb"]
-
-Verb: TypeAlias = Literal["create", "change", "replace", "delete"]
+__all__ = ["PreviewWriter"]
 
 _OPEN_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 200
 """Levels down to which is listed what would be deleted."""
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One entry of the target that would not stay as it is.
-
-    :ivar verb: `create` what is not there; `change` contents or metadata; `replace` something of another type; `delete`
-    :ivar path: from the target, `.` for the target itself
-    :ivar is_dir: whether it is a directory, or would be one
-    """
-
-    verb: Verb
-    path: bytes
-    is_dir: bool
-
-
-OnChange: TypeAlias = Callable[[Change], None]
 
 
 @dataclass(slots=True)

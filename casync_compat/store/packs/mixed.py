@@ -22,12 +22,13 @@ from casync_compat.store.files import Can, Files
 from casync_compat.store.finding import Answer, Wanted
 from casync_compat.store.local import LocalFiles, LocalStore
 from casync_compat.store.packs.layout import StoreLayout
-from casync_compat.store.packs.packed import PackedStore
 from casync_compat.store.packs.place import BUCKET, LOCAL, Found, PackPlace, begin_finding_prefix, find_prefix
 from casync_compat.store.removing import Before
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+    from casync_compat.store.packs.packed import PackedStore
 
 __all__ = ["MixedLocalStore", "MixedStore", "Mixing"]
 
@@ -139,6 +140,8 @@ class MixedStore(ChunkStore):
             self._looked = True
 
     def _packs_under(self, prefix: bytes, head: bytes | None) -> PackedStore:
+        from casync_compat.store.packs.packed import PackedStore  # lazily: most stores have no packs
+
         compression = self.compression
         place = PackPlace(self._pack_files, prefix, head=head)
         packs = PackedStore(place, compression=compression)
