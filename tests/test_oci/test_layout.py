@@ -167,6 +167,31 @@ def test_what_others_wrote_stays(layout: Layout) -> None:
     assert (root / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(("what", "call"), [("makedirs", 2), ("link", 1), ("link", 2), ("open", 1)])
+def test_told_to_end_while_a_layout_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, call: int
+) -> None:
+    """What is no layout yet goes again, so that nothing is left of a push that ended at once."""
+    real, calls = getattr(os, what), 0
+
+    def interrupted(*args: object, **kwargs: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    layout = layout_at(tmp_path / "lay")
+    monkeypatch.setattr(os, what, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        layout.writing()
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+    layout.writing()
+    layout.close()
+    assert (tmp_path / "lay" / "oci-layout").exists()
+
+
 def test_writers_at_once(tmp_path: Path) -> None:
     """Several writers lose nobody's tags."""
 

@@ -186,6 +186,7 @@ class LayoutBlobs(Closing):
         with self._lock:
             if self._writers_fd >= 0:
                 return
+            fresh = not os.path.lexists(self.path)
             try:
                 os.makedirs(self.path, exist_ok=True)
                 fd = os.open(os.path.join(self.path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -194,14 +195,38 @@ class LayoutBlobs(Closing):
                 os.makedirs(os.path.join(self.path, b"blobs", b"sha256"), exist_ok=True)
                 if not os.path.exists(os.path.join(self.path, b"oci-layout")):
                     self._begin()
-            except OSError as error:
-                raise FileError(self.path, "write to the layout", error) from error
+            except BaseException as error:
+                if fresh:
+                    self._take_back()
+                if isinstance(error, OSError):
+                    raise FileError(self.path, "write to the layout", error) from error
+                raise
             self.exists = True
 
     def _begin(self) -> None:
         """Make what a layout needs; `oci-layout` comes last, for then it is one."""
         self._make_once(b"index.json", b'{"schemaVersion":2,"manifests":[]}')
         self._make_once(b"oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+
+    def _take_back(self) -> None:
+        """Remove what was made of a layout that is none yet, unless somebody else is making it."""
+        fd, self._writers_fd = self._writers_fd, -1
+        try:
+            if fd >= 0:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(os.path.join(self.path, b"oci-layout")):
+                return
+            for name in (b"index.json", _LOCK):
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.path, name))
+            for parts in ((b"blobs", b"sha256"), (b"blobs",), ()):
+                with suppress(FileNotFoundError):
+                    os.rmdir(os.path.join(self.path, *parts))
+        except OSError:
+            pass  # somebody else is at it, or has put something there
+        finally:
+            if fd >= 0:
+                os.close(fd)
 
     def _make_once(self, name: bytes, data: bytes) -> None:
         """Make a file unless it is there, whole. Other processes may do so at the same time: nothing is replaced."""
