@@ -100,6 +100,8 @@ LSEEK_IN = struct.Struct("=QQII")
 """handle, offset, whence, padding (fuse_lseek_in)."""
 LSEEK_OUT = struct.Struct("=Q")
 _IOCTL_OUT = struct.Struct("=iIII")
+INTERRUPT_IN = struct.Struct("=Q")
+"""number of the request that is not waited for any more (fuse_interrupt_in)."""
 FORGET_IN = struct.Struct("=Q")
 FORGET_ONE = struct.Struct("=QQ")
 BATCH_FORGET_IN = struct.Struct("=II")

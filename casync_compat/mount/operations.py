@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from casync_compat.errors import CasyncError
 from casync_compat.fs import inode_flags, ioctls
@@ -46,6 +48,7 @@ class Operations:
         self._nodes = nodes
         self._tell = tell
         self._background = background
+        self._asking: dict[int, int] = {}  # by number of a request, the process that waits
         self._answers: dict[int, Callable[[int, memoryview], _Body]] = {
             Code.LOOKUP: self._lookup,
             Code.GETATTR: self._getattr,
@@ -66,19 +69,20 @@ class Operations:
 
     def answer(self, request: bytes) -> Answer | None:
         """The answer to a request; None for one that has none."""
-        _, code, unique, inode, *_ = abi.IN_HEADER.unpack_from(request)
+        _, code, unique, inode, _, _, process, *_ = abi.IN_HEADER.unpack_from(request)
         if code in (Code.FORGET, Code.BATCH_FORGET):
             for number, count in abi.forgotten(code, inode, request[abi.IN_HEADER.size :]):
                 self._nodes.forget(number, count)
             return None
-        if code == Code.INTERRUPT:  # whoever waits is not kept waiting for long
-            return None
+        if code == Code.INTERRUPT:
+            return self._interrupt(*abi.INTERRUPT_IN.unpack_from(request, abi.IN_HEADER.size))
         parts: _Body = ()
         error = 0
         answer = self._answers.get(code)
         if answer is None:
             error = errno.ENOSYS
         else:
+            self._asking[unique] = process
             try:
                 parts = answer(inode, memoryview(request)[abi.IN_HEADER.size :])
             except (CasyncError, CatarError) as failure:
@@ -91,8 +95,17 @@ class Operations:
             except Exception as failure:
                 self._tell(f"internal error: {type(failure).__name__}: {failure}")
                 error = errno.EIO
+            finally:
+                self._asking.pop(unique, None)
         size = abi.OUT_HEADER.size + sum(map(len, parts))
         return [abi.OUT_HEADER.pack(size, -error, unique), *parts]
+
+    def _interrupt(self, unique: int) -> Answer | None:
+        """Somebody got a signal while he waits. Who dies of it need not wait; others get what they asked for."""
+        process = self._asking.get(unique)
+        if process is None or not _is_dying(process):
+            return None
+        return [abi.OUT_HEADER.pack(abi.OUT_HEADER.size, -errno.EINTR, unique)]  # a later answer finds nobody
 
     def _init(self, inode: int, body: memoryview) -> _Body:
         asked = Init.parse(body)
@@ -179,6 +192,15 @@ class Operations:
                 if plus:
                     self._nodes.told(found)
         return listing.parts
+
+
+def _is_dying(process: int) -> bool:
+    """Whether a signal has been sent to a thread that kills it: the kernel then adds SIGKILL to what it has pending."""
+    with suppress(OSError), open(f"/proc/{process}/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"SigPnd:"):
+                return bool(int(line[7:], 16) >> signal.SIGKILL - 1 & 1)
+    return False
 
 
 def _name(body: memoryview) -> bytes:

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -145,13 +146,16 @@ def test_a_signal_ends_it(pair: Pair, blob: Path, tmp_path: Path, number: int) -
 def served(blob: Path, tmp_path: Path) -> Iterator[WebServer]:
     """A web server with index and chunks."""
     with web_server() as server:
-        for path in (tmp_path / "default.castr").rglob("*"):
-            if path.is_file():
-                server.files[f"/default.castr/{path.relative_to(tmp_path / 'default.castr')}"] = (
-                    path.read_bytes()
-                )
-        server.files["/disk.caibx"] = (tmp_path / "disk.caibx").read_bytes()
+        serve(server, tmp_path)
         yield server
+
+
+def serve(server: WebServer, work: Path) -> None:
+    """Let it have the chunks and indexes of a directory."""
+    for path in work.glob("default.castr/*/*"):
+        server.files[f"/{path.relative_to(work)}"] = path.read_bytes()
+    for path in work.glob("*.ca?*x"):
+        server.files[f"/{path.name}"] = path.read_bytes()
 
 
 def test_only_what_is_read_is_fetched(pair: Pair, served: WebServer, blob: Path, tmp_path: Path) -> None:
@@ -176,6 +180,81 @@ def test_a_server_that_is_away_and_comes_back(
             assert caught.value.errno == errno.EIO
             served.special = lambda method, path, fields, body: None
             assert os.pread(file.fileno(), 100, 5 << 20) == blob.read_bytes()[5 << 20 : (5 << 20) + 100]
+
+
+class Hanging:
+    """A server that can take requests for chunks and say nothing. :ivar asked: set once it was asked for one, then"""
+
+    def __init__(self, server: WebServer) -> None:
+        self.server = server
+        self.index = f"{server.url}/x.caidx"
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def begin(self) -> None:
+        """Say no more."""
+
+        def hang(method: str, path: str, fields: dict[str, str], body: bytes) -> None:
+            if path.endswith(".cacnk"):
+                self.asked.set()
+                self.go_on.wait(60)
+
+        self.server.special = hang
+
+
+@pytest.fixture
+def hanging(pair: Pair, served: WebServer, tmp_path: Path) -> Iterator[Hanging]:
+    """The server with an archive of several directories, MiBs apart."""
+    for number in range(3):
+        (tmp_path / f"tree/{number}").mkdir(parents=True)
+        (tmp_path / f"tree/{number}/file").write_bytes(content(1 << 20, seed=number))
+    pair.pycasync("make", tmp_path / "x.caidx", tmp_path / "tree")
+    serve(served, tmp_path)
+    server = Hanging(served)
+    yield server
+    server.go_on.set()
+
+
+def test_who_waits_can_be_killed(pair: Pair, hanging: Hanging, tmp_path: Path) -> None:
+    """A signal to a command that waits for a server that says nothing ends it, and not only when the time is over."""
+    with mounted(pair.pycasync, hanging.index, at=tmp_path / "m") as at:
+        hanging.begin()
+        with subprocess.Popen(["ls", at / "1"], stdout=subprocess.DEVNULL) as reader:
+            assert hanging.asked.wait(30)
+            reader.terminate()
+            try:
+                assert reader.wait(20) == -signal.SIGTERM
+            finally:
+                hanging.go_on.set()
+
+
+def test_a_server_that_hangs(
+    pair: Pair, hanging: Hanging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads from a server that says nothing has EIO in the time that is set; the mount can be ended meanwhile."""
+    settings = tmp_path / "settings/pycasync/config.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f'[stores."{hanging.server.url}/*"]\ntimeout = 1\nretries = 0\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    at = tmp_path / "m"
+    argv = [*pair.pycasync.command, "mount", hanging.index, str(at)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env={**os.environ, "PYTHONSAFEPATH": "1"}) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            hanging.begin()
+            with pytest.raises(OSError) as caught:  # noqa: PT011 - its number is looked at
+                os.listdir(at / "1")
+            assert caught.value.errno == errno.EIO
+            hanging.asked.clear()
+            with subprocess.Popen(["ls", at / "0", at / "1"], stderr=subprocess.DEVNULL):
+                assert hanging.asked.wait(30)
+                process.send_signal(signal.SIGINT)
+                assert process.wait(30) == 0
+            assert not os.path.ismount(at)
+        finally:
+            hanging.go_on.set()
+            process.kill()
+            unmount(at)
 
 
 def test_what_cannot_be_mounted(pair: Pair, blob: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import os
 import stat
 import struct
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from archives import END, archive
@@ -20,7 +22,7 @@ from casync_compat.mount import abi
 from casync_compat.mount.abi import Code
 from casync_compat.mount.archive import MountedArchive
 from casync_compat.mount.nodes import MountedBlob, MountedTree
-from casync_compat.mount.operations import Operations
+from casync_compat.mount.operations import Answer, Operations
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.assemble import ChunkFetcher
 from casync_compat.streams.lookahead import SharedReader
@@ -55,13 +57,19 @@ class Kernel:
 
     def ask(self, code: int, inode: int = 1, body: bytes = b"") -> tuple[int, bytes]:
         """The error and the body of an answer."""
-        header = abi.IN_HEADER.pack(abi.IN_HEADER.size + len(body), code, 99, inode, 0, 0, 0, 0, 0)
+        header = abi.IN_HEADER.pack(abi.IN_HEADER.size + len(body), code, 99, inode, 0, 0, os.getpid(), 0, 0)
         answer = self._operations.answer(header + body)
         assert answer is not None
         whole = b"".join(answer)
         size, error, number = abi.OUT_HEADER.unpack_from(whole)
         assert (size, number) == (len(whole), 99)
         return -error, whole[abi.OUT_HEADER.size :]
+
+    def interrupt(self, number: int) -> Answer | None:
+        """What is said when who waits for the answer of a number got a signal."""
+        body = abi.INTERRUPT_IN.pack(number)
+        header = abi.IN_HEADER.pack(abi.IN_HEADER.size + len(body), Code.INTERRUPT, 5, 0, 0, 0, 0, 0, 0)
+        return self._operations.answer(header + body)
 
     def find(self, *names: bytes) -> int:
         """The inode at a path; 0 for nothing."""
@@ -247,6 +255,27 @@ class _Broken:
         if self.away:
             raise ChunkMissing(bytes(32), "the store")
         return b"abc"[offset : offset + size]
+
+
+def test_signals_of_who_waits() -> None:
+    """A signal that does not kill who waits changes nothing, nor one of somebody who does not wait any more."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(_Broken):
+        def read_at(self, offset: int, size: int) -> bytes:
+            begun.set()
+            assert go_on.wait(20)
+            return b"abc"
+
+    kernel = Kernel(MountedBlob(Slow(), b"disk"))
+    inode = kernel.find(b"disk")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(kernel.ask, Code.READ, inode, abi.READ_IN.pack(0, 0, 3, 0, 0, 0, 0))
+        assert begun.wait(20)
+        assert kernel.interrupt(99) is None
+        go_on.set()
+        assert waiting.result(20) == (0, b"abc")
+    assert kernel.interrupt(99) is None
 
 
 def test_a_store_that_is_away_and_comes_back() -> None:
