@@ -16,6 +16,7 @@ from casync_compat.cli._parser import Parser, by_words_alone
 from casync_compat.cli._types import parse_duration
 from casync_compat.errors import UsageError
 from casync_compat.serve.access import NOTHING, Rules
+from casync_compat.serve.inherited import inherited
 from casync_compat.serve.log import AccessLog, json_line, text_line
 from casync_compat.serve.server import Address, Tls
 from casync_compat.serve.settings import Limits, Served, named
@@ -47,7 +48,8 @@ def add_arguments(parser: Parser) -> None:
         metavar="ADDR:PORT",
         action="append",
         default=[],
-        help="where to listen (default 127.0.0.1:8080); repeatable; port 0 takes one that is free",
+        help="where to listen (default: at sockets of systemd's, else at 127.0.0.1:8080); repeatable; port 0 takes one "
+        "that is free",
     )
     parser.add_argument(
         "--writable", action="store_true", help="take chunks and indexes that are put, once they are checked"
@@ -95,9 +97,11 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     with by_words_alone():
         places = _places(options)
-        addresses = [Address.parse(text) for text in options.listen or ["127.0.0.1:8080"]]
+        addresses = [Address.parse(text) for text in options.listen]
         limits = _limits(options)
         tls = _tls(options)
+    addresses += inherited(os.environ)
+    addresses = addresses or [Address.parse("127.0.0.1:8080")]
     served = _served(options, places)
     log = None if options.dry_run else _log(options)
     if options.dry_run:
@@ -109,7 +113,8 @@ def run(options: argparse.Namespace) -> int:
     def ready(where: Sequence[Address]) -> None:
         scheme = "http" if options.cert is None else "https"
         for address in where:
-            print(f"Serving at {scheme}://{address}/", flush=True)
+            unix = address.host.startswith("unix:")
+            print(f"Serving at {address if unix else f'{scheme}://{address}/'}", flush=True)
 
     serve_stores(
         served,

@@ -2,19 +2,20 @@
 
 SIGTERM and SIGINT: nothing new is taken, what runs may end within a time. SIGHUP: tokens and certificates are read
 again; for these the servers are begun anew while the old ones end what they have.
-
-Not here: sockets that systemd hands over; granian takes none.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from casync_compat.errors import UsageError
 from casync_compat.fs.notify import notify
@@ -29,6 +30,7 @@ _BACKLOG = 1024
 _CONNECTIONS = 20_000
 """That may be open at once; more wait to be taken."""
 _HEADERS = 64 << 10
+_UNIX = "unix:"
 _LOOK_AGAIN = 0.01
 """Seconds after which it is looked again whether a server listens."""
 
@@ -37,11 +39,13 @@ _LOOK_AGAIN = 0.01
 class Address:
     """Where to listen.
 
-    :ivar host: an address of this machine, not a name
+    :ivar host: an address of this machine, not a name; of a Unix socket, which is inherited, `unix:` and its path
+    :ivar fd: of a socket that is listened on already; None where that is to be done
     """
 
     host: str
     port: int
+    fd: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -62,6 +66,8 @@ class Address:
         return cls(str(found[0][4][0]), int(port))
 
     def __str__(self) -> str:
+        if self.host.startswith(_UNIX):
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -102,6 +108,7 @@ async def serve(
     :param notified: the socket of systemd that is told when the server is ready; empty for none
     :raises UsageError: an address cannot be listened on, or the certificates cannot be used
     """
+    _allow_connections()
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     renewed = asyncio.Event()
@@ -145,6 +152,13 @@ async def serve(
         application.close()
 
 
+def _allow_connections() -> None:
+    """Have as many open files as this process may have, whatever it was given to begin with: mostly 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # a sandbox may forbid it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class _Running:
     """A server at work."""
 
@@ -167,6 +181,8 @@ def _check(running: Sequence[_Running]) -> None:
 async def _listening(where: Sequence[Address], running: Sequence[_Running]) -> None:
     """Return when connections are taken, which granian does not tell."""
     for address in where:
+        if address.fd is not None:
+            continue
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
         while True:
             _check(running)
@@ -194,9 +210,9 @@ def _server(application: Application, address: Address, tls: Tls | None) -> Serv
     from granian.server.embed import Server
 
     try:
-        return Server(
+        server = Server(
             application,
-            address=address.host,
+            address="127.0.0.1" if address.host.startswith(_UNIX) else address.host,
             port=address.port,
             interface=Interfaces.ASGINL,
             http=HTTPModes.auto,
@@ -214,6 +230,28 @@ def _server(application: Application, address: Address, tls: Tls | None) -> Serv
         )
     except OSError as error:
         raise UsageError(f"the certificate or its key cannot be used: {error}") from error
+    if address.fd is not None:
+        _hand_over(server, address.fd, unix=address.host.startswith(_UNIX))
+    return server
+
+
+def _hand_over(server: Any, fd: int, *, unix: bool) -> None:
+    """Have granian take a socket that it did not make. It has no other way than that by which it gives its own to its
+    worker processes."""
+    from granian import net
+
+    holder: Any = getattr(net, "SocketHolder", None)
+    if holder is None or not hasattr(server, "_init_shared_socket"):
+        raise UsageError(
+            "this version of granian takes no sockets that are listened on already; use --listen"
+        )
+
+    def take() -> None:
+        taken = os.dup(fd)  # each server closes its own
+        os.set_blocking(taken, False)
+        server._ssp, server._shd = None, holder(taken, unix, _BACKLOG)
+
+    server._init_shared_socket = take
 
 
 def _with_port(address: Address) -> Address:
@@ -221,6 +259,8 @@ def _with_port(address: Address) -> Address:
 
     :raises UsageError: it cannot
     """
+    if address.fd is not None:
+        return address
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

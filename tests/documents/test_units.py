@@ -14,7 +14,7 @@ from filesystems import lacking
 from casync_compat.cli._verbs import find_command, parser_of
 
 UNITS = sorted((ROOT / "systemd").glob("*.*"), key=lambda path: path.name)
-UNITS = [path for path in UNITS if path.suffix in (".service", ".timer")]
+UNITS = [path for path in UNITS if path.suffix in (".service", ".socket", ".timer")]
 EXPOSURE = {"pycasync-mount@.service": 70}
 """Tenths of systemd's points, of which ten is wide open; others have 40. Who mounts for all needs what root needs."""
 
