@@ -240,11 +240,13 @@ def _hand_over(server: Any, fd: int, *, unix: bool) -> None:
     worker processes."""
     from granian import net
 
-    holder: Any = getattr(net, "SocketHolder", None)
-    if holder is None or not hasattr(server, "_init_shared_socket"):
+    try:
+        holder: Any = net.SocketHolder  # type: ignore[attr-defined]  # exported, but not declared so
+        assert callable(server._init_shared_socket)
+    except AttributeError as error:
         raise UsageError(
             "this version of granian takes no sockets that are listened on already; use --listen"
-        )
+        ) from error
 
     def take() -> None:
         taken = os.dup(fd)  # each server closes its own
