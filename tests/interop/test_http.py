@@ -73,7 +73,7 @@ def test_extract(ours: Tool, pair: Pair, tree: Path, at: Path, web: str) -> None
 @everywhere
 def test_blob_and_named_store(ours: Tool, pair: Pair, at: Path, web: str) -> None:
     """A blob, its chunks beside the index or in a store that is named, as the only one or a further one."""
-    (pair.base / "blob").write_bytes(content(7, 3 << 20))
+    (pair.base / "blob").write_bytes(content(3 << 20, 7))
     pair.casync("make", f"--store={at}/default.castr", at / "b.caibx", pair.base / "blob")
     ours("extract", f"{web}/b.caibx", pair.base / "one")
     ours("extract", f"--store={web}/default.castr", at / "b.caibx", pair.base / "two")
@@ -181,7 +181,7 @@ class TestChunkServer:
         """We write what desync reads, and read what desync wrote; a second run writes nothing."""
         (tmp_path / "store").mkdir()
         blob = pair.base / "blob"
-        blob.write_bytes(content(3, 2 << 20))
+        blob.write_bytes(content(2 << 20, 3))
         with chunk_server(desync.command[0], tmp_path / "store", tmp_path / "log") as url:
             pair.pycasync("make", f"--store={url}", pair.base / "x.caibx", blob)
             desync("extract", "-s", url, pair.base / "x.caibx", pair.base / "theirs")
@@ -192,7 +192,7 @@ class TestChunkServer:
                 path: os.stat(path).st_mtime_ns for path in (tmp_path / "store").rglob("*.cacnk")
             }
             other = pair.base / "other"
-            other.write_bytes(content(4, 2 << 20))
+            other.write_bytes(content(2 << 20, 4))
             desync("make", "-s", url, pair.base / "z.caibx", other)
             pair.pycasync("extract", f"--store={url}", pair.base / "z.caibx", pair.base / "ours")
             assert (pair.base / "ours").read_bytes() == other.read_bytes()

@@ -97,7 +97,8 @@ def test_parts_and_seeds(pair: Pair, ours: Tool, forest: Forest, nginx: Nginx, a
 
 def test_blobs(pair: Pair, ours: Tool, nginx: Nginx, at: Path) -> None:  # noqa: F811
     """A blob and its successor, with the former as a seed, and into standard output."""
-    first, second = content(1, 3 << 20), content(1, 2 << 20) + content(2, 1 << 20)
+    first = content(3 << 20, 1)
+    second = first[: 2 << 20] + content(1 << 20, 2)
     for name, data in (("a", first), ("b", second)):
         (pair.base / name).write_bytes(data)
         pair.casync("make", f"--store={at}/default.castr", at / f"{name}.caibx", pair.base / name)

@@ -187,3 +187,42 @@ def test_key_that_writes(pair: Pair, forest: Forest, sshd: Sshd, remote: str, tm
     client = pair.casync.given(CASYNC_SSH_PATH=end.ssh)
     assert client("list", f"{end.host}:deep/casync.caidx")
     assert client.run("make", f"{end.host}:deep/casync.caidx", source).status == 1
+
+
+KILLED = """
+import os, signal, sys
+from casync_compat.cli import main
+from casync_compat.store import local
+
+written, write_all = [], local.write_all
+
+def half(fd, content):
+    written.append(fd)
+    if len(written) == 20:
+        write_all(fd, content[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_all(fd, content)
+
+local.write_all = half
+sys.exit(main())
+"""
+
+
+def test_killed_in_the_middle_of_a_chunk(client: Tool, tmp_path: Path, pair: Pair, at: str) -> None:
+    """SIGKILL while a chunk is written: the client fails, no index and no part of a chunk is there, and what is there
+    is right; the next push completes it."""
+    killed = tmp_path / "killed"
+    killed.write_text(f'#!/bin/sh\nexec {shlex.join([PYCASYNC[0], "-c", KILLED])} "$@"\n')
+    killed.chmod(0o755)
+    (pair.base / "blob").write_bytes(content(4 << 20, 9))
+    assert (
+        client.given(CASYNC_REMOTE_PATH=str(killed)).run("make", f"{at}/b.caibx", pair.base / "blob").status
+    )
+    store = tmp_path / "default.castr"
+    assert 19 - 4 <= len(list(store.rglob("*.cacnk"))) < 40
+    assert not (tmp_path / "b.caibx").exists()
+    assert not leftovers(tmp_path)
+    pair.pycasync("verify", store)
+    client("make", f"{at}/b.caibx", pair.base / "blob")
+    pair.casync("extract", tmp_path / "b.caibx", pair.base / "out")
+    assert (pair.base / "out").read_bytes() == (pair.base / "blob").read_bytes()
