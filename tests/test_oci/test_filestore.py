@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from casync_compat.errors import FileError
 from casync_compat.ids import Digest
+from casync_compat.oci.rootfs.filecache import FileCache
 from casync_compat.oci.rootfs.filestore import FileStore
 from casync_compat.oci.rootfs.mergedtree import Inode
 from casync_compat.oci.rootfs.metadata import Metadata
@@ -418,3 +419,34 @@ def test_unsealed_files_have_no_measure(tmp_path: Path) -> None:
         with pytest.raises(PermissionError):
             os.open(path, os.O_RDWR)
     os.close(fd)
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_all_that_is_known_at_once(tmp_path: Path, count: int) -> None:
+    """Who looks for many files finds the same, and what has changed, went or came meanwhile is noticed as ever."""
+    origins = [b"%d" % number for number in range(4)]
+    with store_at(tmp_path) as store:
+        kept = [add(store, None, origin * 100, origin) for origin in origins[:3]]
+    with store_at(tmp_path) as store:
+        store.expect(count)
+        assert [store.known(origin) for origin in origins] == [*(each.content for each in kept), None]
+        tamper_contents(path_of(tmp_path, kept[0]))
+        path_of(tmp_path, kept[1]).unlink()
+        assert [store.find(each.content, None) for each in kept] == [None, None, kept[2]]
+        again = add(store, None, origins[0] * 100, origins[0])
+        late = add(store, None, origins[3] * 100, origins[3])
+        assert store.known(origins[3]) == late.content
+        assert store.find(again.content, None) == again
+        assert store.find(kept[0].content, None) == again
+        assert store.replaced == 1
+
+
+def test_too_much_to_read_at_once(tmp_path: Path) -> None:
+    """A store that has far more than is looked for is asked for each."""
+    with FileCache(bytes(tmp_path / "cache.sqlite")) as cache:
+        for number in range(3):
+            cache.learn(b"%d" % number, bytes(32))
+    with FileCache(bytes(tmp_path / "cache.sqlite")) as cache:
+        for most in (2, 3):
+            cache.read_all(most)
+            assert [cache.known(b"%d" % number) for number in (0, 2, 5)] == [bytes(32), bytes(32), None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 __all__ = ["MAX_ID", "MAX_STUB", "MAX_TARGET", "PREFIXES", "Node", "fault_of", "split"]
 
@@ -67,6 +68,7 @@ class Node:
         return stat.S_IFMT(self.mode)
 
 
+@lru_cache(maxsize=1024)
 def split(name: bytes) -> tuple[int, bytes] | None:
     """The number of an extended attribute's prefix and the rest of its name; None when the format cannot name it."""
     for prefix, index in PREFIXES:

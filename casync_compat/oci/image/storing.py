@@ -61,7 +61,9 @@ class StoredFiles:
         """
         missing: list[tuple[Inode, bytes]] = []
         alone: list[Inode] = []
-        for inode in regular_files(self._image.tree):
+        inodes = list(regular_files(self._image.tree))
+        self._files.expect(len(inodes))
+        for inode in inodes:
             if not self._is_shared(inode):
                 alone.append(inode)
                 continue

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from casync_compat.closing import Closing
 
@@ -67,6 +67,8 @@ class FileCache(Closing):
         self._files: dict[bytes, Row | None] = {}
         self._origins: dict[bytes, bytes] = {}
         self._names: dict[bytes, list[bytes]] = {}
+        self._all_origins: dict[bytes, bytes] | None = None
+        self._all_files: dict[bytes, tuple[Any, ...]] | None = None
         self._database: sqlite3.Connection | None = None
         for _ in range(2):
             try:
@@ -102,10 +104,26 @@ class FileCache(Closing):
 
     # Reading
 
+    def read_all(self, most: int) -> None:
+        """Read everything at once, for who asks for much of it, unless that are more than so many files."""
+        if self._database is None:
+            return
+        try:
+            ((count,),) = self._database.execute("SELECT count(*) FROM origins")
+            if count > most:
+                return
+            self._all_origins = dict(self._database.execute("SELECT origin, content FROM origins"))
+            rows = self._database.execute("SELECT name, content, inode, size, mtime, ctime, seal FROM files")
+            self._all_files = {name: tuple(row) for name, *row in rows}
+        except self._errors:
+            self._all_origins = self._all_files = None
+
     def known(self, origin: bytes) -> bytes | None:
         """The contents' digest for an origin."""
         found = self._origins.get(origin)
-        if found is None:
+        if found is None and self._all_origins is not None:
+            found = self._all_origins.get(origin)
+        elif found is None:
             rows = self._query("SELECT content FROM origins WHERE origin = ?", origin)
             found = rows[0][0] if rows else None
         return found if isinstance(found, bytes) and len(found) == 32 else None
@@ -114,10 +132,16 @@ class FileCache(Closing):
         """What is known of a file."""
         if name in self._files:
             return self._files[name]
-        rows = self._query("SELECT content, inode, size, mtime, ctime, seal FROM files WHERE name = ?", name)
-        if not rows:
+        if self._all_files is not None:
+            found = self._all_files.get(name)
+        else:
+            rows = self._query(
+                "SELECT content, inode, size, mtime, ctime, seal FROM files WHERE name = ?", name
+            )
+            found = rows[0] if rows else None
+        if found is None:
             return None
-        content, *numbers, seal = rows[0]
+        content, *numbers, seal = found
         if not all(isinstance(number, int) for number in numbers):  # SQLite takes any type anywhere
             return None
         return Row(content, Stamp(*(int(number) for number in numbers)), seal)
@@ -135,17 +159,23 @@ class FileCache(Closing):
     def learn(self, origin: bytes, content: bytes) -> None:
         """Contents of this origin have this digest."""
         self._origins[origin] = content
+        if self._all_origins is not None:
+            self._all_origins[origin] = content
         self._maybe_write()
 
     def remember(self, name: bytes, content: bytes, stamp: Stamp, seal: bytes) -> None:
         """A file was found right."""
         self._files[name] = Row(content, stamp, seal)
+        if self._all_files is not None:
+            self._all_files[name] = (content, *stamp, seal)
         self._names.setdefault(content, []).append(name)
         self._maybe_write()
 
     def forget(self, name: bytes) -> None:
         """A file is gone."""
         self._files[name] = None
+        if self._all_files is not None:
+            self._all_files.pop(name, None)
 
     def _maybe_write(self) -> None:
         if len(self._files) + len(self._origins) >= _PENDING:

@@ -49,6 +49,8 @@ _PIECE = 1 << 20
 _ZEROS = bytes(_PIECE)
 _TEMPORARY = b"tmp"
 _STALE = 24 * 3600
+_MANY, _MUCH = 1000, 8
+"""Files of an image for which all that is known is read, and how many times as many the store may have then."""
 _NAME = re.compile(rb"(files|inodes)/[0-9a-f]{2}/[0-9a-f]{62}")
 
 Pieces = Iterable[tuple[int, bytes]]
@@ -133,6 +135,11 @@ class FileStore(Closing):
         digits = Digest.BLAKE3.of(b"".join(parts)).hex().encode()
         return b"%b/%b/%b" % (INODES, digits[:2], digits[2:])
 
+    def expect(self, count: int) -> None:
+        """Say that so many files will be looked for: what is known of them is read at once where that pays."""
+        if count >= _MANY:
+            self._cache.read_all(_MUCH * count)
+
     def known(self, origin: bytes) -> bytes | None:
         """The digest of contents that were once added with this origin: a hint. With `verify` only in this run."""
         return self._learned.get(origin) if self._verify else self._cache.known(origin)
@@ -165,6 +172,12 @@ class FileStore(Closing):
         return None
 
     def _check(self, name: bytes, content: bytes, inode: Inode | None) -> Kept | None:
+        row = None if self._verify else self._cache.row(name)
+        if row is not None and row.content == content:
+            with suppress(OSError):
+                st = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+                if stat.S_ISREG(st.st_mode) and stamp_of(st) == row.stamp:
+                    return Kept(name, content, row.stamp, status_of(st), row.seal)
         try:
             fd = os.open(name, _OPEN, dir_fd=self.fd)
         except FileNotFoundError:
@@ -178,8 +191,6 @@ class FileStore(Closing):
             st = os.fstat(fd)
             stamp = stamp_of(st)
             row = self._cache.row(name)
-            if not self._verify and row is not None and row.stamp == stamp and row.content == content:
-                return Kept(name, content, stamp, status_of(st), row.seal)
             right = stat.S_ISREG(st.st_mode)
             if inode is not None:
                 right = right and self._has_metadata(fd, st, inode, row)
