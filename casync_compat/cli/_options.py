@@ -260,6 +260,10 @@ OPTIONS: tuple[Option, ...] = (
     _flag("--no-progress", help="draw no progress bar"),
     _LOG_LEVEL,
     _flag("--background", help="return once it is mounted; fusermount3 -u ends it"),
+    _flag("--verify", help="mount it only if every chunk is there, and whole"),
+    _flag(
+        "--fetch", help="fetch meanwhile all that is not in --chunk-cache; a later mount goes on from there"
+    ),
     _bool("--mkdir", "make the directory to mount on, if it is not there", True),
 )
 

@@ -25,14 +25,17 @@ from casync_compat.errors import UsageError, show_path
 from casync_compat.kinds import Kind
 from casync_compat.mount.archive import MountedArchive
 from casync_compat.mount.nodes import MountedBlob, MountedTree
+from casync_compat.store.cached import Cached, ChunkCache
 from casync_compat.streams.assemble import ChunkFetcher
 from casync_compat.streams.inputs import load_index, path_of
 from casync_compat.streams.lookahead import KEPT, SharedReader
+from casync_compat.streams.warming import Warming, read_all
 from casync_compat.verbs.mount import mount
 
 EXAMPLES = (
     ("pycasync mount etc.caidx /mnt", "until fusermount3 -u /mnt, or Ctrl-C"),
     ("pycasync mount https://host/etc.caidx /mnt --store=https://host/store", "fetches what is read"),
+    ("pycasync mount https://host/x.caibx /mnt --fetch --chunk-cache=chunks", "and meanwhile the rest"),
 )
 
 
@@ -44,7 +47,7 @@ def add_arguments(parser: Parser) -> None:
     parser.explain("INPUT MOUNTPOINT", NEEDS)
     add_positional(parser, "input", "archive or index; of a blob's, the blob is the one file")
     add_positional(parser, "mountpoint", "directory to mount it on")
-    add_options(parser, *READING, "--what", "--mkdir", "--background")
+    add_options(parser, *READING, "--what", "--mkdir", "--verify", "--fetch", "--background")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,7 +56,10 @@ def run(options: argparse.Namespace) -> int:
     if options.background and (status := in_background()) is not None:
         return status
     with archive_errors(options.input), ExitStack() as stack:
-        tree = _opened(options, stack)
+        tree, fetcher = _opened(options, stack)
+        cache = _cache_of(options, fetcher)
+        if fetcher is not None and options.verify:
+            read_all(fetcher)
         session = mount(
             tree,
             local_path(options.mountpoint),
@@ -62,18 +68,21 @@ def run(options: argparse.Namespace) -> int:
             far=is_far(options, options.input),
             mkdir=options.mkdir,
         )
+        if fetcher is not None and cache is not None:
+            stack.enter_context(Warming(fetcher, cache, warn))
         until_gone(session, f"Mounted: {show_path(options.mountpoint)}", background=options.background)
     return 0
 
 
-def _opened(options: argparse.Namespace, stack: ExitStack) -> MountedTree:
+def _opened(options: argparse.Namespace, stack: ExitStack) -> tuple[MountedTree, ChunkFetcher | None]:
     source: str = options.input
     if input_kind(options, source) is not Kind.BLOB_INDEX:
         if tree_kind(options, source) is Kind.DIRECTORY:
             raise UsageError(f"{show_path(source)}: a directory needs no mount; give an archive or an index")
         if is_stream(source) and options.what == Kind.ARCHIVE.value:
             raise UsageError("an archive that comes as a stream cannot be mounted; give a file, or an index")
-        return MountedArchive(stack.enter_context(open_tree(options, source)).archive(keep=KEPT))
+        tree = stack.enter_context(open_tree(options, source))
+        return MountedArchive(tree.archive(keep=KEPT)), tree.fetcher
     where = None if is_stream(source) else open_input(source)
     store = source_for(options, source)
     index = load_index(where, store)
@@ -82,4 +91,17 @@ def _opened(options: argparse.Namespace, stack: ExitStack) -> MountedTree:
         b"blob" if where is None else name_of(source).rpartition(b"/")[2].removesuffix(b".caibx") or b"blob"
     )
     reader = stack.enter_context(SharedReader(fetcher))
-    return MountedBlob(reader, name, uid=os.getuid(), gid=os.getgid(), mtime=time.time_ns())
+    blob = MountedBlob(reader, name, uid=os.getuid(), gid=os.getgid(), mtime=time.time_ns())
+    return blob, fetcher
+
+
+def _cache_of(options: argparse.Namespace, fetcher: ChunkFetcher | None) -> ChunkCache | None:
+    """Where `--fetch` puts chunks; None without it."""
+    if fetcher is None and (options.verify or options.fetch):
+        flag = "--verify" if options.verify else "--fetch"
+        raise UsageError(f"{flag} is about chunks, and {show_path(options.input)} has none: give an index")
+    if fetcher is None or not options.fetch:
+        return None
+    if not isinstance(fetcher.source, Cached):
+        raise UsageError("--fetch puts chunks into a chunk cache: give --chunk-cache=DIR")
+    return fetcher.source.cache

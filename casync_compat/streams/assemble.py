@@ -51,6 +51,7 @@ Fetch: TypeAlias = Callable[[], list[bytes]]
 class ChunkFetcher:
     """Gets the chunks of one index from a source. May be used from several threads.
 
+    :ivar source: where they are
     :param path: of the index file, for messages
 
     :raises StoreError: from `fetch`, when the chunk is missing or corrupt
@@ -59,7 +60,7 @@ class ChunkFetcher:
     def __init__(self, index: Index, source: ChunkSource, path: bytes | None = None) -> None:
         self.index = index
         self._path = path
-        self._source = source
+        self.source = source
         self._batches = source if isinstance(source, BatchSource) else None
         far = far_source(source)
         self._eager = far if far is not None and far.eager else None
@@ -81,7 +82,7 @@ class ChunkFetcher:
         for known in (self._last, self._zeros):
             if known is not None and known[0] == chunk.id and len(known[1]) == chunk.size:
                 return known[1]
-        return self._checked(chunk, self._source.get(chunk.id, self._digest, chunk.size))
+        return self._checked(chunk, self.source.get(chunk.id, self._digest, chunk.size))
 
     def _checked(self, chunk: IndexChunk, data: bytes) -> bytes:
         if len(data) != chunk.size:

@@ -94,6 +94,11 @@ class Tree(Closing):
             return self._file.size
         return self._stored.size if self._stored is not None else None
 
+    @property
+    def fetcher(self) -> ChunkFetcher | None:
+        """Gets the chunks of an archive index; None for other kinds."""
+        return self._fetcher
+
     def archive(self, *, keep: int = 0) -> Archive:
         """The tree by path.
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -168,6 +169,22 @@ def test_only_what_is_read_is_fetched(pair: Pair, served: WebServer, blob: Path,
         assert (at / "disk").read_bytes() == blob.read_bytes()
 
 
+def test_everything_is_fetched_meanwhile(pair: Pair, served: WebServer, blob: Path, tmp_path: Path) -> None:
+    """With --fetch all chunks come into the cache unread, and the server may go; the next mount wants none of it."""
+    cache = tmp_path / "cache"
+    words = ("--verify", "--fetch", f"--chunk-cache={cache}", f"{served.url}/disk.caibx")
+    wanted = len(list(tmp_path.glob("default.castr/*/*")))
+    with mounted(pair.pycasync, *words, at=tmp_path / "m") as at:
+        until = time.monotonic() + 30
+        while len(list(cache.glob("*/*.cacnk"))) < wanted:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        served.special = lambda method, path, fields, body: Reply(404) if path.endswith(".cacnk") else None
+        assert (at / "disk").read_bytes() == blob.read_bytes()
+    with mounted(pair.pycasync, *words, at=tmp_path / "m") as at:
+        assert (at / "disk").read_bytes() == blob.read_bytes()
+
+
 def test_a_server_that_is_away_and_comes_back(
     pair: Pair, served: WebServer, blob: Path, tmp_path: Path
 ) -> None:
@@ -263,5 +280,13 @@ def test_what_cannot_be_mounted(pair: Pair, blob: Path, tmp_path: Path) -> None:
         outcome = pair.pycasync.run("mount", "--background", *words)
         assert outcome.status == 1, outcome
         assert b"internal error" not in outcome.err
+    (tmp_path / "x.catar").write_bytes(b"")
+    for words in (("--verify", tmp_path / "x.catar"), ("--fetch", tmp_path / "disk.caibx")):
+        outcome = pair.pycasync.run("mount", *words, tmp_path / "m")
+        assert outcome.status in (1, 2), outcome
+        assert b"internal error" not in outcome.err
+    next((tmp_path / "default.castr").glob("*/*")).unlink()
+    outcome = pair.pycasync.run("mount", "--background", "--verify", tmp_path / "disk.caibx", tmp_path / "m")
+    assert (outcome.status, (tmp_path / "m").exists()) == (1, False)
     outcome = pair.pycasync.run("mount", "--mkdir=no", tmp_path / "disk.caibx", tmp_path / "m")
     assert (outcome.status, (tmp_path / "m").exists()) == (1, False)

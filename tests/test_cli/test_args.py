@@ -240,7 +240,7 @@ SHOWN = {
     "verify-reused stream-digest cache cache-auto cache-check no-progress",
     "mirror": "NETWORK store extra-store compression layout delete json dry-run wait jobs "
     "verify-reused no-progress",
-    "mount": "NETWORK store extra-store what mkdir background",
+    "mount": "NETWORK store extra-store what mkdir verify fetch background",
     "mtree": "NETWORK store extra-store what with without jobs",
     "pull": "NETWORK store extra-store dry-run jobs",
     "push": "NETWORK store extra-store dry-run wait jobs",
@@ -262,7 +262,7 @@ def test_help_of_verbs(ok: Run, verb: str) -> None:
     for word in SHOWN[verb].split():
         expected |= {*_options.NETWORK} if word == "NETWORK" else {f"--{word}"}
     for option in _options.OPTIONS:
-        shown = re.search(rf"^  (-\S.*, )?{option.flags[-1]}\b", text, re.MULTILINE) is not None
+        shown = re.search(rf"^  (-\S.*, )?{option.flags[-1]}(?![-\w])", text, re.MULTILINE) is not None
         assert shown == (option.flags[-1] in expected), option.flags
     examples = MODULES[verb].EXAMPLES
     assert examples
