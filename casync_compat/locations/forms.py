@@ -189,7 +189,7 @@ def split_url(where: str) -> tuple[str, bytes]:
         raise UsageError(f"{shown(where)} names no host, nor a bucket, behind ://")
     if not name:
         raise UsageError(f"{shown(where)} names a directory, not a file")
-    return parts._replace(path=path, fragment="").geturl(), unquote_to_bytes(name)
+    return parts._replace(path=path, fragment="").geturl(), unquote_to_bytes(os.fsencode(name))
 
 
 def _without_query(where: str) -> str:

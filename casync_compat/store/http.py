@@ -40,6 +40,8 @@ _ABSENT = (404, 410)
 _CHUNK = re.compile(rb"[0-9a-f]{4}/[0-9a-f]{64}(\.[^/]*)?")
 _PLAIN = "/;=,:@"
 """What stands in a path as it is; a plus sign does not, which some servers read as a space."""
+_NO_TEXT = re.compile("[\udc80-\udcff]")
+"""Bytes of a locator that are no UTF-8, as `os.fsdecode` has them."""
 _PIECE = 1 << 18
 
 
@@ -56,7 +58,8 @@ class HttpFiles(Files):
 
     def __init__(self, url: str, exchange: Exchange, authorizer: Authorizer | None = None) -> None:
         parts = urlsplit(url)
-        self._base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/"
+        path = _NO_TEXT.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", parts.path.rstrip("/"))
+        self._base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}/"
         self._query = f"?{parts.query}" if parts.query else ""
         self._exchange = exchange
         self._authorizer = authorizer

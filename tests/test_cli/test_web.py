@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import pytest
 from webserver import Reply, WebServer, web_server
@@ -93,6 +95,20 @@ def test_packs_are_looked_for_while_the_index_comes(ok: Run, server: WebServer, 
     ok(*words.format(web).split())
     assert both[0]
     assert len([path for _, path, _ in server.asked if path.endswith("/head")]) == 2
+
+
+@pytest.mark.parametrize("odd", ["a b", "a%20b", "a%3Fb", "a+b", "a&b=c", "\u00e4", "a\udcffb", "a%FFb"])
+def test_odd_names(ok: Run, server: WebServer, web: str, tmp_path: Path, odd: str) -> None:
+    """Names are taken as they are written, percent-encoded or not, whatever their bytes."""
+    sent = quote(os.fsencode(odd), safe="%")
+    name, there = unquote(sent), f"{server.url}/{odd}"
+    for path in list(server.files):
+        server.files[path.replace("/at/", f"/{name}/", 1)] = server.files[path]
+    server.files[f"/{name}/{name}.caibx"] = server.files["/at/b.caibx"]
+    ok("extract", f"--store={there}/default.castr", f"{there}/{odd}.caibx", "out")
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "blob").read_bytes()
+    (asked,) = (path for _, path, _ in server.asked if path.endswith(".caibx"))
+    assert unquote_to_bytes(asked) == unquote_to_bytes(f"/{sent}/{sent}.caibx")
 
 
 def test_verify(ok: Run, run: Run, server: WebServer, web: str, tree: Path) -> None:
