@@ -205,9 +205,11 @@ def transport_error(code: int, text: str, number: int = 0) -> TransportError:
             f"its certificate is not trusted ({why}); set SSL_CERT_FILE to a file that has its authority",
             final=True,
         )
-    if code == curl.E_SSL_CONNECT_ERROR or (code == curl.E_UNSUPPORTED_PROTOCOL and "HTTP/0.9" in text):
+    if code == curl.E_UNSUPPORTED_PROTOCOL and "HTTP/0.9" in text:
+        return TransportError("what answers there does not speak HTTP; it may be https://", absent=True)
+    if code == curl.E_SSL_CONNECT_ERROR:
         plain = any(word in text.lower() for word in _NOT_TLS) or number in (errno.EPIPE, errno.ECONNRESET)
-        return TransportError(f"TLS failed ({text[:150]})", absent=plain or code != curl.E_SSL_CONNECT_ERROR)
+        return TransportError(f"TLS failed ({text[:150]})", absent=plain)
     if code == curl.E_COULDNT_CONNECT:
         if number == errno.ECONNREFUSED or not number:
             return TransportError("nobody listens there (connection refused)", absent=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -109,6 +111,34 @@ def test_odd_names(ok: Run, server: WebServer, web: str, tmp_path: Path, odd: st
     assert (tmp_path / "out").read_bytes() == (tmp_path / "blob").read_bytes()
     (asked,) = (path for _, path, _ in server.asked if path.endswith(".caibx"))
     assert unquote_to_bytes(asked) == unquote_to_bytes(f"/{sent}/{sent}.caibx")
+
+
+def test_a_page_for_whatever_is_asked(ok: Run, server: WebServer, web: str, tmp_path: Path) -> None:
+    """A server that has a page instead of what it has not has no packs; what it has is read."""
+
+    def answer(method: str, path: str, fields: dict[str, str], body: bytes) -> Reply | None:
+        return None if path in server.files else Reply(200, b"\n<!doctype html><title>Welcome</title>")
+
+    server.special = answer
+    ok("extract", f"{web}/b.caibx", "out")
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "blob").read_bytes()
+
+
+def test_no_web_server(fails: Fails) -> None:
+    """Something else that listens there is told from a failure of TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def talk() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        threading.Thread(target=talk, daemon=True).start()
+        said = fails("extract", f"http://127.0.0.1:{listening.getsockname()[1]}/x.caibx", "out")
+        assert "does not speak HTTP" in said
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 def test_verify(ok: Run, run: Run, server: WebServer, web: str, tree: Path) -> None:

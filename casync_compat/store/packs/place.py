@@ -77,10 +77,13 @@ def find_prefix(files: Files, prefixes: Sequence[bytes] = (LOCAL, BUCKET)) -> Fo
 def begin_finding_prefix(files: Files, prefixes: Sequence[bytes]) -> Callable[[], Found]:
     """The same, asked at once in an eager place; what is returned waits for it."""
     heads = files.begin([(prefix + _HEAD, HEAD_LIMIT) for prefix in prefixes])
+    pages = Can.LIST not in files.can  # some web servers have one for whatever they are asked for
 
     def found() -> Found:
-        each = zip(prefixes, heads(), strict=True)
-        return next(((prefix, head) for prefix, head in each if head is not None), None)
+        for prefix, head in zip(prefixes, heads(), strict=True):
+            if head is not None and not (pages and head.lstrip().startswith(b"<")):
+                return prefix, head
+        return None
 
     return found
 
