@@ -13,6 +13,7 @@ import gc as collector  # `gc` here is the verb
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -266,7 +267,10 @@ def _fail(error: Exception, settings: _Settings) -> None:
         text = "out of memory; try smaller chunk sizes or fewer --jobs"
     else:
         text = f"internal error: {type(error).__name__}: {error}; please report it, with --log-level=debug"
-    _say(f"pycasync: {without_login(' '.join(text.splitlines()))}")
+    text = without_login(" ".join(text.splitlines()))
+    if (log := sys.modules.get("casync_compat.cli._log")) is not None:
+        log.log_error(error, text)
+    _say(f"pycasync: {text}")
 
 
 def _say(text: str) -> None:
@@ -286,12 +290,13 @@ def _run(words: list[str], settings: _Settings) -> int:
     ):  # whatever else is said, and without reading the table of options
         print("pycasync", _version())
         return 0
-    from casync_compat.cli import _verbs
+    from casync_compat.cli import _log, _verbs
     from casync_compat.cli._defaults import defaults_of, set_defaults
     from casync_compat.cli._options import says_of_network
     from casync_compat.cli._parser import WrongWords
     from casync_compat.cli._types import environment_flag
     from casync_compat.cli._values import check_values
+    from casync_compat.logs import Log
 
     if words and words[0] == "help" and len(words) > 1:
         words = [words[1], "--help", *words[2:]]
@@ -323,6 +328,7 @@ def _run(words: list[str], settings: _Settings) -> int:
         check_values(options)
     if not command.group and not (options.verbose or options.quiet):
         options.verbose = environment_flag("CASYNC_VERBOSE")
+    _log.configure(settings.log_level, options.log_file)
     module = _verbs.verb_module(command.group, command.verb)
     if says_of_network(options):
         from casync_compat.cli import _location
@@ -335,7 +341,9 @@ def _run(words: list[str], settings: _Settings) -> int:
     if not collector.isenabled():
         collector.freeze()
         collector.enable()
+    begin = time.monotonic()
     status: int = module.run(options)
+    Log(__name__).info("%s: status %d after %.2f s", title, status, time.monotonic() - begin)
     return status
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from casync_compat import locations
+from casync_compat.cli._log import warn
 from casync_compat.compression import Compression
 from casync_compat.errors import UsageError
 from casync_compat.locations import (
@@ -24,7 +24,6 @@ from casync_compat.locations import (
 )
 from casync_compat.locations.configfiles import read_key_file
 from casync_compat.locations.settings import Shared
-from casync_compat.locations.shown import without_login
 from casync_compat.net.limiter import Limiter
 from casync_compat.store.base import ChunkSource, Store
 from casync_compat.store.files import Files
@@ -59,11 +58,6 @@ __all__ = [
     "side_store",
     "warn",
 ]
-
-
-def warn(text: str) -> None:
-    """Say a warning on standard error."""
-    print(f"pycasync: warning: {without_login(text)}", file=sys.stderr)
 
 
 CONFIGURATION = Configuration(os.environ, warn)

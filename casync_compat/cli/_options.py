@@ -95,8 +95,13 @@ _VERBOSE = _flag("-v", "--verbose", help="say more on standard error")
 _QUIET = _flag("-q", "--quiet", help="no progress and no summary: only results, warnings and errors")
 _LOG_LEVEL = Option(
     ("-l", "--log-level"),
-    "debug, info, warning, err; debug shows tracebacks",
+    "err, warning (default), info (choices, second attempts, times), debug (requests and tracebacks)",
     {"metavar": "LEVEL", "type": parse_level, "choices": LEVELS},  # the choices are for completion
+)
+
+
+_LOG_FILE = _value(
+    "--log-file", "write messages to this file, too: warnings, errors and what info tells", "FILE"
 )
 
 
@@ -259,6 +264,7 @@ OPTIONS: tuple[Option, ...] = (
     _QUIET,
     _flag("--no-progress", help="draw no progress bar"),
     _LOG_LEVEL,
+    _LOG_FILE,
     _flag("--background", help="return once it is mounted; fusermount3 -u ends it"),
     _flag("--verify", help="mount it only if every chunk is there, and whole"),
     _flag(
@@ -298,7 +304,7 @@ def add_options(parser: Parser, *shown: str, but: str | None = None) -> None:
     :param shown: those that concern it, which its help shows
     :param but: one that it has a meaning of its own for
     """
-    wanted = {*shown, "--verbose", "--quiet", "--log-level"}
+    wanted = {*shown, "--verbose", "--quiet", "--log-level", "--log-file"}
     for option in OPTIONS:
         if option.flags[-1] == but:
             continue
@@ -312,7 +318,7 @@ def add_options(parser: Parser, *shown: str, but: str | None = None) -> None:
 
 def add_general(parser: Parser) -> None:
     """The options that verbs of any group take; a short form that means something else there is left to that."""
-    for option in (_VERBOSE, _QUIET, _LOG_LEVEL):
+    for option in (_VERBOSE, _QUIET, _LOG_LEVEL, _LOG_FILE):
         flags = [flag for flag in option.flags if flag not in parser.takes_value]
         parser.add_argument(*flags, help=option.help, **option.keywords)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from casync_compat.cli._log import talks
 from casync_compat.errors import show_path
 from casync_compat.progress import Progress, ProgressCallback, human_size
 
@@ -42,7 +43,7 @@ def tells(options: argparse.Namespace) -> bool:
 
 def progress_line(options: argparse.Namespace, what: str, *, fetched: str = "new") -> ProgressLine:
     """The line of a verb that has `--no-progress`, unless it is not wanted; and what is told at the end."""
-    wanted = not (options.no_progress or options.verbose or options.quiet)
+    wanted = not (options.no_progress or options.verbose or options.quiet or talks())
     return ProgressLine(what, wanted=wanted, fetched=fetched, summary=tells(options))
 
 

@@ -168,10 +168,7 @@ def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
     if preview is not None:
         chosen = replace(chosen, on_change=preview)
     with archive_errors(source), progress_line(options, "extracting", fetched="fetched") as line:
-
-        def warn(text: str) -> None:
-            line.clear()
-            print(f"pycasync: warning: {text}", file=sys.stderr)
+        tell = line.above(warn)
 
         def on_node(name: bytes) -> None:
             print("Extracting", show_path(name) or "./", file=sys.stderr)
@@ -183,7 +180,7 @@ def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
 
             to = None if is_stream(output) else local_path(str(output))
             result = extract_blob(
-                where, to, source_for(options, source), options=chosen, warn=warn, progress=line.callback
+                where, to, source_for(options, source), options=chosen, warn=tell, progress=line.callback
             )
         else:
             if output == "-":
@@ -199,7 +196,7 @@ def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
                 except UsageError as error:
                     if preview is None:
                         raise
-                    warn(f"without --dry-run this is refused: {error}")
+                    tell(f"without --dry-run this is refused: {error}")
             result = extract_archive(
                 kind,
                 where,
@@ -207,7 +204,7 @@ def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
                 source_for(options, source) if kind.is_index else None,
                 inside=os.fsencode(inside or ""),
                 options=chosen,
-                warn=warn,
+                warn=tell,
                 on_node=on_node if options.verbose else None,
                 progress=line.callback,
             )

@@ -12,6 +12,7 @@ from casync_compat.locations.forms import group_members, in_files, in_peer, in_r
 from casync_compat.locations.remote import BUCKETS, open_files
 from casync_compat.locations.settings import PathType, Settings
 from casync_compat.locations.shown import shown
+from casync_compat.logs import Log
 from casync_compat.store.base import ChunkSource, OnDisk, Store, far_source
 from casync_compat.store.cached import Cached, ChunkCache
 from casync_compat.store.chunks import ChunkStore
@@ -24,6 +25,8 @@ from casync_compat.store.packs.mixed import MixedLocalStore, MixedStore, Mixing
 from casync_compat.store.packs.place import BUCKET, LOCAL
 
 __all__ = ["layout_of", "open_local_store", "open_mixed", "open_source", "open_store"]
+
+_LOG = Log(__name__)
 
 if TYPE_CHECKING:
     from casync_compat.store.cipher import Cipher
@@ -106,6 +109,7 @@ def open_store(where: PathType | ChunkSource, settings: Settings) -> ChunkSource
     if isinstance(where, str) and len(group_members(where)) > 1:
         raise UsageError(f"{shown(where)}: this is a failover group, which is only read from; name one store")
     store = _open(where, settings)
+    _LOG.info("store: %s", store.name)
     if isinstance(store, ChunkStore) and store.far and (cache := chunk_cache(settings)) is not None:
         store.also = cache.keep
     return store
@@ -183,6 +187,7 @@ def open_source(
     first = _open_group(where, settings)
     others = [_open_group(other, settings) for other in extra]
     source = Layered(first, *others, warn=settings.warn) if others else first
+    _LOG.info("chunks come from %s", ", ".join(each.name for each in (first, *others)))
     far = far_source(source) is not None
     cache = chunk_cache(settings) if far or settings.chunk_cache is not None else None
     return source if cache is None or _is_in(cache, source) else Cached(source, cache)

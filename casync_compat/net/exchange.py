@@ -24,6 +24,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin
 
 from casync_compat.errors import RemoteError
+from casync_compat.logs import Log
 from casync_compat.net.authorizer import Authorizer, parse_challenges
 from casync_compat.net.http import (
     Fetched,
@@ -38,10 +39,12 @@ from casync_compat.net.http import (
 )
 from casync_compat.net.patience import rest
 from casync_compat.net.traffic import Answer, CountedBody, Meter, Traffic
+from casync_compat.shown import shown
 from casync_compat.store.options import NOTHING_SAID, StoreOptions
 
 __all__ = ["ATTEMPTS", "Clock", "Exchange", "is_temporary"]
 
+_LOG = Log(__name__)
 ATTEMPTS = 6
 _REDIRECTS = 10
 _FIRST_PAUSE = 0.5
@@ -135,7 +138,7 @@ class Exchange:
             except TransportError as error:
                 if not repeat or attempt == self.attempts - 1 or not self._may_pass(error, request):
                     raise RemoteError(where, op, error.why) from error
-                self.pause(attempt)
+                self.pause(attempt, why=f"{request.method} {shown(request.url)}: {error.why}")
                 attempt += 1
                 continue
             if answer.status == 401 and authorizer is not None and answer.at_home and not answered:
@@ -144,7 +147,8 @@ class Exchange:
                     continue
             if not repeat or attempt == self.attempts - 1 or not is_temporary(answer.status):
                 return answer
-            if not self.pause(attempt, answer.headers):
+            why = f"{request.method} {shown(request.url)}: status {answer.status}"
+            if not self.pause(attempt, answer.headers, why=why):
                 return answer
             answer.drain()
             attempt += 1
@@ -174,10 +178,13 @@ class Exchange:
             else:
                 headers.pop("Authorization", None)
             self._meter.add(requests=1)
+            begin = self._clock.monotonic()
             response = self._transport.send(
                 replace(request, url=url, headers=headers), verify=not self.insecure
             )
             self._reached.add(here)
+            took = self._clock.monotonic() - begin
+            _LOG.debug("%s %s: status %d after %.3f s", request.method, shown(url), response.status, took)
             answer = Answer(response, url, here == home, self._meter)
             self._show_warnings(response.headers)
             location = response.headers.get("Location")
@@ -241,7 +248,9 @@ class Exchange:
             futile = futile + 1 if self._meter.traffic.bytes_down == before else 1
             if not left or futile >= self.attempts:
                 break
-            if not self.pause(attempt, asked=max(found[number].wait for number in left) or None):
+            asked = max(found[number].wait for number in left) or None
+            why = f"{len(left)} of {len(wanted)} files from {shown(wanted[0].url)} on"
+            if not self.pause(attempt, asked=asked, why=why):
                 break
             answers = ask([wanted[number] for number in left])
         return found
@@ -252,11 +261,14 @@ class Exchange:
             return not (one.error.final or (one.error.absent and _origin(url) not in self._reached))
         return is_temporary(one.status)
 
-    def pause(self, attempt: int, headers: Headers | None = None, asked: float | None = None) -> bool:
+    def pause(
+        self, attempt: int, headers: Headers | None = None, asked: float | None = None, why: str = ""
+    ) -> bool:
         """Wait before attempt `attempt + 2`. False, at once, if the server asks for more patience than there is.
 
         :param headers: of the answer that failed
         :param asked: the seconds that it asks for, instead of `headers`
+        :param why: what failed, for those who listen
         """
         if headers is not None:
             asked = self._asked(headers)
@@ -265,7 +277,9 @@ class Exchange:
         longest = min(_LONGEST_PAUSE, self._first_pause * 2 ** min(attempt, 30))
         pause = longest * (0.5 + self._clock.jitter() / 2)
         # Jitter is added to what was asked for, so that clients turned away together do not come back together.
-        self._clock.sleep(pause if asked is None else asked + pause / 4)
+        pause = pause if asked is None else asked + pause / 4
+        _LOG.info("%s; attempt %d comes in %.1f s", why or "a request failed", attempt + 2, pause)
+        self._clock.sleep(pause)
         return True
 
     def _asked(self, headers: Headers) -> float | None:

@@ -18,8 +18,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from casync_compat.logs import Log
 from casync_compat.net.handles import Handles, transport_error
 from casync_compat.net.http import Fetched, Origin, TransportError, Wanted, origin
+from casync_compat.shown import shown
 
 if TYPE_CHECKING:
     import pycurl
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fetcher"]
 
+_LOG = Log(__name__)
 _FIRST_WINDOW = 64
 _LARGEST_WINDOW = 256
 _GAIN = 1.1
@@ -142,6 +145,10 @@ class _Fetch:
             found = self._failed(code, text)
         else:
             found = Fetched(status, b"".join(self.pieces))
+        if _LOG.is_heard:
+            what = found.status or (found.error.why if found.error is not None else "too long")
+            url = shown(self.batch.wanted[self._number].url)
+            _LOG.debug("GET %s: %s, %d bytes", url, what, len(found.content))
         self._lane.ended(self, code, found.status, len(found.content))
         self.batch.done(self._number, found)
 

@@ -26,6 +26,7 @@ from contextlib import suppress
 
 from casync_compat.closing import Closing
 from casync_compat.errors import RemoteError, show_path
+from casync_compat.logs import Log
 
 __all__ = ["SILENCE", "Program", "end_all"]
 
@@ -33,6 +34,7 @@ SILENCE = 60.0
 """Seconds without a byte either way after which nobody waits on, unless somebody says otherwise."""
 START = 300.0
 """The same before the first byte has come: people type passwords slowly."""
+_LOG = Log(__name__)
 _PIECE = 1 << 18
 _PIPE = 1 << 20
 _LINE = 2000
@@ -99,6 +101,7 @@ class Program(Closing):
         self._last_line = ""
         self._errors = b""
         self._process: subprocess.Popen[bytes] | None = None
+        _LOG.info("starts %s", " ".join(map(show_path, argv)))
         try:
             self._process = subprocess.Popen(
                 argv, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE

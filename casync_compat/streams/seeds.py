@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
-from casync_compat.errors import CasyncError, ChunkLocked, ChunkMissing, FileError
+from casync_compat.errors import CasyncError, ChunkLocked, ChunkMissing, FileError, show_path
 from casync_compat.fs.blob import BlobInput
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
+from casync_compat.logs import Log
 from casync_compat.store.base import BatchSource, ChunkSource, FarSource, OnDisk, far_source
 from casync_compat.streams.seedparts import ChunkPlaces, FilePart, Nowhere, read_file
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from casync_compat.streams.treeseed import TreeSeed
 
 __all__ = ["BlobSeed", "SeedSource", "Seeded", "SourceSeed"]
+
+_LOG = Log(__name__)
 
 
 def _check_rereadable(path: bytes) -> None:
@@ -147,6 +150,8 @@ class SeedSource(Closing):
 
     def add(self, seed: BlobSeed | TreeSeed | SourceSeed) -> None:
         """Take another seed; earlier ones are asked first."""
+        what = "chunks of an image" if isinstance(seed, SourceSeed) else show_path(seed.path)
+        _LOG.info("a seed: %s", what)
         self.seeds.append(seed)
 
     def get(self, id: ChunkId, digest: Digest, limit: int) -> bytes:

@@ -249,7 +249,7 @@ SHOWN = {
     "verify": "NETWORK store extra-store what json jobs no-progress",
 }
 """The options that the help of a verb shows, without `--`; NETWORK are those about connections. The help of all shows
-`--verbose`, `--quiet` and `--log-level`."""
+`--verbose`, `--quiet`, `--log-level` and `--log-file`."""
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -258,7 +258,7 @@ def test_help_of_verbs(ok: Run, verb: str) -> None:
     text = ok(verb, "--help").out.decode()
     assert text.startswith(f"usage: pycasync {verb} [OPTIONS] ")
     assert _verbs.VERBS[verb][1:] in " ".join(text.split())
-    expected = {"--verbose", "--quiet", "--log-level"}
+    expected = {"--verbose", "--quiet", "--log-level", "--log-file"}
     for word in SHOWN[verb].split():
         expected |= {*_options.NETWORK} if word == "NETWORK" else {f"--{word}"}
     for option in _options.OPTIONS:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from casync_compat.cli import _log
 from casync_compat.cli._location import open_chunk_store
 from casync_compat.cli._parser import WrongWords, by_words_alone
 from casync_compat.cli._progress import counted, human_size
@@ -45,7 +46,7 @@ def platform_of(options: argparse.Namespace) -> Platform | None:
 
 def warn(text: str) -> None:
     """Say a warning on standard error, with what others wrote in it made harmless."""
-    print(f"pycasync: warning: {display(text)}", file=sys.stderr)
+    _log.warn(display(text))
 
 
 @contextmanager
