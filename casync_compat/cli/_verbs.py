@@ -53,6 +53,7 @@ VERBS = {
     "pull": "serve casync's protocol to a client that reads, on standard input and output",
     "push": "serve casync's protocol to a client that writes",
     "config": "show what is configured, and where each value is from",
+    "self-check": "tell which native modules, libraries and kernel features are there",
     "completion": "print a completion script for a shell",
 }
 GROUPS = {

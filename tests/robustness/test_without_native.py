@@ -51,6 +51,7 @@ RUNS = {
     "pull": ("-n - - x.caidx default.castr",),
     "push": ("-n - - pushed.caidx default.castr",),
     "serve": ("-n default.castr more=default.castr --index-dir=.",),
+    "self-check": ("--help",),
     "config": ("", "--json"),
     "completion": ("bash",),
     "oci convert": ("oci:../images:app oci:new:app --store=images.castr", "oci:../images:app oci:thin:app --thin"),

@@ -244,6 +244,7 @@ SHOWN = {
     "mtree": "NETWORK store extra-store what with without jobs",
     "pull": "NETWORK store extra-store dry-run jobs",
     "push": "NETWORK store extra-store dry-run wait jobs",
+    "self-check": "json",
     "serve": "NETWORK compression layout dry-run",
     "stat": "NETWORK store extra-store what with without json jobs",
     "verify": "NETWORK store extra-store what json jobs no-progress",

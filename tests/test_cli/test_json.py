@@ -35,6 +35,7 @@ RUNS = {
     "info": ("x.caidx", "x.caidx --store=default.castr"),
     "dump": ("x.caidx", "x.catar"),
     "config": ("", "https://example.com/store"),
+    "self-check": ("",),
     "mirror": (". there", "-n . elsewhere"),
     "copy": ("x.caidx there.caidx", "-n x.caidx nowhere.caidx"),
     "delta": ("x.caidx x.caidx --estimate", "x.caidx -o up.capatch"),

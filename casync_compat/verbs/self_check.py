@@ -1,0 +1,193 @@
+"""What is here of all that pycasync can use: native modules, libraries, programs, and what kernel and file system can.
+
+Nothing is changed: where a file is needed to find out, it never has a name.
+
+>>> [one.name for one in check(b".") if one.needed and not one.there]
+[]
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from casync_compat.errors import FileError
+from casync_compat.fs import ioctls
+
+__all__ = ["LIBRARIES", "NATIVE", "Finding", "check"]
+
+NATIVE = (
+    *("casync_compat._sha512", "casync_compat._lines", "catar._decoder", "catar._filling", "catar._goodbye"),
+    *("casync_compat.chunker._kernel", "casync_compat.fs._identity", "casync_compat.fs._names"),
+    *("casync_compat.fs._system", "casync_compat.fs.apply._runs", "casync_compat.fs.apply._updates"),
+)
+"""Modules in C; each has a twin in Python, which is slower."""
+
+LIBRARIES = (
+    ("construct", "construct", "formats", ""),
+    ("zstandard", "zstandard", "chunks with zstd", ""),
+    ("blake3", "blake3", "--digest=blake3", ""),
+    ("pyxattr", "xattr", "extended attributes", ""),
+    ("pylibacl", "posix1e", "ACLs", ""),
+    ("siphashc", "siphashc", "tables of archives", ""),
+    ("pycurl", "pycurl", "web servers and registries", "remote"),
+    ("obstore", "obstore", "buckets: S3, Google, Azure", "remote"),
+    ("isal", "isal", "faster gzip of image layers", "oci"),
+    ("granian", "granian", "serve", "serve"),
+    ("PyNaCl", "nacl", "stores encrypted with xchacha20-poly1305", "encryption"),
+    ("cryptography", "cryptography", "stores encrypted with aes-256-gcm", "encryption"),
+    ("fsspec", "fsspec", "archives in pandas, DuckDB and others", "fsspec"),
+    ("shtab", "shtab", "completion", "completion"),
+    ("matplotlib", "matplotlib", "charts", "charts"),
+)
+"""Package, module, what for, and the extra that brings it; empty for what everybody gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that may be here.
+
+    :ivar kind: `native`, `library`, `program`, `kernel` or `directory`
+    :ivar there: whether it is
+    :ivar what: its version where it is, why not where it is not
+    :ivar use: what it is for
+    :ivar needed: whether nothing works without it
+    """
+
+    kind: str
+    name: str
+    there: bool
+    what: str
+    use: str
+    needed: bool = False
+
+
+def check(directory: bytes) -> Iterator[Finding]:
+    """Look for everything.
+
+    :param directory: where to find out what its file system can
+    :raises FileError: there is no such directory
+    """
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise FileError(directory, "open", error) from error
+    try:
+        yield from map(_native, NATIVE)
+        yield from (_library(*row) for row in LIBRARIES)
+        yield from _programs()
+        yield from _kernel()
+        yield from _file_system(fd)
+    finally:
+        os.close(fd)
+
+
+def _native(name: str) -> Finding:
+    try:
+        import_module(name)
+    except ImportError as error:
+        why = "not built" if isinstance(error, ModuleNotFoundError) else str(error)
+        return Finding("native", name, False, f"{why}; what it does is done in Python", "speed")
+    return Finding("native", name, True, "", "speed")
+
+
+def _library(package: str, module: str, use: str, extra: str) -> Finding:
+    try:
+        import_module(module)
+    except ImportError as error:
+        name = f"pycasync[{extra}]" if extra else "pycasync"
+        missing = isinstance(error, ModuleNotFoundError) and error.name == module
+        why = f"pip install '{name}'" if missing else str(error)
+        return Finding("library", package, False, why, use, needed=not extra)
+    try:
+        what = version(package)
+    except PackageNotFoundError:
+        what = ""
+    return Finding("library", package, True, what, use, needed=not extra)
+
+
+def _programs() -> Iterator[Finding]:
+    for name, use in (("ssh", "places on other machines"), ("fusermount3", "mount")):
+        path = shutil.which(name)
+        yield Finding("program", name, path is not None, path or "not in $PATH", use)
+
+
+def _kernel() -> Iterator[Finding]:
+    yield Finding("kernel", "release", True, os.uname().release, "")
+    there = "sha512_256" in hashlib.algorithms_available
+    yield Finding(
+        "library", "OpenSSL", there, "" if there else "Python's has no SHA-512/256", "--digest=sha512-256"
+    )
+    fuse = os.access("/dev/fuse", os.R_OK | os.W_OK)
+    why = "/dev/fuse cannot be opened" if os.path.exists("/dev/fuse") else "there is no /dev/fuse"
+    yield Finding("kernel", "FUSE", fuse, "" if fuse else why, "mount")
+    known: set[str] = set()
+    with suppress(OSError), open("/proc/filesystems", encoding="ascii", errors="replace") as file:
+        known = {line.split()[-1] for line in file if line.strip()}
+    for name, use in (("overlay", "oci mount"), ("erofs", "oci mount")):
+        why = "not loaded; modprobe may help"
+        yield Finding("kernel", name, name in known, "" if name in known else why, use)
+
+
+def _file_system(directory: int) -> Iterator[Finding]:
+    here = f"/proc/self/fd/{directory}"
+    try:
+        files = [os.open(here, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600) for _ in range(2)]
+    except OSError as error:
+        yield Finding(
+            "directory", "files", False, os.strerror(error.errno or 0), "finding out what it can hold"
+        )
+        return
+    first, second = files
+    try:
+        os.write(first, bytes(8192))
+        verity = bytearray(4)
+        verity[2] = 64
+        tests: tuple[tuple[str, str, Callable[[], object]], ...] = (
+            (
+                "reflinks",
+                "extract shares blocks with seeds",
+                lambda: fcntl.ioctl(second, ioctls.FICLONE, first),
+            ),
+            (
+                "extended attributes",
+                "user.*",
+                lambda: os.setxattr(f"/proc/self/fd/{first}", "user.pycasync", b"1"),
+            ),
+            (
+                "file attributes",
+                "chattr",
+                lambda: fcntl.ioctl(first, ioctls.FS_GETFLAGS, bytes(ctypes.sizeof(ctypes.c_long))),
+            ),
+            (
+                "fs-verity",
+                "oci checkout",
+                lambda: fcntl.ioctl(first, ioctls.VERITY_MEASURE, bytes(verity) + bytes(64)),
+            ),
+        )
+        for name, use, test in tests:
+            why = _refusal(test)
+            yield Finding("directory", name, why is None, why or "", use)
+    finally:
+        for fd in files:
+            os.close(fd)
+
+
+def _refusal(test: Callable[[], object]) -> str | None:
+    """Why something cannot be done; None where it can."""
+    try:
+        test()
+    except OSError as error:
+        if error.errno == errno.ENODATA:  # fs-verity: it could measure, but the file has none
+            return None
+        return os.strerror(error.errno or 0)
+    return None
