@@ -94,9 +94,14 @@ def _flag(*flags: str, help: str) -> Option:
 _VERBOSE = _flag("-v", "--verbose", help="say more on standard error")
 _QUIET = _flag("-q", "--quiet", help="no progress and no summary: only results, warnings and errors")
 _LOG_LEVEL = Option(
-    ("-l", "--log-level"),
+    ("-l", "--log", "--log-level"),
     "err, warning (default), info (choices, second attempts, times), debug (requests and tracebacks)",
-    {"metavar": "LEVEL", "type": parse_level, "choices": LEVELS},  # the choices are for completion
+    {
+        "dest": "log_level",
+        "metavar": "LEVEL",
+        "type": parse_level,
+        "choices": LEVELS,
+    },  # the choices are for completion
 )
 
 

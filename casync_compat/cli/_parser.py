@@ -150,6 +150,14 @@ class Parser(argparse.ArgumentParser):
         """The option with a flag, if there is one."""
         return self._option_string_actions.get(flag)
 
+    def shown_options(self) -> list[argparse.Action]:
+        """The options that help shows."""
+        return [one for one in self._actions if one.option_strings and one.help is not argparse.SUPPRESS]
+
+    def positionals(self) -> list[argparse.Action]:
+        """The arguments, in their order."""
+        return [action for action in self._actions if not action.option_strings]
+
     def value_of(self, action: argparse.Action, text: str) -> Any:
         """What a text says of an option. :raises argparse.ArgumentError: it is no value of that"""
         value = self._get_value(action, text)

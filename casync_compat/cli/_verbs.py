@@ -7,7 +7,6 @@ status. A group's package has `SUMMARY`, `VERBS`, `EXAMPLES` and `NOTE`, a parag
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from itertools import chain, pairwise
@@ -28,7 +27,6 @@ __all__ = [
     "parser_of",
     "verb_module",
     "verbs_of",
-    "whole_parser",
 ]
 
 VERBS = {
@@ -184,23 +182,6 @@ def find_command(words: Sequence[str]) -> Command:
         return _from_words(found if own is None else split(words, TAKES_VALUE | own))
     each = chain(_readings(words, known=True), _readings(words, known=False))
     return next(each, None) or _from_words(found)
-
-
-def whole_parser() -> argparse.ArgumentParser:
-    """One parser with all verbs as sub commands, as shtab wants it."""
-    whole = argparse.ArgumentParser(prog="pycasync", description="casync-compatible archiver")
-    _add_verbs(whole.add_subparsers(dest="verb"), "")
-    return whole
-
-
-def _add_verbs(commands: argparse._SubParsersAction[argparse.ArgumentParser], group: str) -> None:
-    for verb, summary in verbs_of(group).items():
-        parents = [parser_of(group, verb)]
-        commands.add_parser(verb, help=summary, parents=parents, add_help=False, conflict_handler="resolve")
-    if not group:
-        for name in GROUPS:
-            parser = commands.add_parser(name, help=_group(name).SUMMARY)
-            _add_verbs(parser.add_subparsers(dest=f"{name}_verb"), name)
 
 
 def group_help(group: str) -> str:

@@ -46,7 +46,6 @@ LIBRARIES = (
     ("PyNaCl", "nacl", "stores encrypted with xchacha20-poly1305", "encryption"),
     ("cryptography", "cryptography", "stores encrypted with aes-256-gcm", "encryption"),
     ("fsspec", "fsspec", "archives in pandas, DuckDB and others", "fsspec"),
-    ("shtab", "shtab", "completion", "completion"),
     ("matplotlib", "matplotlib", "charts", "charts"),
 )
 """Package, module, what for, and the extra that brings it; empty for what everybody gets."""
