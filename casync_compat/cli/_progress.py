@@ -69,7 +69,7 @@ class ProgressLine:
     ) -> None:
         self._what = what
         self._fetched = fetched
-        self._on = wanted and sys.stderr.isatty()
+        self._on = wanted and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._summary = summary
         self._begin = time.monotonic()
         self._drawn = False

@@ -58,6 +58,7 @@ def copy_image(
     thin: bool = False,
     store: Store | None = None,
     lease: Lease | None = None,
+    on_plan: Callable[[int], None] | None = None,
     on_blob: Callable[[Descriptor, bool], None] | None = None,
 ) -> Copied:
     """Copy an image, or an index with all that it names.
@@ -65,6 +66,7 @@ def copy_image(
     :param thin: only the converted images
     :param store: takes the chunks instead of packs; implies `thin`. The copy is whole only together with this store
     :param lease: of `store` (`streams.leasing.writing`), until this is done
+    :param on_plan: told, before anything moves, how many bytes the blobs have that may have to move
     :param on_blob: told each blob, and whether bytes were moved for it, on the caller's thread
     :raises BlobError: a blob is missing or corrupt
     """
@@ -86,6 +88,8 @@ def copy_image(
     blobs = [
         blob for digest, blob in graph.blobs.items() if digest not in packs and digest not in there.blobs
     ]
+    if on_plan is not None:
+        on_plan(sum(blob.size for blob in blobs))
     moved = _move(source, sink, blobs, on_blob, update=bool(there.blobs))
     chunks = _chunks(source, found, store, lease) if store is not None else (0, 0)
     top = graph.manifests.pop(root.digest, None)

@@ -90,6 +90,15 @@ def test_no_progress(tmp_path: Path, words: str) -> None:
         assert len(terminal.lines) == (2 if words == "--no-progress" else 1)
 
 
+def test_a_dumb_terminal(tmp_path: Path) -> None:
+    """A terminal that cannot take a line back is told only what was done."""
+    with Fed(tmp_path, TERM="dumb") as terminal:
+        terminal.feed(seconds=0.8)
+        assert terminal.finish() == 0
+        assert "\x1b" not in terminal.seen
+        assert len(terminal.lines) == 2
+
+
 def test_a_pipe_is_told_nothing(tmp_path: Path, tree: Path) -> None:
     """Where standard error is no terminal there is neither progress nor summary."""
     with alone(tmp_path, "make", "x.caidx", "tree", streams=(0, 1)) as terminal:

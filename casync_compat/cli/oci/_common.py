@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from casync_compat.cli import _log
@@ -50,13 +50,14 @@ def warn(text: str) -> None:
 
 
 @contextmanager
-def opened(options: argparse.Namespace) -> Iterator[Places]:
+def opened(options: argparse.Namespace, on_bytes: Callable[[int], None] | None = None) -> Iterator[Places]:
     """What opens places, with the options for registries.
 
+    :param on_bytes: told of bytes that move to and from registries, from any thread
     :raises WrongWords: options contradict each other, or a password is missing
     """
     login, source = logins(options)
-    with Places(environ=os.environ, login=login, source=source, warn=warn) as places:
+    with Places(environ=os.environ, login=login, source=source, warn=warn, on_bytes=on_bytes) as places:
         yield places
 
 

@@ -8,9 +8,8 @@ import json
 from casync_compat.cli._location import open_chunk_store, warn
 from casync_compat.cli._progress import counted, human_size, progress_line
 from casync_compat.cli.oci._common import opened, references, tag_for, traffic_of
+from casync_compat.cli.oci._moving import Moving
 from casync_compat.oci.copy import copy_image
-from casync_compat.oci.spec.descriptor import Descriptor
-from casync_compat.progress import Progress
 from casync_compat.streams.leasing import writing
 
 __all__ = ["run_copy"]
@@ -21,21 +20,14 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
     source, target = references(options.source, options.target)
     tag = tag_for(target, source)
     store = open_chunk_store(options.store) if getattr(options, "store", None) is not None else None
-    done = 0
-
+    moving = Moving([source.transport, target.transport].count("docker"))
     wait = options.wait if store is not None else None
     with (
         writing(store, "oci pull", wait=wait, tell=warn) as lease,
-        opened(options) as places,
         progress_line(options, what) as line,
+        opened(options, moving.bytes) as places,
     ):
-
-        def on_blob(blob: Descriptor, moved: bool) -> None:
-            nonlocal done
-            done += blob.size
-            if line.callback is not None:
-                line.callback(Progress(done))
-
+        moving.start(line.callback)
         copied = copy_image(
             places.readable(source),
             source.target,
@@ -44,7 +36,8 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
             thin=options.thin,
             store=store,
             lease=lease,
-            on_blob=on_blob,
+            on_plan=moving.plan,
+            on_blob=moving.blob,
         )
         line.clear()
         traffic = places.traffic

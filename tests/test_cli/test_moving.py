@@ -1,0 +1,66 @@
+"""How far a copy of an image has come."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from test_oci.images import build, layer, layout_at, noise
+
+from casync_compat.cli.oci._moving import Moving
+from casync_compat.oci.copy import copy_image
+from casync_compat.oci.places.layout import Layout
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.progress import Progress, Reporter
+
+BLOB = Descriptor("application/octet-stream", BlobDigest.parse("sha256:" + 64 * "0"), 1000)
+
+
+def test_bytes_count_as_they_move() -> None:
+    """What is under way counts before its blob ends; what need not move counts at once; never more than there is."""
+    moving = Moving(1)
+    moving.plan(3000)
+    moving.bytes(400)
+    assert moving.done == 400
+    moving.blob(BLOB, False)
+    assert moving.done == 1400
+    moving.bytes(700)  # with a manifest, say, which is no blob
+    moving.blob(BLOB, True)
+    assert moving.done == 2100
+    moving.bytes(5000)
+    assert moving.done == 3000
+
+
+def test_between_registries() -> None:
+    """Each byte comes and goes, and is one."""
+    moving = Moving(2)
+    moving.plan(1000)
+    moving.bytes(500)
+    moving.bytes(500)
+    assert moving.done == 500
+
+
+def test_without_registries() -> None:
+    """Where nobody tells of bytes, blobs count."""
+    moving = Moving(0)
+    moving.plan(2000)
+    moving.blob(BLOB, True)
+    assert moving.done == 1000
+
+
+def test_what_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A copy tells at first how much there is, and in the end that all is there."""
+    monkeypatch.setattr(Reporter, "due", True)
+    told: list[Progress] = []
+    moving = Moving(0)
+    moving.start(told.append)
+    with layout_at(tmp_path / "a") as source, layout_at(tmp_path / "b") as target:
+        build(source, "app", [layer({"data": noise(100_000)})])
+        assert isinstance(source, Layout)
+        copy_image(source, "app", target, "app", on_plan=moving.plan, on_blob=moving.blob)
+    assert told
+    assert {one.total for one in told} == {told[-1].done}
+    assert [one.done for one in told] == sorted(one.done for one in told)
