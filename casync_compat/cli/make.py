@@ -22,6 +22,7 @@ from casync_compat.cli._common import (
     named_kind,
     output_is_open,
 )
+from casync_compat.cli._estimate import Estimate
 from casync_compat.cli._location import (
     cache_home,
     default_store,
@@ -130,8 +131,9 @@ def run(options: argparse.Namespace) -> int:
             "standard output is a terminal, and archives are no text; "
             "name the file to make, as in `pycasync make x.caidx DIRECTORY`"
         )
-    with progress_line(options, "making") as line:
-        result = _make(options, kind, output, source, line.above(warn), line.callback)
+    with progress_line(options, "making") as line, _estimate(kind, output, source, line) as guess:
+        progress = line.callback if kind is Kind.BLOB_INDEX else guess.callback
+        result = _make(options, kind, output, source, line.above(warn), progress)
         if not options.dry_run:
             _tell_made(line, output, result)
     to = sys.stderr if is_stream(output) else sys.stdout
@@ -151,6 +153,14 @@ def run(options: argparse.Namespace) -> int:
         warn(f"not archived as it was: {listed(result.left_out)}")
         return INCOMPLETE
     return 0
+
+
+def _estimate(kind: Kind, output: str | None, source: str | None, line: ProgressLine) -> Estimate:
+    """A guess of how large an archive will be; of a blob that is known."""
+    here = output is not None and not is_stream(output) and not is_remote(output) and kind.is_index
+    last = local_path(output) if here and output is not None else None
+    wanted = line.callback if kind is not Kind.BLOB_INDEX else None
+    return Estimate(local_path(source or "."), last, wanted)
 
 
 def _make(
