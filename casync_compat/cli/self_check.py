@@ -12,7 +12,7 @@ from casync_compat import __version__
 from casync_compat.cli._location import local_path
 from casync_compat.cli._options import add_options, add_positional
 from casync_compat.cli._parser import Parser
-from casync_compat.verbs.self_check import Finding, check
+from casync_compat.verbs.self_check import Presence, check
 
 EXAMPLES = (
     ("pycasync self-check", "all that there is, and what each thing is for"),
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if any(one.needed and not one.there for one in findings) else 0
 
 
-def _tell(findings: Sequence[Finding]) -> None:
+def _tell(findings: Sequence[Presence]) -> None:
     print(f"pycasync {__version__}, Python {'.'.join(map(str, sys.version_info[:3]))}")
     width = max(len(one.name) for one in findings)
     for kind, title in _TITLES.items():

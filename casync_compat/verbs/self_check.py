@@ -22,8 +22,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from casync_compat.errors import FileError
 from casync_compat.fs import ioctls
+from casync_compat.fs.unnamed import open_unnamed
 
-__all__ = ["LIBRARIES", "NATIVE", "Finding", "check"]
+__all__ = ["LIBRARIES", "NATIVE", "Presence", "check"]
 
 NATIVE = (
     *("casync_compat._sha512", "casync_compat._lines", "catar._decoder", "catar._filling", "catar._goodbye"),
@@ -52,7 +53,7 @@ LIBRARIES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Presence:
     """One thing that may be here.
 
     :ivar kind: `native`, `library`, `program`, `kernel` or `directory`
@@ -70,7 +71,7 @@ class Finding:
     needed: bool = False
 
 
-def check(directory: bytes) -> Iterator[Finding]:
+def check(directory: bytes) -> Iterator[Presence]:
     """Look for everything.
 
     :param directory: where to find out what its file system can
@@ -90,64 +91,63 @@ def check(directory: bytes) -> Iterator[Finding]:
         os.close(fd)
 
 
-def _native(name: str) -> Finding:
+def _native(name: str) -> Presence:
     try:
         import_module(name)
     except ImportError as error:
         why = "not built" if isinstance(error, ModuleNotFoundError) else str(error)
-        return Finding("native", name, False, f"{why}; what it does is done in Python", "speed")
-    return Finding("native", name, True, "", "speed")
+        return Presence("native", name, False, f"{why}; what it does is done in Python", "speed")
+    return Presence("native", name, True, "", "speed")
 
 
-def _library(package: str, module: str, use: str, extra: str) -> Finding:
+def _library(package: str, module: str, use: str, extra: str) -> Presence:
     try:
         import_module(module)
     except ImportError as error:
         name = f"pycasync[{extra}]" if extra else "pycasync"
         missing = isinstance(error, ModuleNotFoundError) and error.name == module
         why = f"pip install '{name}'" if missing else str(error)
-        return Finding("library", package, False, why, use, needed=not extra)
+        return Presence("library", package, False, why, use, needed=not extra)
     try:
         what = version(package)
     except PackageNotFoundError:
         what = ""
-    return Finding("library", package, True, what, use, needed=not extra)
+    return Presence("library", package, True, what, use, needed=not extra)
 
 
-def _programs() -> Iterator[Finding]:
+def _programs() -> Iterator[Presence]:
     for name, use in (("ssh", "places on other machines"), ("fusermount3", "mount")):
         path = shutil.which(name)
-        yield Finding("program", name, path is not None, path or "not in $PATH", use)
+        yield Presence("program", name, path is not None, path or "not in $PATH", use)
 
 
-def _kernel() -> Iterator[Finding]:
-    yield Finding("kernel", "release", True, os.uname().release, "")
+def _kernel() -> Iterator[Presence]:
+    yield Presence("kernel", "release", True, os.uname().release, "")
     there = "sha512_256" in hashlib.algorithms_available
-    yield Finding(
+    yield Presence(
         "library", "OpenSSL", there, "" if there else "Python's has no SHA-512/256", "--digest=sha512-256"
     )
     fuse = os.access("/dev/fuse", os.R_OK | os.W_OK)
     why = "/dev/fuse cannot be opened" if os.path.exists("/dev/fuse") else "there is no /dev/fuse"
-    yield Finding("kernel", "FUSE", fuse, "" if fuse else why, "mount")
+    yield Presence("kernel", "FUSE", fuse, "" if fuse else why, "mount")
     known: set[str] = set()
     with suppress(OSError), open("/proc/filesystems", encoding="ascii", errors="replace") as file:
         known = {line.split()[-1] for line in file if line.strip()}
     for name, use in (("overlay", "oci mount"), ("erofs", "oci mount")):
         why = "not loaded; modprobe may help"
-        yield Finding("kernel", name, name in known, "" if name in known else why, use)
+        yield Presence("kernel", name, name in known, "" if name in known else why, use)
 
 
-def _file_system(directory: int) -> Iterator[Finding]:
-    here = f"/proc/self/fd/{directory}"
+def _file_system(directory: int) -> Iterator[Presence]:
+    files: list[int] = []
     try:
-        files = [os.open(here, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600) for _ in range(2)]
-    except OSError as error:
-        yield Finding(
-            "directory", "files", False, os.strerror(error.errno or 0), "finding out what it can hold"
-        )
-        return
-    first, second = files
-    try:
+        for _ in range(2):
+            fd = open_unnamed(b"/proc/self/fd/%d" % directory, os.O_RDWR, 0o600)
+            if fd is None:
+                yield _no_files("it has no files without a name")
+                return
+            files.append(fd)
+        first, second = files
         os.write(first, bytes(8192))
         verity = bytearray(4)
         verity[2] = 64
@@ -175,10 +175,16 @@ def _file_system(directory: int) -> Iterator[Finding]:
         )
         for name, use, test in tests:
             why = _refusal(test)
-            yield Finding("directory", name, why is None, why or "", use)
+            yield Presence("directory", name, why is None, why or "", use)
+    except OSError as error:
+        yield _no_files(os.strerror(error.errno or 0))
     finally:
         for fd in files:
             os.close(fd)
+
+
+def _no_files(why: str) -> Presence:
+    return Presence("directory", "files", False, why, "finding out what it can hold")
 
 
 def _refusal(test: Callable[[], object]) -> str | None:

@@ -82,7 +82,7 @@ def test_options(group: str, verb: str) -> None:
         ("info .h", [".hidden"]),
         ("list a.caidx ", []),
         ("gc a.caidx ", ["a.caidx", "dir/", "images/", "with space.caidx"]),
-        ("list --store=d", ["--store=dir/", "--store=docker://"]),
+        ("list --store=d", ["--store=dir/"]),
         ("list --store=s3", ["--store=s3://"]),
         ("list htt", ["http://", "https://"]),
         ("list 'with sp", ["with space.caidx"]),
