@@ -15,6 +15,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import casync_compat
+
 __all__ = ["Terminal"]
 
 _LIMIT = 60.0
@@ -46,7 +48,7 @@ class Terminal:
         given = (stdin, stdout, subprocess.PIPE)
         in_, out, err = (theirs if number in streams else given[number] for number in range(3))
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CASYNC_")}
-        root = str(Path(__file__).parents[1])
+        root = str(Path(casync_compat.__file__).parents[1])  # the one that is tested, which may be a wheel
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
             [*program, *words],
