@@ -34,7 +34,8 @@ from casync_compat.index import digest_bits
 from casync_compat.kinds import Kind
 from casync_compat.locations import group_members
 from casync_compat.store.base import ChunkSource
-from casync_compat.streams.inputs import Input, kind_of
+from casync_compat.streams.assemble import ChunkFetcher
+from casync_compat.streams.inputs import Input, kind_of, load_index, path_of
 from catar import layouts
 from catar.flags import NO_REPLAY_LIMIT, WITH_ALL, parse_flag, select
 
@@ -207,6 +208,13 @@ def source_for(options: argparse.Namespace, index: str | None) -> ChunkSource:
     """The stores to read an index's chunks from."""
     store = options.store or default_store(None if is_stream(index) else index)
     return open_source(store, options.extra_store)
+
+
+def blob_fetcher(options: argparse.Namespace, source: str) -> ChunkFetcher:
+    """What gets the chunks of a blob index, a file or standard input."""
+    where = None if is_stream(source) else open_input(source)
+    store = source_for(options, source)
+    return ChunkFetcher(load_index(where, store), store, path_of(where))
 
 
 def is_far(options: argparse.Namespace, index: str | None) -> bool:

@@ -27,7 +27,6 @@ ELSEWHERE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "verify-index": ("verify",),
         "manpage": ("help",),
         # casync's
-        "mkdev": ("nbd", "mount", "extract"),
         "mount": ("mount", "extract"),
         "umount": ("umount", "oci umount"),
         "push": ("push", "make"),

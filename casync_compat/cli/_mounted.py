@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from casync_compat.cli._daemon import let_go, tell_ready
+from casync_compat.mount.nbd import NbdServer
 from casync_compat.mount.session import MountSession
 
 __all__ = ["until_gone"]
 
 
-def until_gone(session: MountSession, text: str, *, background: bool) -> None:
+def until_gone(session: MountSession | NbdServer, text: str, *, background: bool) -> None:
     """Say that it is mounted, and wait until it is not any more; signals that would end the process end that.
 
     :param text: a line for standard output
@@ -27,7 +28,7 @@ def until_gone(session: MountSession, text: str, *, background: bool) -> None:
 
 
 @contextmanager
-def _stopping(session: MountSession) -> Iterator[None]:
+def _stopping(session: MountSession | NbdServer) -> Iterator[None]:
     """Signals that would end the process end the session."""
     numbers = [
         number

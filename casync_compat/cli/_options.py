@@ -271,6 +271,7 @@ OPTIONS: tuple[Option, ...] = (
     _LOG_LEVEL,
     _LOG_FILE,
     _flag("--background", help="return once it is mounted; fusermount3 -u ends it"),
+    _value("--socket", "Unix socket to serve the device on", "PATH"),
     _flag("--verify", help="mount it only if every chunk is there, and whole"),
     _flag(
         "--fetch", help="fetch meanwhile all that is not in --chunk-cache; a later mount goes on from there"

@@ -41,6 +41,7 @@ VERBS = {
     "info": "describe an index: chunks, sizes, sharing, digest",
     "cat": "write one file of an archive, or a whole blob, to standard output",
     "mount": "mount an archive or index as a file system that fetches what is read",
+    "mkdev": "serve an index of a blob as a network block device, which fetches what is read",
     "dump": "show an archive, index or chunk record by record",
     "convert-index": "make a standard index and chunks from one made with other sizes or blake3",
     "mirror": "keep a place of indexes, with their chunks, equal to another",

@@ -9,25 +9,24 @@ from contextlib import ExitStack
 
 from casync_compat.cli._common import (
     archive_errors,
+    blob_fetcher,
     input_kind,
     is_far,
     is_stream,
     open_tree,
-    source_for,
     tree_kind,
 )
 from casync_compat.cli._daemon import in_background
-from casync_compat.cli._location import local_path, name_of, open_input, shown_name, warn
+from casync_compat.cli._location import local_path, name_of, shown_name, warn
 from casync_compat.cli._mounted import until_gone
 from casync_compat.cli._options import READING, add_options, add_positional
-from casync_compat.cli._parser import Parser
+from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.errors import UsageError, show_path
 from casync_compat.kinds import Kind
 from casync_compat.mount.archive import MountedArchive
 from casync_compat.mount.nodes import MountedBlob, MountedTree
 from casync_compat.store.cached import Cached, ChunkCache
 from casync_compat.streams.assemble import ChunkFetcher
-from casync_compat.streams.inputs import load_index, path_of
 from casync_compat.streams.lookahead import KEPT, SharedReader
 from casync_compat.streams.warming import Warming, read_all
 from casync_compat.verbs.mount import mount
@@ -83,12 +82,11 @@ def _opened(options: argparse.Namespace, stack: ExitStack) -> tuple[MountedTree,
             raise UsageError("an archive that comes as a stream cannot be mounted; give a file, or an index")
         tree = stack.enter_context(open_tree(options, source))
         return MountedArchive(tree.archive(keep=KEPT)), tree.fetcher
-    where = None if is_stream(source) else open_input(source)
-    store = source_for(options, source)
-    index = load_index(where, store)
-    fetcher = ChunkFetcher(index, store, path_of(where))
+    fetcher = blob_fetcher(options, source)
     name = (
-        b"blob" if where is None else name_of(source).rpartition(b"/")[2].removesuffix(b".caibx") or b"blob"
+        b"blob"
+        if is_stream(source)
+        else name_of(source).rpartition(b"/")[2].removesuffix(b".caibx") or b"blob"
     )
     reader = stack.enter_context(SharedReader(fetcher))
     blob = MountedBlob(reader, name, uid=os.getuid(), gid=os.getgid(), mtime=time.time_ns())
@@ -99,9 +97,9 @@ def _cache_of(options: argparse.Namespace, fetcher: ChunkFetcher | None) -> Chun
     """Where `--fetch` puts chunks; None without it."""
     if fetcher is None and (options.verify or options.fetch):
         flag = "--verify" if options.verify else "--fetch"
-        raise UsageError(f"{flag} is about chunks, and {show_path(options.input)} has none: give an index")
+        raise WrongWords(f"{flag} is about chunks, and {show_path(options.input)} has none: give an index")
     if fetcher is None or not options.fetch:
         return None
     if not isinstance(fetcher.source, Cached):
-        raise UsageError("--fetch puts chunks into a chunk cache: give --chunk-cache=DIR")
+        raise WrongWords("--fetch puts chunks into a chunk cache: give --chunk-cache=DIR")
     return fetcher.source.cache

@@ -25,6 +25,7 @@ VERBS = {
     "info": "x.caidx",
     "cat": "x.caidx data-0",
     "mount": "x.caidx nowhere --mkdir=no",
+    "mkdev": "x.caidx --socket=missing/socket",
     "dump": "x.caidx",
     "convert-index": "x.caidx z.caidx",
     "mirror": ". edge x.caidx",

@@ -240,6 +240,7 @@ SHOWN = {
     "verify-reused stream-digest cache cache-auto cache-check no-progress",
     "mirror": "NETWORK store extra-store compression layout delete json dry-run wait jobs "
     "verify-reused no-progress",
+    "mkdev": "NETWORK store extra-store what socket background",
     "mount": "NETWORK store extra-store what mkdir verify fetch background",
     "mtree": "NETWORK store extra-store what with without jobs",
     "pull": "NETWORK store extra-store dry-run jobs",

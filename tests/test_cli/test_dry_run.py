@@ -114,6 +114,7 @@ COMMANDS = [
     "info a.caidx",
     "cat a.caidx etc/hosts",
     "mount a.caidx nowhere --mkdir=no",
+    "mkdev b.caibx --socket=missing/socket",
     "dump a.caidx",
     "convert-index a.caidx new.caidx",
     "pull - - a.caidx default.castr",
