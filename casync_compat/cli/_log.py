@@ -7,9 +7,12 @@ out of everything.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
+from contextlib import suppress
 from copy import copy
+from io import TextIOWrapper
 from typing import Any
 
 from casync_compat.errors import FileError
@@ -64,6 +67,35 @@ class _ToTerminal(logging.StreamHandler[Any]):
             super().emit(record)
 
 
+class _ToFile(logging.FileHandler):
+    """The file of `--log-file`. One that cannot be written any more, on a full disk say, is told of once."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self._path = path
+
+    def _open(self) -> TextIOWrapper:
+        # A pipe that nobody reads is an error, not to be waited for.
+        fd = os.open(self.baseFilename, _APPEND, 0o666)
+        os.set_blocking(fd, True)
+        return open(fd, "a", encoding=self.encoding, errors=self.errors)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        _ROOT.removeHandler(self)
+        if self in _handlers:
+            _handlers.remove(self)
+            cause = error if isinstance(error, OSError) else str(error)
+            warn(f"{FileError(self._path, 'write', cause)}; nothing more is logged")
+
+    def close(self) -> None:
+        with suppress(OSError):  # of what is still to be written, which was told of
+            super().close()
+
+
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
 def configure(level: str, path: str | None) -> None:
     """Begin a run.
 
@@ -83,7 +115,7 @@ def configure(level: str, path: str | None) -> None:
     if path is not None:
         wanted.append(min(_level, logging.INFO))
         try:
-            file = logging.FileHandler(path)
+            file = _ToFile(path)
         except OSError as error:
             raise FileError(path, "write", error) from error
         _add(file, wanted[-1], "%(asctime)s %(levelname)s %(name)s: %(message)s")

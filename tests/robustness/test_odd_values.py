@@ -30,12 +30,17 @@ VERBS = {
     "convert-index": "x.caidx z.caidx",
     "mirror": ". edge x.caidx",
     "copy": "x.caidx edge.caidx",
+    "config": "",
+    "self-check": "",
 }
 OCI_VERBS = {
     "convert": "oci:lay:plain oci:new:a",
     "export": "oci:lay:x oci:new:b",
     "push": "oci:lay:x oci:new:c",
     "pull": "oci:lay:x oci:new:d",
+    "copy": "oci:lay:x oci:new:e",
+    "tags": "oci:lay",
+    "delete": "--dry-run oci:lay:x",
     "delta": "oci:lay:x -o new.patch",
     "apply": "x.patch oci:new:x",
     "ls": "oci:lay:x",

@@ -130,6 +130,7 @@ COMMANDS = [
     "delta a.caidx b.caibx -o new.patch",
     "apply all.patch new.caidx",
     "config",
+    "self-check",
     "completion bash",
     "oci convert oci:images:app oci:images:new",
     "oci export oci:images:ours oci:images:back",

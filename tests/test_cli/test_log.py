@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -101,3 +102,29 @@ def test_programs_may_listen(tree: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "casync_compat.streams.seeds|a seed: tree" in done.stdout
+
+
+def test_log_file_on_a_full_disk(run: Run, tree: Path) -> None:
+    """It is told of once, in a line, and the run goes on as without it."""
+    result = run("make", "--log-file=/dev/full", "-l", "debug", "a.caidx", "tree")
+    assert result.status == 0
+    assert result.err.count(b"pycasync: ") == 1
+    assert (
+        b"pycasync: warning: /dev/full: cannot write: No space left on device; nothing more is logged"
+        in result.err
+    )
+    assert Path("a.caidx").exists()
+
+
+def test_log_file_that_nobody_reads(fails: Callable[..., str], tree: Path) -> None:
+    """A pipe without a reader is an error, not something to wait for."""
+    os.mkfifo("pipe")
+    assert fails("make", "--log-file=pipe", "a.caidx", "tree").startswith("pipe: cannot write: ")
+
+
+def test_log_of_names_that_are_no_text(run: Run, tree: Path) -> None:
+    """A name of any bytes is written."""
+    result = run("list", "--log-file=log", os.fsdecode(b"\xff\xfe.caidx"))
+    assert result.status == 1
+    assert b"Traceback" not in result.err
+    assert Path("log").read_bytes().count(b"\n") == 1
