@@ -1,9 +1,12 @@
-"""Archives as file systems of fsspec, for pandas, pyarrow, DuckDB, Dask and whatever else reads through it.
+"""Archives and images as file systems of fsspec, for pandas, pyarrow, DuckDB, Dask and whatever else reads through it.
 
     >>> fs = fsspec.filesystem("pycasync", fo="https://host/data.caidx")
     >>> pandas.read_parquet(fs.open("2026/sales.parquet"))
     >>> fsspec.open("pycasync://2026/sales.parquet::https://host/data.caidx")
+    >>> fsspec.open("pycasync://etc/os-release::docker://host/app:2")
 
+Images, converted or plain, are named as `pycasync oci` names them; what is shown is their layers merged, and of a
+converted one only what is read is fetched. Registries want the extra `pycasync[oci]`.
 Only what is read is fetched, each chunk checked. Nothing can be written. Names that are not UTF-8 come as Python's own
 functions have them (`os.fsdecode`). fsspec itself is no requirement of this package, but of this module: the extra
 `pycasync[fsspec]`.
@@ -13,39 +16,70 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fsspec.spec import AbstractFileSystem
 
-from casync_compat.api.given import SourceLocation, open_tree, tree_kind
+from casync_compat.api.given import NO_FILE, SourceLocation, open_tree, settings_for, source_of, tree_kind
+from casync_compat.closing import Closing
 from casync_compat.errors import CasyncError, FileError, UsageError, naming
 from casync_compat.kinds import Kind
 from casync_compat.locations import is_remote
-from casync_compat.streams.filetree import ArchiveFiles, FileStat, regular
+from casync_compat.oci.image.files import ImageContents, ImageFiles
+from casync_compat.oci.image.tree import ImageTree
+from casync_compat.oci.places.opened import Login, Places
+from casync_compat.oci.spec.descriptor import Platform
+from casync_compat.oci.spec.reference import LOCAL, Reference, parse_reference
+from casync_compat.streams.filetree import ArchiveFiles, FileStat, FileTree, regular
 from casync_compat.streams.lookahead import KEPT
 from catar.archive import Expecting, RandomAccess
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["ArchiveFileSystem", "InsideFile"]
+__all__ = ["ArchiveFileSystem", "InRegistry", "InsideFile"]
 
 _AHEAD = 64 << 10
+_IMAGE = re.compile(r"(?P<base>/.*?/)?(?P<transport>oci|oci-archive|docker-archive):(?P<place>[^/].*|/.*)")
+"""A name of an image that is a path; fsspec puts the current directory before it where it stands in a chained URL."""
 _TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
 
-class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """What is in an archive, read through an index and a store, or from a .catar file.
+class InRegistry(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """Lets fsspec know of `docker://HOST/REPOSITORY:TAG`, behind which images stand in chained URLs."""
 
-    :param fo: the archive or index: a path, or a locator as command lines take it
-    :param store: where an index's chunks are, or several such places; None for `default.castr` beside it
+    protocol = "docker"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix("docker://")
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
+        """An image alone is no file system: :raises UsageError: always"""
+        raise UsageError(
+            f"docker://{self._strip_protocol(path)}: pycasync://PATH::docker://... reads an image"
+        )
+
+
+class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """What is in an archive, read through an index and a store, or from a .catar file; or what is in an image.
+
+    :param fo: the archive or index: a path, or a locator as command lines take it; or an image, as `oci:DIR:TAG`,
+        `docker://HOST/REPOSITORY:TAG` or what else `pycasync oci` takes
+    :param store: where an index's chunks are, or several such places; None for `default.castr` beside it. Of an image:
+        what is asked for chunks before its packs are
     :param target_protocol: of `fo`, where fsspec took it off, as in chained URLs
-    :param kept: bytes of chunks to keep
+    :param kept: bytes of chunks to keep, of an archive
+    :param platform: of an image of several, as `linux/arm64`; None for this machine's
+    :param insecure: a registry may speak plain HTTP, or TLS that cannot be verified
+    :param environ: variables that say where credentials for registries are (`dict(os.environ)`, say); None for no login
     :raises CasyncError: from every method; also a `FileNotFoundError`, or another `OSError`, where files are concerned
     """
 
@@ -60,27 +94,31 @@ class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         target_protocol: str | None = None,
         target_options: dict[str, Any] | None = None,
         kept: int = KEPT,
+        platform: str | None = None,
+        insecure: bool = False,
+        environ: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         where = os.fspath(fo)
         if target_protocol not in (None, "file", "local") and "://" not in where:
             where = f"{target_protocol}://{where}"
-        where = where if is_remote(where) else os.path.abspath(where)  # workers may be elsewhere
-        kind = tree_kind(where, None)
-        if kind is Kind.DIRECTORY:
-            raise UsageError(f"{where}: a directory is read without this")
-        tree = open_tree(where, kind, store)
-        self._closer = weakref.finalize(self, tree.close)
-        with naming(os.fsencode(where)):
-            self._archive = tree.archive(keep=kept)
-        self._files = ArchiveFiles(self._archive, os.fsencode(where))
+        held = ExitStack()
+        self._closer = weakref.finalize(self, held.close)
+        image = _image_at(where)
+        self._source: _ArchiveSource | _ImageSource
+        if image is not None:
+            self._source = _ImageSource(image, store, platform, insecure, environ, held)
+            where = str(image)
+        else:
+            where = where if is_remote(where) else os.path.abspath(where)  # workers may be elsewhere
+            self._source = _ArchiveSource(where, store, kept, held)
+        self._files: FileTree = self._source.files
         self._where = where
-        self._index = tree.index
 
     @property
     def fsid(self) -> str:
-        """What is the same for the same archive."""
+        """What is the same for the same archive, or image."""
         return f"pycasync-{self._where}"
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
@@ -136,10 +174,8 @@ class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
             found = known[path]
             if not isinstance(found, CasyncError):
                 begin, stop, _ = slice(start, end).indices(found[2])
-                wanted.append((found[1] + begin, max(stop - begin, 0)))
-        reader = self._archive.reader
-        if isinstance(reader, Expecting):
-            reader.expect(wanted)
+                wanted.append((found[0], found[1] + begin, max(stop - begin, 0)))
+        self._source.expect(wanted)
         out: list[Any] = []
         for path, start, end in zip(paths, begins, stops, strict=True):
             try:
@@ -152,15 +188,12 @@ class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> InsideFile:
         if mode != "rb":
-            raise FileError(self._where, f"write {path} in", "archives are only read")
+            raise FileError(self._where, f"write {path} in", "archives and images are only read")
         return InsideFile(self, path, *self._contents(path))
 
     def _contents(self, path: str) -> tuple[RandomAccess, int, int]:
         """What holds a file's contents, from which offset on, and how many bytes."""
-        with naming(os.fsencode(self._where)):
-            found = regular(self._files, _bytes(self._strip_protocol(path)))
-            node = self._archive.node(found.path)
-        return self._archive.reader, node.payload_offset, node.size
+        return self._source.contents(_bytes(self._strip_protocol(path)))
 
     def _described(self, entry: FileStat) -> dict[str, Any]:
         meant = entry
@@ -182,6 +215,70 @@ class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         if entry.kind == stat.S_IFLNK:
             described["destination"] = os.fsdecode(entry.target)
         return described
+
+
+class _ArchiveSource:
+    """An open archive, let go of with `held`."""
+
+    def __init__(self, where: str, store: SourceLocation | None, kept: int, held: ExitStack) -> None:
+        kind = tree_kind(where, None)
+        if kind is Kind.DIRECTORY:
+            raise UsageError(f"{where}: a directory is read without this")
+        tree = held.enter_context(open_tree(where, kind, store))
+        self._name = os.fsencode(where)
+        with naming(self._name):
+            self._archive = tree.archive(keep=kept)
+        self.files = ArchiveFiles(self._archive, self._name)
+
+    def contents(self, path: bytes) -> tuple[RandomAccess, int, int]:
+        with naming(self._name):
+            node = self._archive.node(regular(self.files, path).path)
+        return self._archive.reader, node.payload_offset, node.size
+
+    def expect(self, wanted: Sequence[tuple[RandomAccess, int, int]]) -> None:
+        reader = self._archive.reader
+        if isinstance(reader, Expecting):
+            reader.expect([(offset, size) for _, offset, size in wanted])
+
+
+class _ImageSource:
+    """An open image, let go of with `held`."""
+
+    def __init__(
+        self,
+        image: Reference,
+        store: SourceLocation | None,
+        platform: str | None,
+        insecure: bool,
+        environ: Mapping[str, str] | None,
+        held: ExitStack,
+    ) -> None:
+        places = held.enter_context(Places(environ=environ or {}, login=Login(insecure)))
+        chunks = None if store is None else source_of(store, NO_FILE, settings_for())
+        if isinstance(chunks, Closing):
+            held.enter_context(chunks)
+        tree = ImageTree.open(
+            places.readable(image),
+            image.target,
+            where=str(image),
+            platform=None if platform is None else Platform.parse(platform),
+            store=chunks,
+            shared=True,
+        )
+        held.enter_context(tree)
+        assert tree.tree  # malformed layers are told of now
+        self.files = ImageFiles(tree)
+
+    def contents(self, path: bytes) -> tuple[RandomAccess, int, int]:
+        found = self.files.contents(path)
+        return found, 0, found.size
+
+    def expect(self, wanted: Sequence[tuple[RandomAccess, int, int]]) -> None:
+        self.files.expect(
+            (contents, offset, size)
+            for contents, offset, size in wanted
+            if isinstance(contents, ImageContents)
+        )
 
 
 class _Position(threading.local):
@@ -276,3 +373,14 @@ class InsideFile(io.RawIOBase):
 
 def _bytes(path: str) -> bytes:
     return os.fsencode(path)
+
+
+def _image_at(where: str) -> Reference | None:
+    """The image of this name, by its absolute path; None for what is an archive, if anything."""
+    if where.startswith(("docker://", *(f"{transport}:" for transport in LOCAL))):
+        return parse_reference(where)
+    found = _IMAGE.fullmatch(where)
+    if found is None or os.path.lexists(where):
+        return None
+    place = os.path.join(found["base"] or os.getcwd(), found["place"])
+    return parse_reference(f"{found['transport']}:{place}")

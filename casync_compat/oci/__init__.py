@@ -10,6 +10,6 @@ Each verb of `pycasync oci` is a module with one function of its name, or near i
     >>> with Places(environ=os.environ) as places:
     ...     convert(places.readable(source), source.target, places.writable(target), "1", ConvertOptions(thin=True))
 
-Nothing outside this package imports it but the command line, and that lazily: without the extra `pycasync[oci]`
-everything but registries works.
+Nothing outside this package imports it but the command line, and that lazily, and the module for fsspec: without the
+extra `pycasync[oci]` everything but registries works.
 """

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from filesystems import lacking
+from interop.registries import RunningRegistry
 from interop.tools import better_than_casync
+from test_oci import rawtar
+from test_oci.images import build, layout_at
+from test_oci.opened import tar
 from webserver import WebServer, web_server
 
 import casync_compat as casync
+from casync_compat.oci.convert import ConvertOptions, convert
 
 pytestmark = [better_than_casync, pytest.mark.timeout(90)]
 ROWS = 200_000
@@ -83,3 +89,21 @@ def test_duckdb(fs: Any) -> None:
                 "select count(*), sum(number) from read_parquet('pycasync://year/sales.parquet')"
             )
             assert found.fetchall() == [(ROWS, ROWS * (ROWS - 1) // 2)]
+
+
+def test_image_in_a_registry(tmp_path: Path, registry: RunningRegistry) -> None:
+    """pandas takes a table out of a converted image in a registry, named in a chained URL."""
+    import fsspec
+    import pandas
+
+    from casync_compat.fsspec import ArchiveFileSystem, InRegistry
+
+    fsspec.register_implementation("pycasync", ArchiveFileSystem, clobber=True)
+    fsspec.register_implementation("docker", InRegistry, clobber=True)
+    rows = "id,name\n" + "".join(f"{number},row {number}\n" for number in range(50_000))
+    with layout_at(tmp_path / "layout") as layout:
+        build(layout, "app", [tar(rawtar.file(b"data/rows.csv", rows.encode()), rawtar.file(b"other", b"x"))])
+        convert(layout, "app", registry.open("tables"), "1", ConvertOptions(thin=True))
+    where = f"{registry.reference('tables')}:1"
+    read = pandas.read_csv(f"pycasync://data/rows.csv::{where}", storage_options={"insecure": True})
+    assert (len(read), read["name"][49_999]) == (50_000, "row 49999")

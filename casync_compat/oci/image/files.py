@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from errno import ENOTDIR
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from casync_compat.streams.filetree import FileStat, failed, link, regular
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["ImageFiles"]
+__all__ = ["ImageContents", "ImageFiles"]
 
 
 class ImageFiles:
@@ -53,6 +53,19 @@ class ImageFiles:
         self._image.plan([inode])
         return io.BufferedReader(_Contents(self._image, inode), 1 << 18)
 
+    def contents(self, path: bytes) -> ImageContents:
+        """A regular file's contents at any offset; symlinks are followed.
+
+        :raises NotFound: there is no such file
+        :raises FileError: it is no regular file
+        """
+        found = regular(self, path)
+        return ImageContents(self._image, self._find(found.path, follow=False)[1])
+
+    def expect(self, wanted: Iterable[tuple[ImageContents, int, int]]) -> None:
+        """What will be read soon of which files: an offset and a size each."""
+        self._image.expect((contents.inode, offset, size) for contents, offset, size in wanted)
+
     def readlink(self, path: bytes) -> bytes:
         """See `FileTree.readlink`."""
         return link(self, path)
@@ -83,6 +96,26 @@ def _stat(path: bytes, inode: Inode) -> FileStat:
         inode.target,
         inode.layer,
     )
+
+
+class ImageContents:
+    """A regular file of an image at any offset, holes as zeros (a `catar.archive.RandomAccess`).
+
+    May be used from several threads where the image was opened as `shared`.
+    """
+
+    def __init__(self, image: ImageTree, inode: Inode) -> None:
+        self._image = image
+        self.inode = inode
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return self.inode.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes from `offset` on, as many as there are. :raises CasyncError: they cannot be had"""
+        return b"".join(self._image.read_range(self.inode, offset, size)) if offset < self.size else b""
 
 
 class _Contents(io.RawIOBase):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from casync_compat.closing import Closing
@@ -13,7 +13,7 @@ from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.tar.view import TarView
 from casync_compat.store.base import ChunkSource
 from casync_compat.streams.assemble import ChunkFetcher, IndexReader
-from catar.archive import RandomAccess
+from catar.archive import Expecting, RandomAccess
 
 __all__ = ["LayerSource", "MakeReader", "PlainLayer", "WrappedLayer"]
 
@@ -34,6 +34,9 @@ class LayerSource(Protocol):
     def chunks(self, offset: int, length: int) -> Iterator[tuple[int, ChunkId, int]]:
         """Number, id and size of each chunk that a range of the tar is in; nothing for a plain tar."""
 
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """What will be read soon of the tar, an offset and a size each."""
+
 
 class _LazyStream(Closing):
     """What a layer's index describes; the index is fetched with the first byte."""
@@ -50,10 +53,18 @@ class _LazyStream(Closing):
         self.size = image.config.layers[layer].stream_size
 
     def read_at(self, offset: int, size: int) -> bytes:
+        return self._opened().read_at(offset, size)
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        reader = self._opened()
+        if isinstance(reader, Expecting):
+            reader.expect(ranges)
+
+    def _opened(self) -> RandomAccess:
         with self._lock:
             if self._reader is None:
                 self._reader = self._make(ChunkFetcher(self._image.index(self._layer), self._source()))
-        return self._reader.read_at(offset, size)
+            return self._reader
 
     def close(self) -> None:
         with self._lock:
@@ -122,6 +133,12 @@ class WrappedLayer:
                     break
                 yield number, chunk.id, chunk.size
 
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        found = (extent for each in ranges for extent in self._extents(*each))
+        wanted = [(start, size) for _, start, size in found if start is not None and size]
+        if wanted:
+            self._stream.expect(wanted)
+
 
 class PlainLayer:
     """A layer of a plain image, as a tar that was compared with its diff id."""
@@ -136,3 +153,6 @@ class PlainLayer:
 
     def chunks(self, offset: int, length: int) -> Iterator[tuple[int, ChunkId, int]]:
         yield from ()
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """It is all here."""

@@ -262,6 +262,20 @@ class ImageTree(Closing):
             pieces.append(bytes(end - offset))
         return pieces
 
+    def expect(self, wanted: Iterable[tuple[Inode, int, int]]) -> None:
+        """Say what will be read soon of which files, an offset and a size each, where the image was opened as `shared`.
+
+        :raises CasyncError: an index cannot be had
+        """
+        ranges: dict[int, list[tuple[int, int]]] = {}
+        for inode, offset, size in wanted:
+            for start, at, length in inode.parts:
+                first, end = max(start, offset), min(start + length, offset + size)
+                if first < end:
+                    ranges.setdefault(inode.layer, []).append((at + first - start, end - first))
+        for layer, each in ranges.items():
+            self._layers[layer].expect(each)
+
     def _piece(self, inode: Inode, at: int, size: int) -> bytes:
         layer = self._layers[inode.layer]
         data = layer.view.read_at(at, size)
