@@ -158,7 +158,7 @@ def run(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace, chosen: ExtractOptions) -> int:
     source, output, inside = options.input, options.output, options.inside
     kind = _input_kind(options, source, output)
-    if is_stream(source) and sys.stdin.isatty():
+    if is_stream(source) and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError(
             "no input is given, and standard input is a terminal; "
             "name what to extract, as in `pycasync extract x.caidx DIRECTORY`"

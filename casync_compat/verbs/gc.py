@@ -33,6 +33,8 @@ _INDEXES = (b".caidx", b".caibx")
 _STALE = 24 * 3600 * 1_000_000_000
 """Nanoseconds after which a temporary file is surely nobody's."""
 
+_CLOCKS = 20_000_000
+"""Nanoseconds: how far the times of a process's start and of a file may be from the truth, a tick of either."""
 _LOOSE = 5 * 1_000_000_000
 """Nanoseconds by which a run may have begun earlier than it knows, where dates are whole seconds."""
 
@@ -156,8 +158,14 @@ class _Run:
         self.collection.check()
 
     def since_it_began(self) -> Iterator[Index]:
-        """The indexes that have appeared beside the store."""
+        """The indexes that have appeared beside the store.
+
+        One that is as old as the run, as far as clocks tell, counts only where unnamed ones do not: there its chunks
+        would go, here it is told of.
+        """
         moment = self.collection.now() - int((boot_time() - self.began) * 1e9)
+        if not self.ignore_unnamed:
+            moment += _CLOCKS
         for files, name, modified in _far_beside(self.store):
             if modified is None or modified >= moment - _LOOSE:
                 index = _read(files, name)

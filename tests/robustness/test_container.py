@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ PROGRAM = f"{sys.executable} -m casync_compat"
 def in_container(script: str, place: Path, user: int = 65534) -> subprocess.Popen[bytes]:
     """A shell script in namespaces of its own, whose last command is process 1; only `place` can be written."""
     inside = (
-        "mount --make-rprivate / && mount --bind {place} {place} && mount -o remount,ro,bind / && "
+        f"mount --make-rprivate / && {_reachable(place)}"
+        "mount --bind {place} {place} && mount -o remount,ro,bind / && "
         "exec setpriv --reuid={user} --regid={user} --clear-groups sh -c 'cd {place} && {script}'"
     )
     command = inside.format(place=place, user=user, script=script)
@@ -29,6 +32,24 @@ def in_container(script: str, place: Path, user: int = 65534) -> subprocess.Pope
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+def _reachable(place: Path) -> str:
+    """Commands that let everybody in to the interpreter where it lies below a home that others may not enter."""
+    wanted: dict[Path, set[Path]] = {}
+    for path in (Path(sys.prefix), Path(sys.base_prefix).resolve()):
+        above = [*reversed(path.parents), path]
+        for parent, child in pairwise(above):
+            if not parent.stat().st_mode & stat.S_IXOTH:
+                wanted.setdefault(parent, set()).add(child)
+                break
+    words = ""
+    for number, (hidden, children) in enumerate(wanted.items()):
+        held = place.parent / f"held{number}"
+        words += f"mkdir -p {held} && mount --rbind {hidden} {held} && mount -t tmpfs -o mode=755 none {hidden} && "
+        for child in children:
+            words += f"mkdir {child} && mount --rbind {held / child.name} {child} && "
+    return words
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import os
 import posixpath
+import select
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 
 from casync_compat.closing import Closing
@@ -30,6 +32,8 @@ _LINKS = 8
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 STANDARD_INPUT = b"-"
+_PATIENCE = 5
+"""Seconds for somebody to begin to write to a pipe that is named."""
 _LARGEST = 64 << 30
 """What may be set aside of an archive: a few kilobytes can be compressed zeros without end."""
 
@@ -92,7 +96,7 @@ class ArchiveFile(Closing):
     def _file_or_pipe(self) -> int:
         kind = os.stat(self.path).st_mode
         if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):  # opened once: whoever writes gets only one reader
-            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         try:
             return open_regular(self.path, "open")
         except NotRegular:
@@ -217,6 +221,22 @@ class _Stream:
 
     def __init__(self, fd: int, name: bytes) -> None:
         self._source = StreamSource(fd, name)
+        self._first = b""
+        if not os.get_blocking(fd):  # named, so that it may be a pipe to which nobody writes
+            with suppress(BlockingIOError):
+                self._first = os.read(fd, _PIECE)
+                if not self._first and stat.S_ISFIFO(os.fstat(fd).st_mode):
+                    self._wait_for_writer(fd, name)
+            os.set_blocking(fd, True)
+
+    def _wait_for_writer(self, fd: int, name: bytes) -> None:
+        coming = select.poll()
+        coming.register(fd, select.POLLIN)
+        if not coming.poll(_PATIENCE * 1000) and not os.read(
+            fd, _PIECE
+        ):  # one that writes nothing yet: BlockingIOError
+            raise FileError(name, "read", f"nobody has written to this pipe for {_PATIENCE} seconds")
 
     def read(self, _: int, /) -> bytes:
-        return self._source.read()
+        first, self._first = self._first, b""
+        return first or self._source.read()
