@@ -18,6 +18,7 @@ from casync_compat.errors import CasyncError, ChunkCorrupt, ChunkMissing
 from casync_compat.ids import ChunkId
 from casync_compat.mount.abi import ROOT
 from casync_compat.mount.nodes import MountedInode
+from casync_compat.oci.image.files import ImageFiles
 from casync_compat.oci.image.mounted import MountedImage
 from casync_compat.oci.image.severalpacked import SeveralPacked
 from casync_compat.oci.image.tree import ImageTree
@@ -184,6 +185,21 @@ def test_little_is_fetched_of_an_image_that_is_far_away(tmp_path: Path) -> None:
         assert len(place.from_packs) == 1
         assert contents(nodes, "large") == LARGE
         assert len(place.from_packs) < 20  # of some 50 chunks
+
+
+def test_ranges_that_are_told_before(tmp_path: Path) -> None:
+    """Ranges all over a file that is far away come in fewer requests than they are."""
+    converted(tmp_path, [FILES])
+    place = CountingPlace(layout_at(tmp_path))
+    with ImageTree.open(place, "image", where="image", shared=True) as image:
+        files = ImageFiles(image)
+        large = files.contents(b"large")
+        wanted = [(large, offset, 10) for offset in range(2_900_000, 0, -150_000)]
+        files.expect(wanted)
+        for _, offset, size in wanted:
+            assert large.read_at(offset, size) == LARGE[offset : offset + size]
+        assert 0 < len(place.from_packs) < len(wanted)
+        assert large.read_at(len(LARGE), 10) == b""
 
 
 def test_several_chunks_of_packs(tmp_path: Path) -> None:
