@@ -65,3 +65,29 @@ def test_logins(pycasync: Tool, private_registry: RunningRegistry, layout: str, 
     assert pycasync.run("oci", "copy", "--dest-authfile", tmp_path / "auth.json", there, back).status == 1
     pycasync("oci", "copy", "--src-authfile", tmp_path / "auth.json", there, back)
     assert pycasync("oci", "inspect", "--raw", back) == pycasync("oci", "inspect", "--raw", layout)
+
+
+def test_login(pycasync: Tool, private_registry: RunningRegistry, layout: str, tmp_path: Path) -> None:
+    """skopeo comes in with the login that was kept, and is out after the logout; and the other way round."""
+    skopeo = shutil.which("skopeo") or lacking("skopeo is not installed; .ci/setup installs it")
+    host, auth = private_registry.host, tmp_path / "auth.json"
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    (tmp_path / "wrong").write_text("wrong\n")
+    login = ("oci", "login", "-u", USER, "--password-stdin", "--authfile", auth, host)
+    assert pycasync.run(*login, stdin=tmp_path / "wrong").status == 1
+    assert not auth.exists()
+    pycasync(*login, stdin=tmp_path / "password")
+    there = private_registry.reference("login/app:1")
+    pycasync("oci", "copy", "--authfile", auth, layout, there)
+
+    def skopeo_gets_in(*words: object) -> bool:
+        command = [skopeo, words[0], "--tls-verify=false", "--authfile", str(auth), *map(str, words[1:])]
+        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+
+    assert skopeo_gets_in("inspect", there)
+    pycasync("oci", "logout", "--authfile", auth, host)
+    assert not skopeo_gets_in("inspect", there)
+    assert skopeo_gets_in("login", "-u", USER, "-p", PASSWORD, host)
+    pycasync("oci", "inspect", "--authfile", auth, there)
+    assert skopeo_gets_in("logout", host)
+    assert pycasync.run("oci", "logout", "--authfile", auth, host).status == 1

@@ -41,6 +41,8 @@ OCI_VERBS = {
     "copy": "oci:lay:x oci:new:e",
     "tags": "oci:lay",
     "delete": "--dry-run oci:lay:x",
+    "login": "127.0.0.1:1 -u joe --password-stdin",
+    "logout": "127.0.0.1:1",
     "delta": "oci:lay:x -o new.patch",
     "apply": "x.patch oci:new:x",
     "ls": "oci:lay:x",

@@ -62,6 +62,8 @@ RUNS = {
     "oci copy": ("oci:new:app oci:copied:app",),
     "oci tags": ("oci:copied",),
     "oci delete": ("oci:copied:app",),
+    "oci login": ("--help",),
+    "oci logout": ("--help",),
     "oci delta": ("oci:thin:app oci:new:app -o image.patch",),
     "oci apply": ("image.patch oci:thin:applied",),
     "oci ls": ("oci:new:app", "oci:../images:app"),

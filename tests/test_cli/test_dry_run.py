@@ -139,6 +139,8 @@ COMMANDS = [
     "oci copy oci:images:ours oci:other:ours",
     "oci tags oci:images",
     "oci delete oci:images:ours",
+    "oci login 127.0.0.1:1 -u joe --password-stdin --authfile=auth.json",
+    "oci logout 127.0.0.1:1 --authfile=auth.json",
     "oci delta oci:images:ours -o new.patch",
     "oci apply image.patch oci:images:new",
     "oci ls oci:images:ours",

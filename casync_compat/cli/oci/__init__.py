@@ -11,6 +11,8 @@ VERBS = {
     "copy": "copy an image from any place to any other that can take it",
     "tags": "list the tags of a repository, layout or archive",
     "delete": "delete an image: a tag of a layout, or a manifest of a registry",
+    "login": "keep a login at a registry where skopeo, podman and buildah find it, too",
+    "logout": "forget a login at a registry",
     "delta": "make an update file: what an image has and others have not",
     "apply": "use an update file: where its base is, the image that it leads to appears",
     "ls": "list the files in an image, all layers merged, without fetching them",

@@ -23,6 +23,7 @@ __all__ = [
     "display",
     "logins",
     "opened",
+    "password_for",
     "platform_of",
     "references",
     "tag_for",
@@ -88,22 +89,24 @@ def _login(options: argparse.Namespace, side: str, asked: dict[str, str]) -> Log
     username, colon, password = creds.partition(":")
     if not colon:
         if username not in asked:
-            asked[username] = _password(options, username)
+            asked[username] = password_for(options, username, "say --creds=USER:PASSWORD, or")
         password = asked[username]
     return Login(options.insecure or verify == "false", username, password, auth_file)
 
 
-def _password(options: argparse.Namespace, username: str) -> str:
-    """The password that belongs to `--creds=USER`: from standard input, or whoever sits there."""
+def password_for(options: argparse.Namespace, username: str, otherwise: str = "say") -> str:
+    """The password that belongs to a name: from standard input, or whoever sits there.
+
+    :param otherwise: what else there is to say, for the message
+    :raises WrongWords: there is none
+    """
     if options.password_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     if sys.stdin is not None and sys.stdin.isatty():
         import getpass
 
         return getpass.getpass(f"Password for {display(username)}: ")
-    raise WrongWords(
-        f"no password for {username!r}; say --creds=USER:PASSWORD, or --password-stdin and pipe it in"
-    )
+    raise WrongWords(f"no password for {username!r}; {otherwise} --password-stdin and pipe it in")
 
 
 def display(text: str) -> str:

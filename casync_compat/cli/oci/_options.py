@@ -16,6 +16,7 @@ __all__ = [
     "add_jobs",
     "add_json",
     "add_layer_limit",
+    "add_login",
     "add_platform",
     "add_progress",
     "add_reading",
@@ -61,6 +62,17 @@ def _add_login(parser: argparse.ArgumentParser, side: str, whose: str) -> None:
         metavar="true|false",
         choices=("true", "false"),
         help="false is --insecure, as other tools say it" + (f", {whose}" if side else ""),
+    )
+
+
+def add_login(parser: argparse.ArgumentParser) -> None:
+    """A registry, and the file that has the login there."""
+    parser.add_argument("registry", metavar="REGISTRY", help="HOST[:PORT], as in names of images")
+    parser.add_argument(
+        "--authfile",
+        metavar="FILE",
+        help="the file that has the login (default: $REGISTRY_AUTH_FILE, "
+        "else $XDG_RUNTIME_DIR/containers/auth.json, else ~/.config/containers/auth.json)",
     )
 
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from casync_compat.closing import Closing
-from casync_compat.errors import UsageError
+from casync_compat.errors import AccessDenied, RemoteError, UsageError
+from casync_compat.net.authorizer import parse_challenges
 from casync_compat.net.exchange import Clock, Exchange
 from casync_compat.net.http import Request, Response, Transport, is_loopback
 from casync_compat.net.limiter import Limiter
@@ -96,10 +97,7 @@ class RegistryClient(Closing):
         host = reference.place
         if scheme is None and not (self._insecure or is_loopback(host)):
             scheme = "https"
-        with self._lock:
-            endpoint = self._endpoints.get((host, scheme))
-            if endpoint is None:
-                endpoint = self._endpoints[host, scheme] = Endpoint(host, self._exchange, scheme)
+        endpoint = self._endpoint(host, scheme)
 
         def find() -> Credential | None:
             if username is not None and password is not None:
@@ -110,6 +108,51 @@ class RegistryClient(Closing):
             host, find, self._ask_token_server, self._clock.monotonic, insecure=self._insecure
         )
         return Repository(Access(endpoint, reference.repository, authorizer), on_close)
+
+    def check_login(self, host: str, username: str, password: str) -> bool:
+        """Ask a registry whether a login is right.
+
+        :param host: with its port, as in image names
+        :returns: whether it was checked: a registry may answer everybody
+        :raises AccessDenied: it is not
+        :raises RemoteError: the registry does not answer, or is none
+        """
+        endpoint = self._endpoint(host, None)
+        credential = Credential("this login", username, password)
+        authorizer = RegistryAuthorizer(
+            host, lambda: credential, self._ask_token_server, self._clock.monotonic, insecure=self._insecure
+        )
+        op, nothing = "log in", frozenset[str]()
+        request = Request("GET", f"{endpoint.base}/v2/")
+        try:
+            # What the first question is answered with tells whether anybody is asked who they are.
+            answer = self._exchange.send(request, None, nothing, op=op, where=host)
+            challenges = parse_challenges(answer.headers.all("WWW-Authenticate"))
+            asked = answer.status == 401 and answer.at_home
+            if asked:
+                answer.drain()
+                authorizer.learn(challenges, nothing, None)
+                answer = self._exchange.send(request, authorizer, nothing, op=op, where=host)
+            status = answer.status
+            answer.drain()
+        except AccessDenied as error:
+            if error.status not in (400, 401, 403):
+                raise
+            status, asked = error.status, True
+        if status in (400, 401, 403):
+            raise AccessDenied(host, op, f"it does not take this user name and password (HTTP {status})")
+        if status != 200:
+            raise RemoteError(host, op, "what answers there is no registry", status)
+        return asked
+
+    def _endpoint(self, host: str, scheme: str | None) -> Endpoint:
+        if scheme is None and not (self._insecure or is_loopback(host)):
+            scheme = "https"
+        with self._lock:
+            endpoint = self._endpoints.get((host, scheme))
+            if endpoint is None:
+                endpoint = self._endpoints[host, scheme] = Endpoint(host, self._exchange, scheme)
+            return endpoint
 
     def _ask_token_server(self, request: Request) -> Response:
         where = urlsplit(request.url).netloc

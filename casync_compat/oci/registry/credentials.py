@@ -24,12 +24,23 @@ from typing import Any
 from casync_compat.errors import FormatError, UsageError
 from casync_compat.fs.readers import read_whole
 
-__all__ = ["DOCKER_HUB", "Credential", "Credentials", "run_helper"]
+__all__ = [
+    "DOCKER_HUB",
+    "HUB_HELPER_KEY",
+    "Credential",
+    "Credentials",
+    "credential_files",
+    "helpers_of",
+    "host_of_key",
+    "load_file",
+    "registry_host",
+    "run_helper",
+]
 
 DOCKER_HUB = "docker.io"
 _HUB_NAMES = (DOCKER_HUB, "index.docker.io", "registry-1.docker.io")
-_HUB_HELPER_KEY = "https://index.docker.io/v1/"
-"""What docker asks its helpers for; podman asks for `docker.io`."""
+HUB_HELPER_KEY = "https://index.docker.io/v1/"
+"""What docker asks its helpers for, and its key in `auths`; podman asks for `docker.io`."""
 
 _NOT_FOUND = "credentials not found in native keychain"
 """docker-credential-helpers: printed, with a failing exit status, when a helper has nothing."""
@@ -98,40 +109,17 @@ class Credentials:
         :param host: with its port, as in image names
         :raises UsageError: a file or helper that should have them is unusable
         """
-        host = DOCKER_HUB if host in _HUB_NAMES else host
-        for path, required in self._files():
-            config = _load(path, required)
+        host = registry_host(host)
+        for path, required in credential_files(self._environ):
+            config = load_file(path, required)
             if config is not None:
                 found = self._in_file(config, path, host, repository)
                 if found is not None:
                     return found
         return None
 
-    def _files(self) -> Iterator[tuple[str, bool]]:
-        env = self._environ
-        if env.get("REGISTRY_AUTH_FILE"):
-            yield env["REGISTRY_AUTH_FILE"], True
-        if env.get("XDG_RUNTIME_DIR"):
-            yield os.path.join(env["XDG_RUNTIME_DIR"], "containers/auth.json"), False
-        home = env.get("HOME", "")
-        config = env.get("XDG_CONFIG_HOME") or (os.path.join(home, ".config") if home else "")
-        if config:
-            yield os.path.join(config, "containers/auth.json"), False
-        docker = env.get("DOCKER_CONFIG") or (os.path.join(home, ".docker") if home else "")
-        if docker:
-            yield os.path.join(docker, "config.json"), False
-
     def _in_file(self, config: dict[str, Any], path: str, host: str, repository: str) -> Credential | None:
-        helpers = config.get("credHelpers")
-        chosen = []
-        if isinstance(helpers, dict):
-            for name in _HUB_NAMES if host == DOCKER_HUB else (host,):
-                if helpers.get(name):
-                    chosen.append(helpers[name])
-                    break
-        if config.get("credsStore"):
-            chosen.append(config["credsStore"])
-        for helper in chosen:
+        for helper in helpers_of(config, host):
             found = self._from_helper(helper, path, host)
             if found is not None:
                 return found
@@ -142,7 +130,7 @@ class Credentials:
         if not isinstance(helper, str) or not _HELPER_NAME.fullmatch(helper):
             raise UsageError(f"{path}: a credential helper has a bad name")
         program = f"docker-credential-{helper}"
-        for key in (_HUB_HELPER_KEY, DOCKER_HUB) if host == DOCKER_HUB else (host,):
+        for key in (HUB_HELPER_KEY, DOCKER_HUB) if host == DOCKER_HUB else (host,):
             try:
                 status, output = self._run(program, key, self._environ)
             except (OSError, subprocess.SubprocessError) as error:
@@ -157,7 +145,46 @@ class Credentials:
         return None
 
 
-def _load(path: str, required: bool) -> dict[str, Any] | None:
+def registry_host(host: str) -> str:
+    """A registry as image names have it: docker's own has several names."""
+    return DOCKER_HUB if host in _HUB_NAMES else host
+
+
+def credential_files(environ: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
+    """The files that may have credentials, in their order, and whether each has to be there."""
+    if environ.get("REGISTRY_AUTH_FILE"):
+        yield environ["REGISTRY_AUTH_FILE"], True
+    if environ.get("XDG_RUNTIME_DIR"):
+        yield os.path.join(environ["XDG_RUNTIME_DIR"], "containers/auth.json"), False
+    home = environ.get("HOME", "")
+    config = environ.get("XDG_CONFIG_HOME") or (os.path.join(home, ".config") if home else "")
+    if config:
+        yield os.path.join(config, "containers/auth.json"), False
+    docker = environ.get("DOCKER_CONFIG") or (os.path.join(home, ".docker") if home else "")
+    if docker:
+        yield os.path.join(docker, "config.json"), False
+
+
+def helpers_of(config: Mapping[str, Any], host: str) -> list[Any]:
+    """The helpers that a file names for a registry, as they are written there, in their order."""
+    helpers = config.get("credHelpers")
+    chosen = []
+    if isinstance(helpers, dict):
+        for name in _HUB_NAMES if host == DOCKER_HUB else (host,):
+            if helpers.get(name):
+                chosen.append(helpers[name])
+                break
+    if config.get("credsStore"):
+        chosen.append(config["credsStore"])
+    return chosen
+
+
+def load_file(path: str, required: bool) -> dict[str, Any] | None:
+    """A file of credentials; None where there is none.
+
+    :param required: whether it has to be there
+    :raises UsageError: it is unusable, or missing
+    """
     try:
         data = read_whole(path, _FILE_LIMIT)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -187,11 +214,11 @@ def _best(auths: object, host: str, repository: str) -> dict[str, Any] | None:
     by_name: dict[str, dict[str, Any]] = {}
     for key, entry in auths.items():
         if isinstance(entry, dict) and entry:
-            by_name.setdefault(_normalised(key), entry)
+            by_name.setdefault(host_of_key(key), entry)
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _normalised(key: str) -> str:
+def host_of_key(key: str) -> str:
     """A key of `auths` as HOST[/PATH]; docker's are URLs, of which only the host counts."""
     text = key
     for scheme in ("https://", "http://"):

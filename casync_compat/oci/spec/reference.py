@@ -17,7 +17,7 @@ from casync_compat.errors import UsageError
 from casync_compat.oci.spec.descriptor import BlobDigest
 from casync_compat.oci.spec.errors import ImageError
 
-__all__ = ["LOCAL", "Reference", "parse_reference"]
+__all__ = ["LOCAL", "Reference", "parse_reference", "parse_registry"]
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 # distribution-spec, "Pulling manifests".
@@ -81,6 +81,16 @@ def parse_reference(text: str) -> Reference:
         "docker-archive:FILE[:NAME:TAG], docker://HOST/REPOSITORY[:TAG|@DIGEST], containers-storage:NAME or "
         "docker-daemon:NAME"
     )
+
+
+def parse_registry(text: str) -> str:
+    """The host of a registry, with its port, as it stands in names of images.
+
+    :raises UsageError: it is none
+    """
+    if not _HOST.fullmatch(text) or not ("." in text or ":" in text or text == "localhost"):
+        raise UsageError(f"{text}: a registry is named HOST[:PORT], as in names of images")
+    return text
 
 
 def _layout(transport: str, rest: str, text: str) -> Reference:
