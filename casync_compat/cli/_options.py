@@ -270,7 +270,7 @@ OPTIONS: tuple[Option, ...] = (
     _flag("--no-progress", help="draw no progress bar"),
     _LOG_LEVEL,
     _LOG_FILE,
-    _flag("--background", help="return once it is mounted; fusermount3 -u ends it"),
+    _flag("--background", help="return once it is at work; fusermount3 -u ends a mount, a signal all else"),
     _value("--socket", "Unix socket to serve the device on", "PATH"),
     _flag("--verify", help="mount it only if every chunk is there, and whole"),
     _flag(

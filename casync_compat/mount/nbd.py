@@ -14,6 +14,7 @@ import errno
 import os
 import select
 import socket
+import stat
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,6 +32,8 @@ _MOST = 32 << 20
 _NAME = 4096
 """Bytes of a name, and so of an option."""
 
+_LONGEST = 107
+"""Bytes of a Unix socket's path (`sun_path` of unix(7), less the zero at its end)."""
 _GREETING = struct.pack(">8s8sH", b"NBDMAGIC", b"IHAVEOPT", 3)
 """Fixed newstyle, and no zeros at the end of the handshake."""
 _OPTION = struct.Struct(">8sII")
@@ -47,6 +50,38 @@ _REQUEST_MAGIC = 0x25609513
 _READ, _WRITE, _DISCONNECT = 0, 1, 2
 _REPLY = struct.Struct(">IIQ")
 _REPLY_MAGIC = 0x67446698
+
+
+def _key(path: bytes) -> tuple[int, int] | None:
+    with suppress(OSError):
+        st = os.lstat(path)
+        return st.st_dev, st.st_ino
+    return None
+
+
+def _take_away_dead(path: bytes) -> None:
+    """Remove a socket that a server left which was killed.
+
+    :raises FileError: something else is there, or the name is too long for a socket
+    """
+    if len(path) > _LONGEST:
+        raise FileError(path, "listen", f"a socket's path has {_LONGEST} bytes at most; name a shorter one")
+    try:
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise FileError(path, "listen", "something else is there; name a path where nothing is")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+        asked.setblocking(False)
+        try:
+            asked.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except OSError:
+            pass
+    raise FileError(path, "listen", "another server listens there; name another path")
 
 
 class NbdServer(Closing):
@@ -66,13 +101,15 @@ class NbdServer(Closing):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o077)
         try:
+            _take_away_dead(path)
             self._socket.bind(path)
         except OSError as error:
             self._socket.close()
-            raise FileError(path, "listen", error) from error
+            raise error if isinstance(error, FileError) else FileError(path, "listen", error) from error
         finally:
             os.umask(before)
         self._socket.listen(64)
+        self._own = _key(path)
         self._crew = Crew(self._accept, 1)
 
     def wait(self, seconds: float | None = None) -> bool:
@@ -88,8 +125,9 @@ class NbdServer(Closing):
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
+        if self._own == _key(self._path):
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
 
     def _accept(self) -> None:
         while True:

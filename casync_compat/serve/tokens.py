@@ -33,7 +33,9 @@ def read_tokens(path: str) -> tuple[Mapping[str, Grant], Grant]:
             said = tomllib.load(file)
     except OSError as error:
         raise FileError(path, "read", error) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{show_path(path)}: it is not TOML, which is UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{show_path(path)}: {error}") from error
     if unknown := sorted(said.keys() - {"anybody", "token"}):
         raise UsageError(f"{show_path(path)}: unknown key {unknown[0]!r}; known are anybody and token")

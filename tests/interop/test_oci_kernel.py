@@ -161,6 +161,12 @@ def test_what_is_written_stays_in_the_upper_directory(place: Path, pycasync: Too
     assert (place / "up,per:1/upper/usr/tool").read_bytes() == b"new"
     assert (place / "bundle/rootfs/usr/large").read_bytes() == (place / "root/usr/large").read_bytes()
 
+    (place / "second").mkdir()
+    refused = pycasync.run(*options, name, place / "second")
+    assert refused.status == 1
+    assert b"takes what is written to" in refused.err
+    assert not os.path.ismount(place / "second")
+
 
 def test_a_bundle_whose_root_is_a_mount(place: Path, pycasync: Tool) -> None:
     """`oci unpack --using=kernel`: a configuration, and a root that can be written to."""

@@ -147,6 +147,27 @@ def test_what_is_no_client(server: Path, data: bytes) -> None:
     assert client.is_closed
 
 
+def test_a_socket_that_was_left(blob: Blob, tmp_path: Path) -> None:
+    """What a server left that was killed is taken away; whatever else is there stays, and the error says what it is."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    with NbdServer(blob, os.fsencode(path), print):
+        Client(path).socket.close()
+        with pytest.raises(FileError, match="another server listens there"):
+            NbdServer(blob, os.fsencode(path), print)
+    path.write_bytes(b"mine")
+    with pytest.raises(FileError, match="something else is there"):
+        NbdServer(blob, os.fsencode(path), print)
+    assert path.read_bytes() == b"mine"
+
+
+def test_a_socket_with_a_long_name(blob: Blob, tmp_path: Path) -> None:
+    """A path that no socket can have is told so."""
+    with pytest.raises(FileError, match="107 bytes at most"):
+        NbdServer(blob, os.fsencode(tmp_path / ("n" * 100)), print)
+
+
 def test_the_socket(blob: Blob, tmp_path: Path) -> None:
     """It is only for its owner, and goes away at the end; what is in its place stays, and is told."""
     path = tmp_path / "s"

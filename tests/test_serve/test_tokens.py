@@ -49,7 +49,7 @@ def test_an_empty_file_gives_nobody_anything(tmp_path: Path) -> None:
         ('[[token]]\nsha256 = "word"', "no sha256 of 64 hexadecimal digits"),
         (f'[[token]]\nsha256 = "{HASH}"\nreads = []', "unknown key 'reads'"),
         (f'[[token]]\nsha256 = "{HASH}"\nwrite = "all"', "write is a list of names"),
-        (b"\xff\xfe", "tokens: "),
+        (b"\xff\xfe", "it is not TOML"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, text: str | bytes, said: str) -> None:

@@ -22,7 +22,7 @@ from casync_compat.oci.image.metadata import stored_metadata
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs.filestore import FileStore
 from casync_compat.oci.rootfs.keptroots import KeptRoot, KeptRoots
-from casync_compat.oci.rootfs.kernelmount import Overlay, check_kernel, mount
+from casync_compat.oci.rootfs.kernelmount import Overlay, check_kernel, check_upper, mount
 from casync_compat.oci.rootfs.mergedtree import Inode
 from casync_compat.oci.rootfs.metadata import Metadata
 from casync_compat.oci.rootfs.shared import FILES
@@ -77,14 +77,17 @@ class RootResult:
 def _make_upper(path: bytes, metadata: Metadata, root: Inode) -> None:
     """Make what takes the writes, when it is not there: it looks like the image's root, whose place it takes."""
     upper, work = (os.path.join(path, name) for name in (b"upper", b"work"))
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    with suppress(FileExistsError):
-        os.mkdir(work, 0o700)
     try:
-        os.mkdir(upper, 0o700)
-    except FileExistsError:
-        return
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        with suppress(FileExistsError):
+            os.mkdir(work, 0o700)
+        try:
+            os.mkdir(upper, 0o700)
+        except FileExistsError:
+            return
+    except OSError as error:
+        raise FileError(path, "use for what is written", error) from error
     fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         metadata.apply(fd, root)
@@ -108,6 +111,8 @@ def mount_root_again(
     :raises CasyncError: nothing is mounted then
     """
     check_kernel()
+    if options.upper is not None:
+        check_upper(options.upper)
     if options.verify:
         return None
     roots = KeptRoots(store)
@@ -142,6 +147,8 @@ def mount_root(
     """
     options = options or RootOptions()
     check_kernel()
+    if options.upper is not None:
+        check_upper(options.upper)
     if options.verify:
         image.verify()
     reporter = Reporter(progress)

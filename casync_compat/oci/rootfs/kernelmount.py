@@ -23,9 +23,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import ioctl
 
-from casync_compat.errors import FileError, UsageError
+from casync_compat.errors import FileError, UsageError, show_path
 
-__all__ = ["NoKernelMount", "Overlay", "check_kernel", "mount", "unmount"]
+__all__ = ["NoKernelMount", "Overlay", "check_kernel", "check_upper", "mount", "unmount"]
 
 _MS_RDONLY = 1
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
@@ -34,6 +34,8 @@ _LO_READ_ONLY, _LO_AUTOCLEAR = 1, 4
 _LOOP_CONFIG = struct.Struct("=II40x12xI240x")
 """Descriptor, size of blocks, flags; all else zeros."""
 _TRIES = 16
+_MOUNTED = b"mounted"
+_LONGEST_NOTE = 1 << 16
 _OLDEST = (6, 5)
 """Linux that has layers of data alone (overlayfs, `lowerdir=META::DATA`)."""
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -99,6 +101,45 @@ def mount(image: bytes, files: bytes, target: bytes, overlay: Overlay) -> None:
                 )
             except OSError as error:
                 raise FileError(target, "mount on", error) from error
+        if overlay.upper is not None:
+            _note(overlay.upper, target)
+
+
+def check_upper(path: bytes) -> None:
+    """See whether a directory is free to take what is written: two mounts that share one damage it.
+
+    Only mounts that this process sees are known, and only those that `mount` made.
+
+    :raises UsageError: another mount has it
+    """
+    try:
+        with open(os.path.join(path, _MOUNTED), "rb") as file:
+            noted = file.read(_LONGEST_NOTE)
+    except OSError:
+        return
+    number, _, where = noted.partition(b" ")
+    with suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
+        for line in mounts:
+            words = line.split()
+            if words[0] == number and words[4] == where and b" - overlay " in line:
+                raise UsageError(
+                    f"{show_path(path)} takes what is written to {show_path(where)} already; "
+                    "unmount that first, or name another --upper"
+                )
+
+
+def _note(upper: bytes, target: bytes) -> None:
+    """Leave word in an upper directory of the mount that has it: its number, and where it is."""
+    place = os.path.realpath(target)
+    with suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
+        found = [words for line in mounts if _unescaped((words := line.split())[4]) == place]
+        with open(os.path.join(upper, _MOUNTED), "wb") as file:
+            file.write(b" ".join((found[-1][0], found[-1][4])))
+
+
+def _unescaped(path: bytes) -> bytes:
+    """A path of mountinfo, in which blanks and the like are octal numbers."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes((int(found[1], 8),)), path)
 
 
 def unmount(target: bytes) -> None:
