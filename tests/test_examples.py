@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas
 import pytest
+from test_oci.images import build, layer, layout_at
 
 import casync_compat
 import casync_compat.api
@@ -73,8 +74,13 @@ def test_the_page_about_python(place: Path, capsys: pytest.CaptureFixture[str]) 
     pandas.DataFrame({"sold": [1, 2]}).to_parquet(place / "data" / "2026" / "sales.parquet")
     (place / "data" / "names.csv").write_text("name\nx\n")
     casync_compat.make("data.caidx", "data")
+    table = (place / "data" / "2026" / "sales.parquet").read_bytes()
+    with layout_at(place / "images") as layout:
+        build(layout, "models", [layer({"data/sales.parquet": table, "etc/os-release": b"NAME=small"})])
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
         exec(compile(block, PAGE.name, "exec"), {})
-    assert "Port 22" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Port 22" in said
+    assert "NAME=small" in said
