@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from casync_compat.batches import batches
 from casync_compat.cli._location import (
     default_store,
     is_remote,
@@ -286,14 +287,6 @@ def archive_errors(argument: str | None) -> AbstractContextManager[None]:
 def write_lines(lines: Iterable[bytes]) -> None:
     """Write lines, or pieces of several, to standard output, many at a time."""
     out = StandardOutput()
-    batch: list[bytes] = []
-    size = 0
     sys.stdout.flush()
-    for line in lines:
-        batch.append(line)
-        size += len(line)
-        if size >= _BATCH:
-            out.write(b"".join(batch))
-            batch.clear()
-            size = 0
-    out.write(b"".join(batch))
+    for batch in batches(lines, _BATCH, len):
+        out.write(b"".join(batch))

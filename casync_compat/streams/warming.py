@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 
+from casync_compat.batches import batches
 from casync_compat.closing import Closing
 from casync_compat.errors import CasyncError
 from casync_compat.ids import ChunkId
@@ -41,7 +43,7 @@ def read_all(
         fetcher.fetch_all(batch)
 
     with OrderedPool[None](fetcher.threads, 2 * fetcher.threads) as pool:
-        for batch in _batches(fetcher.index, known):
+        for batch in batches(_each_once(fetcher.index, known), _BATCH, attrgetter("size")):
             if stop is not None and stop.is_set():
                 break
             pool.submit(fetch, batch)
@@ -78,21 +80,10 @@ class Warming(Closing):
                 self._tell(f"{error}; nothing more is fetched but what is read")
 
 
-def _batches(index: Index, known: Callable[[ChunkId], bool]) -> Iterator[list[IndexChunk]]:
-    """The chunks, each once."""
+def _each_once(index: Index, known: Callable[[ChunkId], bool]) -> Iterator[IndexChunk]:
     seen: set[ChunkId] = set()
-    batch: list[IndexChunk] = []
-    size = 0
     for chunk in index:
-        if chunk.id in seen:
-            continue
-        seen.add(chunk.id)
-        if known(chunk.id):
-            continue
-        batch.append(chunk)
-        size += chunk.size
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+        if chunk.id not in seen:
+            seen.add(chunk.id)
+            if not known(chunk.id):
+                yield chunk

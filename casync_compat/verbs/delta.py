@@ -9,9 +9,11 @@ The form of the file is `streams.patch`'s business, using it that of `verbs.appl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
+from casync_compat.batches import batches
 from casync_compat.compression import Compression, compress
 from casync_compat.errors import UsageError, show_path
 from casync_compat.fs.atomic import AtomicFile
@@ -149,23 +151,10 @@ def make_delta(
                 reporter.report()
             return sum(len(frame) for _, frame in ready)
 
-        for batch in _batches(new):
+        for batch in batches(new, _BATCH, attrgetter("size")):
             for ready in pool.submit(frames, batch, fetcher.begin(batch)):
                 stored += write(ready)
         for ready in pool.drain():
             stored += write(ready)
         writer.finish()
     return replace(counted, stored_bytes=stored, size=writer.size)
-
-
-def _batches(chunks: Sequence[IndexChunk]) -> Iterator[list[IndexChunk]]:
-    batch: list[IndexChunk] = []
-    size = 0
-    for chunk in chunks:
-        batch.append(chunk)
-        size += chunk.size
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 
+from casync_compat.batches import batches
 from casync_compat.compression import CompressionError, decompress
 from casync_compat.ids import ChunkId, Digest, DigestUnavailable
 from casync_compat.store.packs.filling import PACK_SIZE, Filling, Written, with_packs
@@ -142,7 +144,7 @@ def _move(
     written: list[Written] = []
     good = set(victims)
     filling = Filling()
-    for batch in _batches(rows):
+    for batch in batches(rows, _BATCH, attrgetter("place.stored")):
         for row, frame in zip(batch, _frames(ranges, batch), strict=True):
             if frame is None or not is_chunk(row.id, frame, row.place.raw):
                 good.discard(row.place.pack)
@@ -157,19 +159,6 @@ def _move(
 def _written(place: PackPlace, filling: Filling) -> Written:
     pack = place.write_pack(filling.content())
     return pack, filling.rows(pack)
-
-
-def _batches(rows: Iterable[PackedRow]) -> Iterator[list[PackedRow]]:
-    batch: list[PackedRow] = []
-    size = 0
-    for row in rows:
-        batch.append(row)
-        size += row.place.stored
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _frames(ranges: Ranges, rows: Sequence[PackedRow]) -> list[bytes] | list[bytes | None]:
