@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from casync_compat.errors import FileError
 from casync_compat.fs import inode_flags
 from casync_compat.fs.locks import Locked, clear_immutable, clear_locks, is_locked, lock_again
+from casync_compat.fs.mounts import mount_points
 
 __all__ = [
     "OPEN_DIR",
@@ -27,7 +27,6 @@ __all__ = [
     "TempNames",
     "clear_immutable",
     "exchange",
-    "mount_points",
     "remove",
     "replace",
 ]
@@ -74,16 +73,6 @@ def _refused(
             return FileError(path, op, "it is immutable or append-only, and clearing that is not permitted")
         return Locked.at(path, op)
     return FileError(path, op, error)
-
-
-def mount_points() -> list[bytes]:
-    """Where file systems are mounted, for this process."""
-    try:
-        with open("/proc/self/mountinfo", "rb") as info:
-            fields = [line.split(b" ", 5)[4] for line in info]
-    except (OSError, IndexError):
-        return []
-    return [re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), field) for field in fields]
 
 
 def refuse_mounts_below(directory_fd: int, name: bytes, path: bytes) -> None:

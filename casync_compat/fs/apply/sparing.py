@@ -16,7 +16,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.apply.excluded import Excluded
 from casync_compat.fs.exclude import Rule
-from casync_compat.fs.remove import OPEN_DIR, mount_points
+from casync_compat.fs.mounts import mount_points
+from casync_compat.fs.remove import OPEN_DIR
 from casync_compat.fs.together import InodeKey, Written
 
 __all__ = ["Deleted", "Spared", "delete", "deleted_text", "names_below"]

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from fcntl import ioctl
 
 from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.fs.mounts import mounts
 
 __all__ = ["NoKernelMount", "Overlay", "check_kernel", "check_upper", "mount", "unmount"]
 
@@ -118,28 +119,19 @@ def check_upper(path: bytes) -> None:
     except OSError:
         return
     number, _, where = noted.partition(b" ")
-    with suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
-        for line in mounts:
-            words = line.split()
-            if words[0] == number and words[4] == where and b" - overlay " in line:
-                raise UsageError(
-                    f"{show_path(path)} takes what is written to {show_path(where)} already; "
-                    "unmount that first, or name another --upper"
-                )
+    if any(each.number == number and each.path == where and each.kind == b"overlay" for each in mounts()):
+        raise UsageError(
+            f"{show_path(path)} takes what is written to {show_path(where)} already; "
+            "unmount that first, or name another --upper"
+        )
 
 
 def _note(upper: bytes, target: bytes) -> None:
     """Leave word in an upper directory of the mount that has it: its number, and where it is."""
     place = os.path.realpath(target)
-    with suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
-        found = [words for line in mounts if _unescaped((words := line.split())[4]) == place]
-        with open(os.path.join(upper, _MOUNTED), "wb") as file:
-            file.write(b" ".join((found[-1][0], found[-1][4])))
-
-
-def _unescaped(path: bytes) -> bytes:
-    """A path of mountinfo, in which blanks and the like are octal numbers."""
-    return re.sub(rb"\\([0-7]{3})", lambda found: bytes((int(found[1], 8),)), path)
+    found = [each for each in mounts() if each.path == place]
+    with suppress(OSError, IndexError), open(os.path.join(upper, _MOUNTED), "wb") as file:
+        file.write(found[-1].number + b" " + place)
 
 
 def unmount(target: bytes) -> None:
