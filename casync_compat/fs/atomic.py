@@ -35,7 +35,6 @@ __all__ = ["AtomicFile", "open_named", "remove_unlocked", "temporary_name", "try
 
 _NAME_MAX = 255
 _AHEAD = 8 << 20
-_ZEROS = 1 << 20
 _OURS = re.compile(rb"\.#.+~[0-9a-f]{16}", re.DOTALL)
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -165,6 +164,11 @@ class AtomicFile:
             os.close(fd)
         self.fd = _create(self._temporary, self._mode)
 
+    @property
+    def new(self) -> bool:
+        """Whether it is a file that nothing has been in yet, and no device or pipe."""
+        return self._temporary is not None
+
     def write(self, data: ReadableBuffer) -> None:
         """Append all of `data`."""
         view = memoryview(data).cast("B")
@@ -178,16 +182,7 @@ class AtomicFile:
         self.written_to(self._written)
 
     def skip(self, count: int) -> None:
-        """Append `count` zero bytes, as a hole where the file can have one."""
-        if (
-            self._temporary is None
-        ):  # a device or a pipe has something there already, or takes what comes only
-            zeros = memoryview(bytes(min(count, _ZEROS)))
-            while count:
-                part = min(count, len(zeros))
-                self.write(zeros[:part])
-                count -= part
-            return
+        """Append `count` zero bytes as a hole, which only a file that is `new` can have."""
         try:
             self._written = os.lseek(self.fd, count, os.SEEK_CUR)
             os.ftruncate(self.fd, self._written)

@@ -116,7 +116,7 @@ def _output(path: bytes | None, mode: int, options: MakeOptions) -> AtomicFile |
 
 def _skip(out: AtomicFile | StandardOutput) -> Callable[[int], None] | None:
     """How zeros are passed over; None where each is to be written."""
-    return out.skip if isinstance(out, AtomicFile) else None
+    return out.skip if isinstance(out, AtomicFile) and out.new else None
 
 
 def _identity(paths: Iterable[bytes | None]) -> list[tuple[int, int]]:
