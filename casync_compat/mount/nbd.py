@@ -52,13 +52,6 @@ _REPLY = struct.Struct(">IIQ")
 _REPLY_MAGIC = 0x67446698
 
 
-def _key(path: bytes) -> tuple[int, int] | None:
-    with suppress(OSError):
-        st = os.lstat(path)
-        return st.st_dev, st.st_ino
-    return None
-
-
 def _take_away_dead(path: bytes) -> None:
     """Remove a socket that a server left which was killed.
 
@@ -109,7 +102,7 @@ class NbdServer(Closing):
         finally:
             os.umask(before)
         self._socket.listen(64)
-        self._own = _key(path)
+        self._own = os.lstat(path)
         self._crew = Crew(self._accept, 1)
 
     def wait(self, seconds: float | None = None) -> bool:
@@ -125,8 +118,8 @@ class NbdServer(Closing):
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        if self._own == _key(self._path):
-            with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self._own, os.lstat(self._path)):
                 os.unlink(self._path)
 
     def _accept(self) -> None:

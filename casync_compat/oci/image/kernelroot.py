@@ -74,6 +74,13 @@ class RootResult:
     left_out: tuple[LeftOutKind, ...] = ()
 
 
+def _check(options: RootOptions) -> None:
+    """See, before anything is fetched, whether the kernel can, and whether what is written has a place."""
+    check_kernel()
+    if options.upper is not None:
+        check_upper(options.upper)
+
+
 def _make_upper(path: bytes, metadata: Metadata, root: Inode) -> None:
     """Make what takes the writes, when it is not there: it looks like the image's root, whose place it takes."""
     upper, work = (os.path.join(path, name) for name in (b"upper", b"work"))
@@ -86,11 +93,13 @@ def _make_upper(path: bytes, metadata: Metadata, root: Inode) -> None:
             os.mkdir(upper, 0o700)
         except FileExistsError:
             return
+        fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise FileError(path, "use for what is written", error) from error
-    fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         metadata.apply(fd, root)
+    except (OSError, ValueError) as error:
+        raise metadata.failure(path, error) from error
     finally:
         os.close(fd)
 
@@ -110,9 +119,7 @@ def mount_root_again(
     :returns: None where `mount_root` has to do it
     :raises CasyncError: nothing is mounted then
     """
-    check_kernel()
-    if options.upper is not None:
-        check_upper(options.upper)
+    _check(options)
     if options.verify:
         return None
     roots = KeptRoots(store)
@@ -121,11 +128,7 @@ def mount_root_again(
     if kept is None:
         return None
     if options.upper is not None:
-        metadata = Metadata(strict=options.strict, warn=lambda text: None)
-        try:
-            _make_upper(options.upper, metadata, kept.root)
-        except (OSError, ValueError) as error:
-            raise metadata.failure(options.upper, error) from error
+        _make_upper(options.upper, Metadata(strict=options.strict, warn=lambda text: None), kept.root)
     how = Overlay(where, options.upper, kept.verity)
     mount(roots.image(key), os.path.join(store, FILES), target, how)
     return RootResult(kept.entries, kept.size, len(kept.files), 0, 0, kept.metadata, kept.verity)
@@ -146,9 +149,7 @@ def mount_root(
     :raises CasyncError: nothing is mounted then; what was stored stays
     """
     options = options or RootOptions()
-    check_kernel()
-    if options.upper is not None:
-        check_upper(options.upper)
+    _check(options)
     if options.verify:
         image.verify()
     reporter = Reporter(progress)
@@ -164,10 +165,7 @@ def mount_root(
             except OSError as error:
                 raise FileError(temporary, "write", error) from error
             if options.upper is not None:
-                try:
-                    _make_upper(options.upper, metadata, image.tree.root)
-                except (OSError, ValueError) as error:
-                    raise metadata.failure(options.upper, error) from error
+                _make_upper(options.upper, metadata, image.tree.root)
             how = Overlay(image.where, options.upper, made.sealed)
             mount(temporary, os.path.join(store, FILES), target, how)
             if not metadata.left_out.kinds:  # which would have to be told again
