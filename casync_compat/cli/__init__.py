@@ -18,6 +18,8 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from casync_compat.cli import _process
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -202,6 +204,7 @@ def _die_of(number: int) -> None:
 
 def _main(arguments: list[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
+    _process.run_begins(own_process=arguments is None)
     if arguments is None:
         collector.disable()  # until the verb runs: what imports make is no garbage, however often one looks
     settings = _Settings(os.environ.get("CASYNC_LOG_LEVEL", ""))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
-from contextlib import suppress
 
 from casync_compat.cli._location import default_store, open_chunk_store, open_input, warn
 from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
+from casync_compat.cli._process import started
 from casync_compat.ids import ChunkId
 from casync_compat.progress import human_size
-from casync_compat.store.leases import boot_time
 from casync_compat.streams.inputs import load_index
 from casync_compat.verbs.gc import collect_garbage, unnamed_message
 
@@ -23,9 +21,6 @@ EXAMPLES = (
     ),
     ("pycasync gc --yes last.caidx", "drop what only other indexes beside the store need"),
 )
-
-_FRESH = 2.0
-"""Seconds; a process that is older may have had other things to do before."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -39,17 +34,6 @@ def add_arguments(parser: Parser) -> None:
     )
     add_positional(parser, "indexes", "every index whose chunks are to stay", "+")
     add_options(parser, "--store", *NETWORK, "--dry-run", "--yes", "--wait", "--grace")
-
-
-def _began() -> float:
-    """When this run was started, if it has a process of its own: until then whoever named the indexes saw them all."""
-    now = boot_time()
-    with suppress(OSError, ValueError, IndexError), open("/proc/self/stat", "rb") as file:
-        ticks = int(file.read().rpartition(b")")[2].split()[19])
-        started = ticks / os.sysconf("SC_CLK_TCK")
-        if 0 <= now - started < _FRESH:
-            return started
-    return now
 
 
 def run(options: argparse.Namespace) -> int:
@@ -72,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         ignore_unnamed=options.yes,
         grace=options.grace,
         wait=options.wait,
-        began=_began(),
+        began=started(),  # until then whoever named the indexes saw them all
         on_chunk=on_chunk if options.verbose else None,
         tell=warn,
     )

@@ -35,6 +35,8 @@ _STALE = 24 * 3600 * 1_000_000_000
 
 _CLOCKS = 20_000_000
 """Nanoseconds: how far the times of a process's start and of a file may be from the truth, a tick of either."""
+_TICK = 10_000_000
+"""Nanoseconds: how much older a file may say that it is than it is."""
 _LOOSE = 5 * 1_000_000_000
 """Nanoseconds by which a run may have begun earlier than it knows, where dates are whole seconds."""
 
@@ -164,8 +166,7 @@ class _Run:
         would go, here it is told of.
         """
         moment = self.collection.now() - int((boot_time() - self.began) * 1e9)
-        if not self.ignore_unnamed:
-            moment += _CLOCKS
+        moment += -_TICK if self.ignore_unnamed else _CLOCKS
         for files, name, modified in _far_beside(self.store):
             if modified is None or modified >= moment - _LOOSE:
                 index = _read(files, name)
