@@ -109,6 +109,53 @@ def test_rules_that_the_archive_replaces(tree: Path, done: Run) -> None:
     assert (tree / ".caexclude").read_text() == "*.o\n/cache\n"
 
 
+def test_rules_of_the_archive_count_below(tree: Path, done: Run) -> None:
+    """They travel down into directories that come after them, as they do when an archive is made."""
+    target = tree.parent / "target"
+    write(target, b__old="", b__junk="", b__deep__old="", other__old="")
+    for name in ("b/old", "b/deep/old", "other/old"):
+        (target / name).rename(target / f"{name}.o")
+    (tree / "b" / "deep").mkdir()
+    done("make", "x.catar", str(tree))
+    said = done("extract", "x.catar", str(target)).err
+    assert b"deleted 1 " in said
+    assert {"b/old.o", "b/deep/old.o", "other/old.o"} <= names(target)
+    assert "b/junk" not in names(target)
+
+
+def test_an_exception_of_one_side_is_none_of_the_other(tree: Path, done: Run) -> None:
+    """What the archive's rules keep out stays, although the rules that the target had made an exception of it."""
+    target = tree.parent / "target"
+    write(target, DOTcaexclude="*.o\n!kept.o\n", kept="")
+    (target / "kept").rename(target / "kept.o")
+    done("make", "x.catar", str(tree))
+    done("extract", "x.catar", str(target))
+    assert "kept.o" in names(target)
+
+
+@pytest.mark.parametrize("rules", ["*.o\n", "", "# nothing\n!a.o\n*.o\n", "*\n!b\n!a\n"])
+def test_a_preview_knows_rules_that_the_archive_brings(tree: Path, done: Run, rules: str) -> None:
+    """It lists what is deleted then, and nothing else: also where they are exceptions."""
+    target = tree.parent / "target"
+    write(target, DOTcaexclude="*.was\n", a__o="", b__a="", z__deep__x="", x="")
+    for name in ("b/a", "z/deep/x", "x"):
+        (target / name).rename(target / f"{name}.o")
+    (target / "y.was").write_text("")
+    (tree / ".caexclude").write_text(rules)
+    done("make", "x.catar", str(tree))
+    before = names(target)
+    preview = done("extract", "-n", "x.catar", str(target))
+    assert names(target) == before
+    begin = b"Would delete "
+    told = {
+        line.removeprefix(begin).rstrip(b"/").decode()
+        for line in preview.out.splitlines()
+        if line.startswith(begin)
+    }
+    done("extract", "x.catar", str(target))
+    assert before - names(target) == told
+
+
 def test_rules_below(tree: Path, done: Run) -> None:
     """Rules in a directory that the archive does not have, and those that travel down into it, are found."""
     done("make", "x.catar", str(tree))

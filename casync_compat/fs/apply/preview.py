@@ -23,6 +23,7 @@ from casync_compat.fs.apply.options import ApplyOptions
 from casync_compat.fs.apply.restore import Restorer
 from casync_compat.fs.apply.sparing import Deleted, Spared, delete
 from casync_compat.fs.apply.uptodate import Current, Old, Tally
+from casync_compat.fs.exclude import EXCLUDE_NAME, MAX_FILE_SIZE
 from casync_compat.fs.remove import OPEN_DIR
 from casync_compat.fs.together import FallenTogether, Written
 from catar.grammar import NODE_FEATURES
@@ -52,6 +53,10 @@ class _Level:
     names: set[bytes] | None
     written: Written
     first: bytes | None = None
+
+    def path_below(self, target: bytes) -> bytes:
+        """Its path, from where the target's is."""
+        return os.path.join(target, self.path)
 
 
 class PreviewWriter:
@@ -87,6 +92,7 @@ class PreviewWriter:
         self._started = False
         self._old: Old | None = None
         self._file = b""
+        self._exclude_file: bytearray | None = None
         self._restorer: Restorer
         self._current: Current
 
@@ -105,7 +111,7 @@ class PreviewWriter:
     @property
     def wants_payload(self) -> bool:
         """Whether the contents of the current file tell whether it changes."""
-        return self._old is not None
+        return self._old is not None or self._exclude_file is not None
 
     def feed(self, step: Node | DirectoryEnd, path: bytes) -> None:
         """Take the next node, or the end of the innermost directory."""
@@ -129,6 +135,8 @@ class PreviewWriter:
 
     def write(self, view: memoryview) -> None:
         """Compare the next bytes of the current file."""
+        if self._exclude_file is not None and len(self._exclude_file) <= MAX_FILE_SIZE:
+            self._exclude_file += view
         if self._old is not None and not self._old.has(view):
             self._close_old()
             self.tally.updated += 1
@@ -168,6 +176,9 @@ class PreviewWriter:
         if self._old is not None:
             self._close_old()
             self.tally.unchanged += 1
+        rules, self._exclude_file = self._exclude_file, None
+        if rules is not None and self._spared is not None:
+            self._spared.excluded.bring(self._stack[-1].path_below(self.target), bytes(rules))
 
     def _close_old(self) -> None:
         old, self._old = self._old, None
@@ -217,7 +228,7 @@ class PreviewWriter:
     def _watch_names(self, level: _Level) -> None:
         if level.fd >= 0 and self._options.delete and self._spared is not None:
             level.names = None if self._spared.everything else set()
-            self._spared.excluded.enter(level.fd, os.path.join(self.target, level.path))
+            self._spared.excluded.enter(level.fd, level.path_below(self.target))
 
     def _child(self, parent: _Level, node: Node) -> None:
         path = os.path.join(parent.path, node.name)
@@ -228,6 +239,11 @@ class PreviewWriter:
             if self._spared.refuses(os.fstat(parent.fd), parent.fd, node.name, node.is_dir, full):
                 self._skipping = int(node.is_dir)
                 return
+        if node.name == EXCLUDE_NAME and parent.names is not None and self._spared is not None:
+            # What it will say counts as soon as it is there.
+            self._exclude_file = (
+                bytearray() if self._spared.excluded.obeys_files and node.is_regular else None
+            )
         needs = NODE_FEATURES[node.kind]
         if needs and not self._restorer.features & needs:
             return
@@ -328,7 +344,7 @@ class PreviewWriter:
     def _leave(self) -> None:
         level = self._stack[-1]
         if level.names is not None and self._spared is not None:
-            path = os.path.join(self.target, level.path)
+            path = level.path_below(self.target)
             delete(level.fd, path, level.names, self._spared, self._delete, level.written)
         self._stack.pop()
         if level.fd >= 0:
