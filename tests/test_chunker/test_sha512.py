@@ -17,8 +17,15 @@ except ImportError:
     _sha512 = None  # type: ignore[assignment]
 
 
+WIDTHS = [] if _sha512 is None else [lanes for lanes in (1, 4, 8) if lanes <= _sha512.LANES]
+"""How many this processor can hash at the same time."""
+
+
 def together(buffers: Sequence[bytes]) -> list[bytes]:
-    return _sha512.sha512_256(buffers)
+    """What every width says, which is the same."""
+    said = [_sha512.sha512_256(buffers, lanes) for lanes in WIDTHS]
+    assert all(one == said[0] for one in said)
+    return said[0]
 
 
 Many = Callable[[Sequence[bytes]], list[bytes]]
@@ -40,7 +47,7 @@ EDGES = [0, 1, 110, 111, 112, 113, 127, 128, 129, 238, 239, 240, 241, 255, 256, 
 
 
 @TWINS
-@pytest.mark.parametrize("count", range(1, 10))
+@pytest.mark.parametrize("count", range(1, 18))
 def test_published_values(many: Many, count: int) -> None:
     """The published examples come out in every lane, beside others and alone."""
     for data, digest in VECTORS:
@@ -55,20 +62,20 @@ def test_padding(many: Many, size: int, other: int) -> None:
     """Every length around the edges of a block, whatever runs beside it."""
     data, beside = random.Random(size).randbytes(size), b"x" * other
     expected = hashlib.new("sha512_256", data).digest()
-    for place in range(6):
-        buffers = [beside] * place + [data] + [beside] * (5 - place)
+    for place in range(9):
+        buffers = [beside] * place + [data] + [beside] * (8 - place)
         assert many(buffers)[place] == expected
 
 
 @NATIVE
-@given(st.lists(st.one_of(st.binary(max_size=300), st.sampled_from(EDGES).map(bytes)), max_size=14))
+@given(st.lists(st.one_of(st.binary(max_size=300), st.sampled_from(EDGES).map(bytes)), max_size=20))
 def test_the_same_as_hashlib(buffers: list[bytes]) -> None:
     """Any number of buffers of any lengths: what hashlib says, in the order given."""
     assert together(buffers) == sha512.sha512_256(buffers)
 
 
 @NATIVE
-@given(st.integers(0, 2**32), st.integers(0, 12))
+@given(st.integers(0, 2**32), st.integers(0, 20))
 def test_the_same_as_hashlib_for_chunks(seed: int, count: int) -> None:
     """Chunks of realistic lengths, so that lanes end at different times and take the next."""
     numbers = random.Random(seed)
@@ -90,6 +97,15 @@ def test_any_contiguous_buffer_of_any_iterable() -> None:
     view.release()
     del parts
     slab.append(0)  # a buffer that is still exported cannot grow
+
+
+@NATIVE
+@pytest.mark.parametrize("lanes", [-1, 0, 2, 16])
+def test_other_widths_are_refused(lanes: int) -> None:
+    """Only as many at the same time as there is code for, and a processor."""
+    with pytest.raises(ValueError, match="lanes"):
+        _sha512.sha512_256([b"abc"], lanes)
+    assert _sha512.sha512_256([b"abc"]) == together([b"abc"])
 
 
 @NATIVE
