@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from contextlib import ExitStack
+from functools import partial
 
 from casync_compat.cli._common import (
     archive_errors,
@@ -24,6 +25,7 @@ from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.errors import UsageError, show_path
 from casync_compat.kinds import Kind
 from casync_compat.mount.archive import MountedArchive
+from casync_compat.mount.directory import MountedDirectory, MountedMember, OpenedMember, find_members
 from casync_compat.mount.nodes import MountedBlob, MountedTree
 from casync_compat.store.cached import Cached, ChunkCache
 from casync_compat.streams.assemble import ChunkFetcher
@@ -35,8 +37,11 @@ EXAMPLES = (
     ("pycasync mount etc.caidx /mnt", "until fusermount3 -u /mnt, or Ctrl-C"),
     ("pycasync mount https://host/etc.caidx /mnt --store=https://host/store", "fetches what is read"),
     ("pycasync mount https://host/x.caibx /mnt --fetch --chunk-cache=chunks", "and meanwhile the rest"),
+    ("pycasync mount backups /mnt", "all archives and indexes of a directory, each under its name"),
 )
 
+_EACH = KEPT // 8
+"""Bytes of chunks to keep of one of several."""
 
 NEEDS = "On a machine that has FUSE, and the program fusermount3 (Debian's package fuse3)."
 
@@ -44,7 +49,12 @@ NEEDS = "On a machine that has FUSE, and the program fusermount3 (Debian's packa
 def add_arguments(parser: Parser) -> None:
     """What it takes."""
     parser.explain("INPUT MOUNTPOINT", NEEDS)
-    add_positional(parser, "input", "archive or index; of a blob's, the blob is the one file")
+    add_positional(
+        parser,
+        "input",
+        "archive or index; of a blob's, the blob is the one file; or a directory of such, which all appear in it, "
+        "each opened when it is first looked at",
+    )
     add_positional(parser, "mountpoint", "directory to mount it on")
     add_options(parser, *READING, "--what", "--mkdir", "--verify", "--fetch", "--background")
 
@@ -77,7 +87,7 @@ def _opened(options: argparse.Namespace, stack: ExitStack) -> tuple[MountedTree,
     source: str = options.input
     if input_kind(options, source) is not Kind.BLOB_INDEX:
         if tree_kind(options, source) is Kind.DIRECTORY:
-            raise UsageError(f"{show_path(source)}: a directory needs no mount; give an archive or an index")
+            return _directory(options, local_path(source), stack), None
         if is_stream(source) and options.what == Kind.ARCHIVE.value:
             raise UsageError("an archive that comes as a stream cannot be mounted; give a file, or an index")
         tree = stack.enter_context(open_tree(options, source))
@@ -93,11 +103,37 @@ def _opened(options: argparse.Namespace, stack: ExitStack) -> tuple[MountedTree,
     return blob, fetcher
 
 
+def _directory(options: argparse.Namespace, top: bytes, stack: ExitStack) -> MountedDirectory:
+    found = find_members(top, warn)
+    if not found:
+        raise UsageError(f"{show_path(top)}: neither archives nor indexes are in it, by their suffixes")
+    one = argparse.Namespace(**{**vars(options), "what": None})
+
+    def opened(path: bytes, kind: Kind) -> OpenedMember:
+        source = os.fsdecode(path)
+        with archive_errors(source):
+            if kind is Kind.BLOB_INDEX:
+                reader = stack.enter_context(SharedReader(blob_fetcher(one, source), _EACH))
+                blob = MountedBlob(
+                    reader, b"", uid=os.getuid(), gid=os.getgid(), mtime=os.stat(path).st_mtime_ns
+                )
+                return OpenedMember(blob, reader.rest)
+            tree = MountedArchive(stack.enter_context(open_tree(one, source)).archive(keep=_EACH))
+            return OpenedMember(tree, tree.rest)
+
+    members = {}
+    for name, path in found.items():
+        kind = Kind.of_suffix(path)
+        assert kind is not None
+        members[name] = MountedMember(kind, partial(opened, path, kind))
+    return MountedDirectory(members, uid=os.getuid(), gid=os.getgid(), mtime=os.stat(top).st_mtime_ns)
+
+
 def _cache_of(options: argparse.Namespace, fetcher: ChunkFetcher | None) -> ChunkCache | None:
     """Where `--fetch` puts chunks; None without it."""
     if fetcher is None and (options.verify or options.fetch):
         flag = "--verify" if options.verify else "--fetch"
-        raise WrongWords(f"{flag} is about chunks, and {show_path(options.input)} has none: give an index")
+        raise WrongWords(f"{flag} is about the chunks of one index, and {show_path(options.input)} is none")
     if fetcher is None or not options.fetch:
         return None
     if not isinstance(fetcher.source, Cached):

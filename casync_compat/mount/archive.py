@@ -13,6 +13,7 @@ from casync_compat.fs import acl
 from casync_compat.fs.owners import Names
 from casync_compat.mount.abi import ROOT, InodeAttributes
 from casync_compat.mount.nodes import Entry, Inodes, MountedInode, parts_of, seek_in
+from casync_compat.streams.lookahead import SharedReader
 from catar.archive import Archive, Located
 from catar.flags import FeatureFlags, time_granularity
 from catar.records import AclEntry, Node, signed_time
@@ -127,6 +128,14 @@ class MountedArchive:
     def forget(self, number: int, count: int) -> None:
         """See `MountedTree.forget`."""
         self._known.forget(number, count)
+
+    def rest(self) -> None:
+        """Let go of what can be had again: listings, and chunks."""
+        with self._lock:
+            self._listed.clear()
+            self._remembered = 0
+        if isinstance(self._archive.reader, SharedReader):
+            self._archive.reader.rest()
 
     def _ranges(self, directory: int) -> list[tuple[int, int]]:
         with self._lock:

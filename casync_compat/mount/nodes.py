@@ -23,7 +23,7 @@ class MountedInode:
 
     :ivar number: of the inode
     :ivar mode: file type and permissions
-    :ivar attributes: as the kernel wants them (`InodeAttributes.pack`)
+    :ivar attributes: as the kernel wants them (`InodeAttributes.pack`); empty where it had better ask
     :ivar size: of a regular file, in bytes
     :ivar lookups: how many times the kernel was told of it
     """

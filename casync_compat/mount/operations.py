@@ -189,7 +189,7 @@ class Operations:
                 at += 1
                 if not listing.add(name, found.number, found.mode, at, found.attributes):
                     return listing.parts
-                if plus:
+                if plus and found.attributes:
                     self._nodes.told(found)
         return listing.parts
 

@@ -76,6 +76,10 @@ class SharedReader(Closing):
         """Read no more ahead, and forget what is kept."""
         self._closed = True
         self._pool.close()
+        self.rest()
+
+    def rest(self) -> None:
+        """Forget what is kept, for it is not read from for a while."""
         with self._lock:
             self._kept.clear()
             self._size = 0

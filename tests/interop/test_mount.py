@@ -300,6 +300,30 @@ def test_a_block_device(pair: Pair, blob: Path, tmp_path: Path) -> None:
     assert b"pycasync mount" in outcome.err
 
 
+def test_a_directory_of_archives(pair: Pair, blob: Path, tmp_path: Path) -> None:
+    """All that is in it is there under its name, casync's archives too; what is broken is an error of its own."""
+    (tmp_path / "source/d").mkdir(parents=True)
+    (tmp_path / "source/d/file").write_bytes(content(100_000))
+    backups = tmp_path / "backups"
+    (backups / "host").mkdir(parents=True)
+    store = f"--store={tmp_path}/default.castr"
+    pair.casync("make", store, backups / "host/monday.caidx", tmp_path / "source")
+    pair.casync("make", backups / "tuesday.catar", tmp_path / "source")
+    shutil.copy(tmp_path / "disk.caibx", backups)
+    (backups / "broken.caidx").write_bytes(b"broken")
+    with mounted(pair.pycasync, store, backups, at=tmp_path / "m") as at:
+        assert sorted(os.listdir(at)) == ["broken", "disk", "host", "tuesday"]
+        for name in ("host/monday", "tuesday"):
+            assert_same(snapshot(tmp_path / "source"), snapshot(at / name), ignore=NOT_SHOWN)
+        assert (at / "disk").read_bytes() == blob.read_bytes()
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            os.stat(at / "broken")
+    (tmp_path / "none").mkdir()
+    outcome = pair.pycasync.run("mount", tmp_path / "none", tmp_path / "m")
+    assert outcome.status == 1
+    assert b"neither archives nor indexes" in outcome.err
+
+
 def test_what_cannot_be_mounted(pair: Pair, blob: Path, tmp_path: Path) -> None:
     """A mount point that is no directory, or not to be made, and a missing index are told; nothing is left behind."""
     for words in ((tmp_path / "disk.caibx", blob), (tmp_path / "none.caibx", tmp_path / "m")):

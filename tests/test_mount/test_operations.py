@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from archives import END, archive
+from fusekernel import Kernel
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.errors import ChunkMissing
@@ -21,8 +22,7 @@ from casync_compat.index import IndexBuilder
 from casync_compat.mount import abi
 from casync_compat.mount.abi import Code
 from casync_compat.mount.archive import MountedArchive
-from casync_compat.mount.nodes import MountedBlob, MountedTree
-from casync_compat.mount.operations import Answer, Operations
+from casync_compat.mount.nodes import MountedBlob
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.assemble import ChunkFetcher
 from casync_compat.streams.lookahead import SharedReader
@@ -44,72 +44,13 @@ TREE = (
 )  # fmt: skip
 
 
-class Kernel:
-    """Asks as the kernel does.
-
-    :ivar said: what the one who mounted it was told
-    """
-
-    def __init__(self, tree: MountedTree | None = None) -> None:
-        self.said: list[str] = []
-        self.tree = tree if tree is not None else MountedArchive(archive(TREE))
-        self._operations = Operations(self.tree, self.said.append)
-
-    def ask(self, code: int, inode: int = 1, body: bytes = b"") -> tuple[int, bytes]:
-        """The error and the body of an answer."""
-        header = abi.IN_HEADER.pack(abi.IN_HEADER.size + len(body), code, 99, inode, 0, 0, os.getpid(), 0, 0)
-        answer = self._operations.answer(header + body)
-        assert answer is not None
-        whole = b"".join(answer)
-        size, error, number = abi.OUT_HEADER.unpack_from(whole)
-        assert (size, number) == (len(whole), 99)
-        return -error, whole[abi.OUT_HEADER.size :]
-
-    def interrupt(self, number: int) -> Answer | None:
-        """What is said when who waits for the answer of a number got a signal."""
-        body = abi.INTERRUPT_IN.pack(number)
-        header = abi.IN_HEADER.pack(abi.IN_HEADER.size + len(body), Code.INTERRUPT, 5, 0, 0, 0, 0, 0, 0)
-        return self._operations.answer(header + body)
-
-    def find(self, *names: bytes) -> int:
-        """The inode at a path; 0 for nothing."""
-        inode = 1
-        for name in names:
-            error, body = self.ask(Code.LOOKUP, inode, name + b"\0")
-            assert error == 0
-            inode = struct.unpack_from("=Q", body)[0]
-        return inode
-
-    def attributes(self, inode: int) -> tuple[int, ...]:
-        error, body = self.ask(Code.GETATTR, inode, bytes(16))
-        assert error == 0
-        return abi.ATTRIBUTES.unpack_from(body, 16)
-
-    def read(self, inode: int, offset: int, size: int) -> bytes:
-        error, body = self.ask(Code.READ, inode, abi.READ_IN.pack(0, offset, size, 0, 0, 0, 0))
-        assert error == 0
-        return body
-
-    def names(self, inode: int, size: int, code: int = Code.READDIRPLUS) -> list[tuple[bytes, int]]:
-        """All names of a directory with their inodes, asked for in answers of so many bytes."""
-        found: list[tuple[bytes, int]] = []
-        at = 0
-        while True:
-            error, body = self.ask(code, inode, abi.READ_IN.pack(0, at, size, 0, 0, 0, 0))
-            assert error == 0
-            assert len(body) <= size
-            if not body:
-                return found
-            while body:
-                skip = 128 if code == Code.READDIRPLUS else 0
-                number, at, length, _ = struct.unpack_from("=QQII", body, skip)
-                found.append((body[skip + 24 : skip + 24 + length], number))
-                body = body[skip + (24 + length + 7) // 8 * 8 :]
+def _kernel() -> Kernel:
+    return Kernel(MountedArchive(archive(TREE)))
 
 
 def test_attributes_are_those_of_the_archive() -> None:
     """Times before 1970 to the nanosecond, owners, device numbers, sizes and blocks come as they are recorded."""
-    kernel = Kernel()
+    kernel = _kernel()
     inode = kernel.find(b"a")
     number, size, blocks, atime, mtime, ctime, *nanoseconds, mode, links, uid, gid, _, block, _ = (
         kernel.attributes(inode)
@@ -125,7 +66,7 @@ def test_attributes_are_those_of_the_archive() -> None:
 
 def test_inode_numbers_stay_the_same() -> None:
     """The same archive has the same inode numbers each time, and no two nodes share one."""
-    first, second = Kernel(), Kernel()
+    first, second = _kernel(), _kernel()
     paths = [(b"a",), (b"dev",), (b"dir",), (b"dir", b"inside"), (b"link",)]
     numbers = [first.find(*path) for path in paths]
     assert numbers == [second.find(*path) for path in reversed(paths)][::-1]
@@ -136,7 +77,7 @@ def test_inode_numbers_stay_the_same() -> None:
 @pytest.mark.parametrize("code", [Code.READDIR, Code.READDIRPLUS])
 def test_directories_in_any_number_of_answers(code: Code, size: int) -> None:
     """Every name comes once, with the inode that it leads to, however little room there is."""
-    kernel = Kernel()
+    kernel = _kernel()
     names = kernel.names(1, size, code)
     assert [name for name, _ in names] == [b".", b"..", b"a", b"dev", b"dir", b"link"]
     assert all(kernel.find(name) == inode for name, inode in names[2:])
@@ -144,7 +85,7 @@ def test_directories_in_any_number_of_answers(code: Code, size: int) -> None:
 
 def test_what_is_not_there() -> None:
     """A name that is not there is said to be so for long; what cannot be asked for is refused with the right error."""
-    kernel = Kernel()
+    kernel = _kernel()
     error, body = kernel.ask(Code.LOOKUP, 1, b"nothing\0")
     assert (error, struct.unpack_from("=QQQ", body)) == (0, (0, 0, abi.FOREVER))
     assert kernel.ask(Code.READLINK, kernel.find(b"a"))[0] == errno.EINVAL
@@ -156,7 +97,7 @@ def test_what_is_not_there() -> None:
 
 def test_links_and_attributes() -> None:
     """Targets of links and extended attributes come whole; a buffer that is too small is told."""
-    kernel = Kernel()
+    kernel = _kernel()
     assert kernel.ask(Code.READLINK, kernel.find(b"link")) == (0, b"a/b")
     inode = kernel.find(b"a")
     assert kernel.ask(Code.LISTXATTR, inode, abi.GETXATTR_IN.pack(100, 0)) == (0, b"user.x\0")
@@ -172,7 +113,7 @@ def test_links_and_attributes() -> None:
 def test_labels_of_a_tree_without_any() -> None:
     """Where the root has no label of SELinux, nobody need ask each name for one; a label that is there comes."""
     ask = abi.GETXATTR_IN.pack(100, 0) + b"security.selinux\0"
-    kernel = Kernel()
+    kernel = _kernel()
     assert kernel.ask(Code.GETXATTR, kernel.find(b"a"), ask)[0] == errno.EOPNOTSUPP
     labelled = Node(b"", stat.S_IFDIR | 0o755, selinux=b"u:r:t")
     kernel = Kernel(MountedArchive(archive((labelled, Node(b"fifo", stat.S_IFIFO | 0o600), END))))
@@ -188,7 +129,7 @@ def _seek(kernel: Kernel, inode: int, offset: int, whence: int) -> int | None:
 
 def test_holes_of_what_has_no_index() -> None:
     """A file of an archive that lies there whole is all data, and its end counts as a hole."""
-    kernel = Kernel()
+    kernel = _kernel()
     inode = kernel.find(b"a")
     size = len(CONTENT)
     assert [_seek(kernel, inode, at, os.SEEK_DATA) for at in (0, 9, size)] == [0, 9, None]
@@ -226,7 +167,7 @@ def test_flags_of_files() -> None:
 
 def test_contents_at_any_offset() -> None:
     """A read gives what a file has there, and nothing behind its end."""
-    kernel = Kernel()
+    kernel = _kernel()
     inode = kernel.find(b"a")
     for offset, size in ((0, 10), (255, 4096), (len(CONTENT) - 3, 4096), (len(CONTENT), 10), (1 << 40, 1)):
         assert kernel.read(inode, offset, size) == CONTENT[offset : offset + size]
@@ -234,7 +175,7 @@ def test_contents_at_any_offset() -> None:
 
 def test_forgotten_inodes_are_let_go() -> None:
     """What the kernel forgot as often as it was told of it takes no more memory; the root stays."""
-    kernel = Kernel()
+    kernel = _kernel()
     inode = kernel.find(b"a")
     kernel.find(b"a")
     kernel.tree.forget(inode, 1)
