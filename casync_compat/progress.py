@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["Progress", "ProgressCallback", "Reporter", "Warn", "human_size", "no_warning"]
+__all__ = ["Progress", "ProgressCallback", "Reporter", "Warn", "human_size", "human_time", "no_warning"]
 
 Warn: TypeAlias = Callable[[str], None]
 """Takes one line about something that the user should know, while a run goes on."""
@@ -120,3 +120,10 @@ def human_size(count: float) -> str:
             break
         count /= 1024
     return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"
+
+
+def human_time(seconds: float) -> str:
+    """A time for people: `0:30`, `2:46:30`."""
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

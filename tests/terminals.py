@@ -15,6 +15,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyte
+
 import casync_compat
 
 __all__ = ["Terminal"]
@@ -43,6 +45,7 @@ class Terminal:
         environ: Mapping[str, str] | None = None,
         program: Sequence[str] = (sys.executable, "-m", "casync_compat"),
     ) -> None:
+        self.columns = columns
         self._ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         given = (stdin, stdout, subprocess.PIPE)
@@ -101,8 +104,15 @@ class Terminal:
     @property
     def lines(self) -> list[str]:
         """What was said in lines of its own, without what was drawn and taken off again."""
-        text = re.sub(r"\r[^\n\r]*\x1b\[K", "", self.seen)
+        text = re.sub(r"\r[^\n]*\x1b\[K", "", self.seen)
         return text.replace("\r\n", "\n").splitlines()
+
+    @property
+    def screen(self) -> list[str]:
+        """What stands on the screen now."""
+        screen = pyte.Screen(self.columns, 24)
+        pyte.Stream(screen).feed(self.seen)
+        return [line.rstrip() for line in screen.display]
 
     def end(self) -> int:
         """Wait for the end. Returns the exit status, or the negative number of the signal that ended it."""

@@ -1,7 +1,7 @@
 """What a run says for people on a terminal: a line of progress, and a line at the end. Nothing in a pipe.
 
-The line of progress has bytes, share, speed, time left and chunks; the one at the end what there is now, how much of it
-is new and how long it took.
+The line of progress has bytes, share, speed, time left and chunks (`_bars` draws it); the one at the end what there is
+now, how much of it is new and how long it took.
 """
 
 from __future__ import annotations
@@ -9,26 +9,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
-from casync_compat.cli._log import talks
-from casync_compat.errors import show_path
-from casync_compat.progress import Progress, ProgressCallback, human_size
+from casync_compat.progress import Progress, ProgressCallback, human_size, human_time
+
+if TYPE_CHECKING:
+    from casync_compat.cli._bars import Bar
 
 __all__ = ["ProgressLine", "counted", "human_size", "progress_line", "tells"]
 
 _QUIET = 0.5
-_COLUMNS = 80
 _MINUTE = 60
-
-
-def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -43,20 +38,35 @@ def tells(options: argparse.Namespace) -> bool:
 
 def progress_line(options: argparse.Namespace, what: str, *, fetched: str = "new") -> ProgressLine:
     """The line of a verb that has `--no-progress`, unless it is not wanted; and what is told at the end."""
-    wanted = not (options.no_progress or options.verbose or options.quiet or talks())
+    wanted = not (options.no_progress or options.quiet)
     return ProgressLine(what, wanted=wanted, fetched=fetched, summary=tells(options))
 
 
-def _columns() -> int:
-    # Not shutil.get_terminal_size: importing shutil, with all the compressors it knows, costs 5 ms.
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
-    except (OSError, ValueError):
-        return _COLUMNS
+class _Above:
+    """Standard output or error of a terminal, where the line gives way to what is written."""
+
+    def __init__(self, stream: Any, line: ProgressLine) -> None:
+        self._stream = stream
+        self._line = line
+        self.ended = True
+        """Whether what was written last is a whole line, behind which a bar may stand."""
+
+    def write(self, text: str) -> int:
+        """Write where the line was."""
+        with self._line.lock:
+            self._line.clear()
+            written: int = self._stream.write(text)
+            self.ended = text.endswith("\n") or (self.ended and not text)
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class ProgressLine:
     """Context manager that draws one line over and over, and leaves none behind.
+
+    What is written to standard output and error meanwhile stands above it.
 
     :param what: verb of the work ("making")
     :param wanted: False draws nothing
@@ -71,8 +81,13 @@ class ProgressLine:
         self._fetched = fetched
         self._on = wanted and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._summary = summary
+        self._began = time.time()
         self._begin = time.monotonic()
+        self._screen = sys.stderr
+        self._bar: Bar | None = None
         self._drawn = False
+        self._above: dict[str, _Above] = {}
+        self.lock = threading.RLock()
 
     @property
     def callback(self) -> ProgressCallback | None:
@@ -80,26 +95,38 @@ class ProgressLine:
         return self._draw if self._on else None
 
     def __enter__(self) -> Self:
+        for name in ("stdout", "stderr") if self._on else ():
+            stream = getattr(sys, name)
+            if stream.isatty():
+                self._above[name] = _Above(stream, self)
+                setattr(sys, name, cast(Any, self._above[name]))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.clear()
+        with self.lock:
+            for name, above in self._above.items():
+                if getattr(sys, name) is above:
+                    setattr(sys, name, above._stream)
+            self._on = False
+            self.clear()
+            if self._bar is not None:
+                self._bar.close()
 
     def clear(self) -> None:
         """Take the line off the screen."""
-        if self._drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._drawn = False
+        with self.lock:
+            if self._drawn and self._bar is not None:
+                self._drawn = False
+                self._bar.clear()
 
     def tell(self, *parts: str, always: bool = False) -> None:
         """Say in one line what was done, where somebody looks on: parts that are not empty, and how long it took."""
         if self._summary or always:
             self.clear()
             seconds = time.monotonic() - self._begin
-            took = f"{seconds:.1f} s" if seconds < _MINUTE else _clock(seconds)
+            took = f"{seconds:.1f} s" if seconds < _MINUTE else human_time(seconds)
             print(", ".join(filter(None, (*parts, took))), file=sys.stderr)
 
     def above(self, say: Callable[[str], None]) -> Callable[[str], None]:
@@ -112,37 +139,14 @@ class ProgressLine:
         return clear_and_say
 
     def _draw(self, progress: Progress) -> None:
-        elapsed = time.monotonic() - self._begin
-        if elapsed < _QUIET:
+        if time.monotonic() - self._begin < _QUIET:
             return
-        text = self.text(progress, elapsed, _columns() - 1)
-        sys.stderr.write("\r" + text + "\x1b[K")
-        sys.stderr.flush()
-        self._drawn = True
+        with self.lock:
+            if not self._on or not all(above.ended for above in self._above.values()):
+                return
+            if self._bar is None:
+                from casync_compat.cli._bars import Bar  # lazily: tqdm costs a tenth of a second
 
-    def text(self, progress: Progress, elapsed: float, width: int) -> str:
-        """The line for a moment of the run, `width` columns at most."""
-        speed = progress.done / elapsed if elapsed > 0 else 0.0
-        parts = [self._what]
-        if progress.total:
-            parts.append(f"{100 * progress.done / progress.total:.0f}%")
-            parts.append(f"{human_size(progress.done)} of {human_size(progress.total)}")
-        else:
-            parts.append(human_size(progress.done))
-        parts.append(f"{human_size(speed)}/s")
-        if progress.total and speed and progress.done < progress.total:
-            parts.append(f"{_clock((progress.total - progress.done) / speed)} left")
-        if progress.entries:
-            parts.append(f"{progress.entries} files")
-        if progress.total_chunks is not None:
-            left = progress.total_chunks - progress.chunks
-            parts.append(
-                f"chunks: {progress.new_chunks} {self._fetched}, {progress.seed_chunks} from seeds, "
-                f"{progress.kept_chunks} in place, {left} left"
-            )
-        elif progress.chunks:
-            reused = progress.chunks - progress.new_chunks
-            parts.append(f"chunks: {progress.new_chunks} {self._fetched}, {reused} reused")
-        if progress.path:
-            parts.append(show_path(progress.path))
-        return "  ".join(parts)[:width]
+                self._bar = Bar(self._what, self._fetched, self._screen, self._began)
+            self._drawn = True
+            self._bar.show(progress)

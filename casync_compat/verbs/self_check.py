@@ -40,6 +40,7 @@ LIBRARIES = (
     ("pyxattr", "xattr", "extended attributes", ""),
     ("pylibacl", "posix1e", "ACLs", ""),
     ("siphashc", "siphashc", "tables of archives", ""),
+    ("tqdm", "tqdm", "bars of progress", ""),
     ("pycurl", "pycurl", "web servers and registries", "remote"),
     ("obstore", "obstore", "buckets: S3, Google, Azure", "remote"),
     ("isal", "isal", "faster gzip of image layers", "oci"),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from casync_compat.cli import _progress
+from casync_compat.cli import _bars, _progress
 from casync_compat.cli._progress import ProgressLine, human_size
 from casync_compat.progress import Progress
 
@@ -45,14 +45,15 @@ def test_sizes(count: int, text: str) -> None:
 
 
 def line(progress: Progress, width: int = 200, elapsed: float = 10.0, fetched: str = "new") -> str:
-    return ProgressLine("making", fetched=fetched).text(progress, elapsed, width)
+    return _bars.text("making", fetched, progress, elapsed, width)
 
 
 def test_everything_is_shown() -> None:
     """Share, bytes, speed, time left, files, chunks and the path."""
     progress = Progress(25 * MIB, 100 * MIB, entries=3, chunks=10, new_chunks=4, path=b"usr/lib")
     assert line(progress) == (
-        "making  25%  25 MiB of 100 MiB  2.5 MiB/s  0:30 left  3 files  chunks: 4 new, 6 reused  usr/lib"
+        "making  25%  |█████               |  25 MiB of 100 MiB  2.5 MiB/s  0:30 left  "
+        "3 files  chunks: 4 new, 6 reused  usr/lib"
     )
 
 
@@ -64,9 +65,9 @@ def test_without_a_total() -> None:
 
 def test_at_the_beginning_and_the_end() -> None:
     """No time is left when all is done, and none is known before anything is."""
-    assert line(Progress(0, 100 * MIB)) == "making  0%  0 B of 100 MiB  0 B/s"
-    assert line(Progress(100 * MIB, 100 * MIB)) == "making  100%  100 MiB of 100 MiB  10 MiB/s"
-    assert line(Progress(0, 100), elapsed=0.0) == "making  0%  0 B of 100 B  0 B/s"
+    assert line(Progress(0, 100 * MIB)) == f"making  0%  |{' ' * 20}|  0 B of 100 MiB  0 B/s"
+    assert line(Progress(100 * MIB, 100 * MIB)) == f"making  100%  |{'█' * 20}|  100 MiB of 100 MiB  10 MiB/s"
+    assert line(Progress(0, 100), elapsed=0.0) == f"making  0%  |{' ' * 20}|  0 B of 100 B  0 B/s"
 
 
 def test_long_times() -> None:
@@ -87,7 +88,13 @@ def test_widths(width: int) -> None:
     progress = Progress(25 * MIB, 100 * MIB, entries=3, chunks=10, new_chunks=4, path=b"x" * 300)
     text = line(progress, width)
     assert len(text) == min(width, len(line(progress, 1000)))
-    assert line(progress, 1000).startswith(text)
+    bar = "|█████               |  "
+    assert line(progress, 1000).replace(bar, "" if width < 60 else bar).startswith(text)
+
+
+def test_wide_characters() -> None:
+    """Characters that take two columns are counted as two."""
+    assert line(Progress(1, path="漢字".encode() * 99), 40).count("字") == 5
 
 
 def test_odd_paths() -> None:
@@ -130,3 +137,22 @@ def test_nothing_in_a_pipe(monkeypatch: pytest.MonkeyPatch, wanted: bool) -> Non
     with ProgressLine("making", wanted=wanted) as drawn:
         assert drawn.callback is None
     assert stream.getvalue() == ""
+
+
+def test_what_is_said_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line gives way to what is written, and does not come back behind half a line."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(_progress, "_QUIET", 0)
+    with ProgressLine("making") as drawn:
+        assert drawn.callback is not None
+        drawn.callback(Progress(1))
+        assert sys.stderr.isatty()
+        sys.stderr.write("half")
+        assert terminal.getvalue().endswith("\r\x1b[Khalf")
+        drawn.callback(Progress(2))
+        assert terminal.getvalue().endswith("half")
+        print(" a line", file=sys.stderr)
+        drawn.callback(Progress(3))
+        assert "half a line\n\rmaking  3 B" in terminal.getvalue()
+    assert sys.stderr is terminal

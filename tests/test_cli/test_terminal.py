@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,10 +22,23 @@ BLOCK = bytes(4 << 10)
 class Fed(Terminal):
     """A run that makes an index of what comes through a pipe, as long as the test likes."""
 
-    def __init__(self, cwd: Path, *words: str, columns: int = 80, **environ: str) -> None:
+    def __init__(
+        self,
+        cwd: Path,
+        *words: str,
+        columns: int = 80,
+        program: Sequence[str] = (sys.executable, "-m", "casync_compat"),
+        **environ: str,
+    ) -> None:
         reading, self._pipe = os.pipe()
         super().__init__(
-            ["make", "x.caibx", *words], cwd, streams=(1, 2), columns=columns, stdin=reading, environ=environ
+            ["make", "x.caibx", *words],
+            cwd,
+            streams=(1, 2),
+            columns=columns,
+            stdin=reading,
+            environ=environ,
+            program=program,
         )
         os.close(reading)
 
@@ -78,6 +92,47 @@ def test_ctrl_c(tmp_path: Path) -> None:
         assert terminal.end() == -signal.SIGINT
         assert terminal.lines[-1].removeprefix("^C") == "Got exit signal, quitting."
     assert list(tmp_path.glob("*.caibx*")) == []
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_a_line_at_every_width(tmp_path: Path, columns: int) -> None:
+    """Progress keeps to one line of the terminal, and has no colours, whatever NO_COLOR says."""
+    with Fed(tmp_path, columns=columns, NO_COLOR="1") as terminal:
+        terminal.feed("making")
+        terminal.feed(seconds=0.5)
+        shown = [line for line in terminal.screen if line]
+        assert len(shown) == 1
+        assert shown[0].startswith("making  ")
+        assert len(shown[0]) < columns
+        assert terminal.finish() == 0
+        assert not [line for line in terminal.screen if "making" in line]
+        assert re.search(r"\x1b\[[0-9;]*m", terminal.seen) is None
+
+
+@pytest.mark.parametrize("words", ["-v", "--log-level=debug"])
+def test_progress_below_what_is_said(tmp_path: Path, words: str) -> None:
+    """Who wants to hear more still sees progress, below what is said meanwhile, which stays whole."""
+    with Fed(tmp_path, words) as terminal:
+        terminal.feed("making")
+        terminal.feed("/s")
+        assert any(line.startswith("making") for line in terminal.screen)
+        assert terminal.finish() == 0
+        assert not [line for line in terminal.screen if "making" in line]
+        assert any(line.startswith("made x.caibx: ") for line in terminal.screen)
+        said = "Selected chunk sizes" if words == "-v" else "pycasync: info: make: status 0"
+        assert any(line.startswith(said) for line in terminal.screen)
+
+
+def test_the_library_is_loaded_when_it_draws(tmp_path: Path) -> None:
+    """Runs in pipes, and those that are over at once, do not pay for the library that draws."""
+    code = "import sys; from casync_compat.cli import main; main(); print('tqdm' in sys.modules)"
+    with Fed(tmp_path, program=(sys.executable, "-c", code)) as terminal:
+        assert terminal.finish() == 0
+        assert terminal.lines[-1] == "False"
+    with Fed(tmp_path, program=(sys.executable, "-c", code)) as terminal:
+        terminal.feed("making")
+        assert terminal.finish() == 0
+        assert terminal.lines[-1] == "True"
 
 
 @pytest.mark.parametrize("words", ["--quiet", "-q", "--no-progress"])

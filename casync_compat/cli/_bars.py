@@ -1,0 +1,145 @@
+"""Bars of progress, drawn by tqdm: what stands beside the bar is ours. Imported when the first is drawn.
+
+>>> text("making", "new", Progress(1 << 20, 4 << 20), 1.0, 40)
+'making  25%  1 MiB of 4 MiB  1 MiB/s  0:'
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from casync_compat.errors import show_path
+from casync_compat.progress import Progress, human_size, human_time
+
+__all__ = ["Bar", "columns", "text"]
+
+_COLUMNS = 80
+_FOR_A_BAR = 60
+"""Columns that a terminal must have for a bar: narrower ones are full of words."""
+_WITH_BAR = "{head}  |{bar:20}|{tail}"
+_WITHOUT = "{head}{tail}"
+
+tqdm.set_lock(threading.RLock())  # its own is one for processes, too, and costs a semaphore of the system
+tqdm.monitor_interval = 0  # a thread that looks whether bars are forgotten
+
+
+def columns(stream: TextIO) -> int:
+    """How wide a terminal is. :returns: 80 where it does not say"""
+    # Not shutil.get_terminal_size: importing shutil, with all the compressors it knows, costs 5 ms.
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _COLUMNS
+    except (OSError, ValueError):
+        return _COLUMNS
+
+
+def _words(what: str, fetched: str, progress: Progress, rate: float) -> tuple[str, str]:
+    """What stands before the bar, and behind it."""
+    done, total = progress.done, progress.total
+    head = what
+    parts = [""]
+    if total:
+        head += f"  {100 * done / total:.0f}%"
+        parts.append(f"{human_size(done)} of {human_size(total)}")
+    else:
+        parts.append(human_size(done))
+    parts.append(f"{human_size(rate)}/s")
+    if total and rate and done < total:
+        parts.append(f"{human_time((total - done) / rate)} left")
+    if progress.entries:
+        parts.append(f"{progress.entries} files")
+    if progress.total_chunks is not None:
+        left = progress.total_chunks - progress.chunks
+        parts.append(
+            f"chunks: {progress.new_chunks} {fetched}, {progress.seed_chunks} from seeds, "
+            f"{progress.kept_chunks} in place, {left} left"
+        )
+    elif progress.chunks:
+        reused = progress.chunks - progress.new_chunks
+        parts.append(f"chunks: {progress.new_chunks} {fetched}, {reused} reused")
+    if progress.path:
+        parts.append(show_path(progress.path))
+    return head, "  ".join(parts)
+
+
+def _layout(progress: Progress, width: int) -> str:
+    known = progress.total and progress.done <= progress.total
+    return _WITH_BAR if known and width >= _FOR_A_BAR else _WITHOUT
+
+
+def text(what: str, fetched: str, progress: Progress, elapsed: float, width: int) -> str:
+    """The line for a moment of a run that was as fast all the while, `width` columns at most."""
+    if width < 1:
+        return ""
+    rate = progress.done / elapsed if elapsed > 0 else 0.0
+    head, tail = _words(what, fetched, progress, rate)
+    form = _layout(progress, width)
+    return tqdm.format_meter(
+        progress.done, progress.total, elapsed, ncols=width, bar_format=form, head=head, tail=tail
+    )
+
+
+class Bar(tqdm):
+    """One line of a terminal with how far something has come, which is gone when it is closed.
+
+    :param what: verb of the work, or a name of what is worked on
+    :param fetched: what new chunks are called
+    :param began: when that was, by `time.time`
+    :param position: how many lines below the cursor
+    """
+
+    def __init__(self, what: str, fetched: str, stream: TextIO, began: float, position: int = 0) -> None:
+        self._what = what
+        self._fetched = fetched
+        self._stream = stream
+        self._progress = Progress()
+        super().__init__(
+            file=stream,
+            leave=False,
+            bar_format=_WITHOUT,
+            mininterval=0,  # whoever reports does so now and then
+            miniters=1,
+            position=position,
+            delay=1e-9,  # draw nothing before there is something to say
+        )
+        self.start_t = self.last_print_t = min(began, time.time())
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What tqdm makes a line of."""
+        known = super().format_dict
+        rate = known["rate"]
+        if rate is None:
+            rate = known["n"] / known["elapsed"] if known["elapsed"] > 0 else 0.0
+        head, tail = _words(self._what, self._fetched, self._progress, rate)
+        width = max(columns(self._stream) - 1, 1)
+        form = _layout(self._progress, width)
+        return {**known, "ncols": width, "bar_format": form, "head": head, "tail": tail}
+
+    def show(self, progress: Progress) -> None:
+        """Draw a moment of the run."""
+        self._progress = progress
+        self.total = progress.total or None
+        moved = progress.done - self.n
+        if not moved:
+            self.refresh()
+        else:
+            self.update(moved)
+
+    def clear(self) -> None:
+        """Take it off the screen, until it is shown again."""
+        super().clear()
+        self._stream.write("\x1b[K")  # and what was typed behind it: ^C
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Take it off the screen for good. Called again when it is garbage."""
+        if self.disable:
+            return
+        super().close()
+        self._stream.write("\x1b[K")
+        self._stream.flush()
