@@ -26,7 +26,7 @@ from casync_compat.fs.exclude import EXCLUDE_NAME, MAX_FILE_SIZE, Rule, decide, 
 from casync_compat.fs.remove import OPEN_DIR
 from catar.flags import FeatureFlags
 
-__all__ = ["Excluded", "Rules"]
+__all__ = ["ExcludeRules", "Excluded"]
 
 _NODUMP = int(FeatureFlags.FLAG_NODUMP)
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -34,7 +34,7 @@ _EVERYTHING = parse_rules(b"*\n.*\n", EXCLUDE_NAME)
 """Where rules cannot be read, nothing can be said to be wanted."""
 
 
-class Rules(NamedTuple):
+class ExcludeRules(NamedTuple):
     """The rules of a directory, inherited ones included."""
 
     was: Sequence[Rule]
@@ -46,18 +46,18 @@ class Rules(NamedTuple):
             return True
         return self.now is not self.was and decide(self.now, name, is_dir)[0]
 
-    def below(self, name: bytes) -> Rules:
+    def below(self, name: bytes) -> ExcludeRules:
         """What a directory inherits."""
         was = decide(self.was, name, True)[1]
-        return Rules(was, was if self.now is self.was else decide(self.now, name, True)[1])
+        return ExcludeRules(was, was if self.now is self.was else decide(self.now, name, True)[1])
 
-    def and_own(self, own: Sequence[Rule]) -> Rules:
+    def and_own(self, own: Sequence[Rule]) -> ExcludeRules:
         """With what the directory's own file says."""
         was = [*self.was, *own]
-        return Rules(was, was if self.now is self.was else [*self.now, *own])
+        return ExcludeRules(was, was if self.now is self.was else [*self.now, *own])
 
 
-_NONE = Rules((), ())
+_NONE = ExcludeRules((), ())
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class _Level:
     fd: int
     own: list[Rule]
     stamp: tuple[int, ...] | None
-    rules: Rules
+    rules: ExcludeRules
     above: Sequence[Rule]
     brought: bool = False
 
@@ -133,7 +133,7 @@ class Excluded:
             self._own.add(path)
         return rules
 
-    def rules(self, path: bytes) -> Rules:
+    def rules(self, path: bytes) -> ExcludeRules:
         """The rules of a directory, as they were and as they are."""
         path = _clean(path)
         level = self._levels.get(path)
@@ -150,14 +150,14 @@ class Excluded:
     def _renew(self, level: _Level, path: bytes) -> None:
         level.above = self.rules(os.path.dirname(path)).now
         now = [*decide(level.above, os.path.basename(path), True)[1], *level.own]
-        level.rules = Rules(level.rules.was, now)
+        level.rules = ExcludeRules(level.rules.was, now)
 
     def leave(self, path: bytes) -> None:
         """Forget a directory."""
         self._levels.pop(_clean(path), None)
         self._own.discard(_clean(path))
 
-    def keeps(self, directory_fd: int, name: bytes, path: bytes, rules: Rules) -> bool:
+    def keeps(self, directory_fd: int, name: bytes, path: bytes, rules: ExcludeRules) -> bool:
         """Whether an entry is kept out of archives; so is a file with rules that are obeyed here.
 
         :param path: of the directory
@@ -174,7 +174,7 @@ class Excluded:
             return True
         return self._nodump and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and _is_nodump(directory_fd, name)
 
-    def holds(self, directory_fd: int, name: bytes, rules: Rules) -> bool:
+    def holds(self, directory_fd: int, name: bytes, rules: ExcludeRules) -> bool:
         """Whether a directory has something in it, to any depth, that is kept out of archives."""
         if not (self.obeys_files or self._nodump):
             return False

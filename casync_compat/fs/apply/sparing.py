@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from casync_compat.errors import FileError, show_path
-from casync_compat.fs.apply.excluded import Excluded, Rules
+from casync_compat.fs.apply.excluded import Excluded, ExcludeRules
 from casync_compat.fs.mounts import mount_points
 from casync_compat.fs.remove import OPEN_DIR
 from casync_compat.fs.together import InodeKey, Written
@@ -144,7 +144,7 @@ class Spared:
             return True
         return False
 
-    def keeps_excluded(self, directory_fd: int, name: bytes, path: bytes, rules: Rules) -> bool:
+    def keeps_excluded(self, directory_fd: int, name: bytes, path: bytes, rules: ExcludeRules) -> bool:
         """The same for what is kept out of archives. :param path: of the entry"""
         kept = self.excluded.keeps(directory_fd, name, os.path.dirname(path), rules)
         if kept:
