@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -16,25 +17,36 @@ from tqdm import tqdm
 from casync_compat.errors import show_path
 from casync_compat.progress import Progress, human_size, human_time
 
-__all__ = ["Bar", "columns", "text"]
+__all__ = ["Bar", "Bars", "text"]
 
 _COLUMNS = 80
+_ROWS = 24
 _FOR_A_BAR = 60
 """Columns that a terminal must have for a bar: narrower ones are full of words."""
 _WITH_BAR = "{head}  |{bar:20}|{tail}"
 _WITHOUT = "{head}{tail}"
 
+_MOST_PARTS = 8
+
 tqdm.set_lock(threading.RLock())  # its own is one for processes, too, and costs a semaphore of the system
 tqdm.monitor_interval = 0  # a thread that looks whether bars are forgotten
 
 
-def columns(stream: TextIO) -> int:
+def _columns(stream: TextIO) -> int:
     """How wide a terminal is. :returns: 80 where it does not say"""
     # Not shutil.get_terminal_size: importing shutil, with all the compressors it knows, costs 5 ms.
     try:
         return os.get_terminal_size(stream.fileno()).columns or _COLUMNS
     except (OSError, ValueError):
         return _COLUMNS
+
+
+def _rows(stream: TextIO) -> int:
+    """How many lines a terminal has. :returns: 24 where it does not say"""
+    try:
+        return os.get_terminal_size(stream.fileno()).lines or _ROWS
+    except (OSError, ValueError):
+        return _ROWS
 
 
 def _words(what: str, fetched: str, progress: Progress, rate: float) -> tuple[str, str]:
@@ -116,7 +128,7 @@ class Bar(tqdm):
         if rate is None:
             rate = known["n"] / known["elapsed"] if known["elapsed"] > 0 else 0.0
         head, tail = _words(self._what, self._fetched, self._progress, rate)
-        width = max(columns(self._stream) - 1, 1)
+        width = max(_columns(self._stream) - 1, 1)
         form = _layout(self._progress, width)
         return {**known, "ncols": width, "bar_format": form, "head": head, "tail": tail}
 
@@ -133,13 +145,53 @@ class Bar(tqdm):
     def clear(self) -> None:
         """Take it off the screen, until it is shown again."""
         super().clear()
-        self._stream.write("\x1b[K")  # and what was typed behind it: ^C
-        self._stream.flush()
+        self._erase()
 
     def close(self) -> None:
         """Take it off the screen for good. Called again when it is garbage."""
         if self.disable:
             return
         super().close()
-        self._stream.write("\x1b[K")
+        self._erase()
+
+    def _erase(self) -> None:
+        """Take away what was typed behind it, `^C` say."""
+        if not self.pos:
+            self._stream.write("\x1b[K")
         self._stream.flush()
+
+
+class Bars:
+    """A bar, and below it others for parts of the work that are under way. Parameters as for `Bar`."""
+
+    def __init__(self, what: str, fetched: str, stream: TextIO, began: float) -> None:
+        self._stream = stream
+        self._fetched = fetched
+        self._whole = Bar(what, fetched, stream, began)
+        self._parts: dict[str, Bar] = {}
+
+    def show(self, progress: Progress, parts: Iterable[tuple[str, Progress]] = ()) -> None:
+        """Draw a moment of the run, and of its parts as many as fit."""
+        now = dict(parts)
+        for name in [name for name in self._parts if name not in now]:
+            self._parts.pop(name).close()
+        rows = min(_rows(self._stream) - 2, _MOST_PARTS)
+        free = [
+            row for row in range(1, rows + 1) if row not in {abs(bar.pos) for bar in self._parts.values()}
+        ]
+        for name, part in now.items():
+            if name not in self._parts and free:
+                self._parts[name] = Bar(f"  {name}", self._fetched, self._stream, time.time(), free.pop(0))
+            if name in self._parts:
+                self._parts[name].show(part)
+        self._whole.show(progress)  # last, so that the cursor stays at its end
+
+    def clear(self) -> None:
+        """Take them off the screen, until they are shown again."""
+        for bar in (*self._parts.values(), self._whole):
+            bar.clear()
+
+    def close(self) -> None:
+        """Take them off the screen for good."""
+        for bar in (*self._parts.values(), self._whole):
+            bar.close()

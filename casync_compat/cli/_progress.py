@@ -11,14 +11,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TextIO
 
 from casync_compat.progress import Progress, ProgressCallback, human_size, human_time
 
 if TYPE_CHECKING:
-    from casync_compat.cli._bars import Bar
+    from casync_compat.cli._bars import Bars
 
 __all__ = ["ProgressLine", "counted", "human_size", "progress_line", "tells"]
 
@@ -45,7 +46,7 @@ def progress_line(options: argparse.Namespace, what: str, *, fetched: str = "new
 class _Above:
     """Standard output or error of a terminal, where the line gives way to what is written."""
 
-    def __init__(self, stream: Any, line: ProgressLine) -> None:
+    def __init__(self, stream: TextIO, line: ProgressLine) -> None:
         self._stream = stream
         self._line = line
         self.ended = True
@@ -55,12 +56,36 @@ class _Above:
         """Write where the line was."""
         with self._line.lock:
             self._line.clear()
-            written: int = self._stream.write(text)
+            written = self._stream.write(text)
             self.ended = text.endswith("\n") or (self.ended and not text)
         return written
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+    def flush(self) -> None:
+        """As of the stream."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """As of the stream."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """As of the stream."""
+        return self._stream.fileno()
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """As of the stream."""
+        return self._stream.buffer
+
+    @property
+    def encoding(self) -> str:
+        """As of the stream."""
+        return self._stream.encoding
+
+    @property
+    def errors(self) -> str | None:
+        """As of the stream."""
+        return self._stream.errors
 
 
 class ProgressLine:
@@ -72,6 +97,7 @@ class ProgressLine:
     :param wanted: False draws nothing
     :param fetched: what new chunks are called
     :param summary: whether a line at the end is wanted
+    :ivar parts: says what is under way at a moment, where several things are: the name of each, and how far it is
     """
 
     def __init__(
@@ -84,9 +110,11 @@ class ProgressLine:
         self._began = time.time()
         self._begin = time.monotonic()
         self._screen = sys.stderr
-        self._bar: Bar | None = None
+        self._bars: Bars | None = None
         self._drawn = False
-        self._above: dict[str, _Above] = {}
+        self._above: list[_Above] = []
+        self._redirected = ExitStack()
+        self.parts: Callable[[], Iterable[tuple[str, Progress]]] = tuple
         self.lock = threading.RLock()
 
     @property
@@ -95,31 +123,32 @@ class ProgressLine:
         return self._draw if self._on else None
 
     def __enter__(self) -> Self:
-        for name in ("stdout", "stderr") if self._on else ():
-            stream = getattr(sys, name)
-            if stream.isatty():
-                self._above[name] = _Above(stream, self)
-                setattr(sys, name, cast(Any, self._above[name]))
+        if self._on and sys.stdout.isatty():
+            self._redirected.enter_context(redirect_stdout(self._before(sys.stdout)))
+        if self._on:
+            self._redirected.enter_context(redirect_stderr(self._before(sys.stderr)))
         return self
+
+    def _before(self, stream: TextIO) -> Any:
+        self._above.append(_Above(stream, self))
+        return self._above[-1]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self.lock:
-            for name, above in self._above.items():
-                if getattr(sys, name) is above:
-                    setattr(sys, name, above._stream)
+            self._redirected.close()
             self._on = False
             self.clear()
-            if self._bar is not None:
-                self._bar.close()
+            if self._bars is not None:
+                self._bars.close()
 
     def clear(self) -> None:
         """Take the line off the screen."""
         with self.lock:
-            if self._drawn and self._bar is not None:
+            if self._drawn and self._bars is not None:
                 self._drawn = False
-                self._bar.clear()
+                self._bars.clear()
 
     def tell(self, *parts: str, always: bool = False) -> None:
         """Say in one line what was done, where somebody looks on: parts that are not empty, and how long it took."""
@@ -142,11 +171,11 @@ class ProgressLine:
         if time.monotonic() - self._begin < _QUIET:
             return
         with self.lock:
-            if not self._on or not all(above.ended for above in self._above.values()):
+            if not self._on or not all(above.ended for above in self._above):
                 return
-            if self._bar is None:
-                from casync_compat.cli._bars import Bar  # lazily: tqdm costs a tenth of a second
+            if self._bars is None:
+                from casync_compat.cli._bars import Bars  # lazily: tqdm costs a tenth of a second
 
-                self._bar = Bar(self._what, self._fetched, self._screen, self._began)
+                self._bars = Bars(self._what, self._fetched, self._screen, self._began)
             self._drawn = True
-            self._bar.show(progress)
+            self._bars.show(progress, self.parts())

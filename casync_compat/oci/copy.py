@@ -59,6 +59,7 @@ def copy_image(
     store: Store | None = None,
     lease: Lease | None = None,
     on_plan: Callable[[int], None] | None = None,
+    on_start: Callable[[Descriptor], None] | None = None,
     on_blob: Callable[[Descriptor, bool], None] | None = None,
 ) -> Copied:
     """Copy an image, or an index with all that it names.
@@ -67,6 +68,7 @@ def copy_image(
     :param store: takes the chunks instead of packs; implies `thin`. The copy is whole only together with this store
     :param lease: of `store` (`streams.leasing.writing`), until this is done
     :param on_plan: told, before anything moves, how many bytes the blobs have that may have to move
+    :param on_start: told each blob before it moves, on the thread that will move it
     :param on_blob: told each blob, and whether bytes were moved for it, on the caller's thread
     :raises BlobError: a blob is missing or corrupt
     """
@@ -90,7 +92,7 @@ def copy_image(
     ]
     if on_plan is not None:
         on_plan(sum(blob.size for blob in blobs))
-    moved = _move(source, sink, blobs, on_blob, update=bool(there.blobs))
+    moved = _move(source, sink, blobs, on_start, on_blob, update=bool(there.blobs))
     chunks = _chunks(source, found, store, lease) if store is not None else (0, 0)
     top = graph.manifests.pop(root.digest, None)
     for descriptor, data in graph.manifests.values():
@@ -126,6 +128,7 @@ def _move(
     source: Place,
     sink: WritablePlace,
     blobs: list[Descriptor],
+    on_start: Callable[[Descriptor], None] | None,
     on_blob: Callable[[Descriptor, bool], None] | None,
     update: bool,
 ) -> list[Descriptor]:
@@ -138,6 +141,8 @@ def _move(
 
     def take(blob: Descriptor) -> tuple[Descriptor, bool]:
         """Runs on a worker."""
+        if on_start is not None:
+            on_start(blob)
         if update and blob.size <= _SMALL:
             return blob, sink.put(blob, [source.read(blob)], look=False)
         return blob, sink.borrow(blob, source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,23 @@ def test_between_registries() -> None:
     moving.bytes(500)
     moving.bytes(500)
     assert moving.done == 500
+
+
+def test_what_is_under_way() -> None:
+    """Each blob that moves is known by the thread that moves it, until it is there."""
+    moving = Moving(1)
+    moving.plan(2000)
+    moving.begin(BLOB)
+    assert moving.parts() == []
+    moving.bytes(250)
+    assert moving.parts() == [("sha256:000000000000", Progress(250, 1000))]
+    other = threading.Thread(target=moving.bytes, args=(500,))  # with nothing that it moves
+    other.start()
+    other.join()
+    moving.bytes(5000)
+    assert moving.parts() == [("sha256:000000000000", Progress(1000, 1000))]
+    moving.blob(BLOB, True)
+    assert moving.parts() == []
 
 
 def test_without_registries() -> None:

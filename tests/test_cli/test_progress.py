@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 
+import pyte
 import pytest
 
 from casync_compat.cli import _bars, _progress
@@ -16,6 +18,8 @@ MIB = 1 << 20
 
 class Terminal(io.StringIO):
     """Standard error as a terminal."""
+
+    encoding = "utf-8"
 
     def isatty(self) -> bool:
         return True
@@ -156,3 +160,34 @@ def test_what_is_said_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
         drawn.callback(Progress(3))
         assert "half a line\n\rmaking  3 B" in terminal.getvalue()
     assert sys.stderr is terminal
+
+
+def test_parts_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the line of the whole stands one for each part that is under way, as many as fit, and none at the end."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(_progress, "_QUIET", 0)
+
+    def shown() -> list[str]:
+        screen = pyte.Screen(80, 24)
+        screen.set_mode(pyte.modes.LNM)  # a terminal's driver does that to new lines
+        pyte.Stream(screen).feed(terminal.getvalue())
+        return [line.rstrip()[:12].rstrip() for line in screen.display if line.strip()]
+
+    def parts(names: str) -> Callable[[], list[tuple[str, Progress]]]:
+        return lambda: [(name, Progress(1, 2)) for name in names]
+
+    with ProgressLine("pushing") as drawn:
+        assert drawn.callback is not None
+        drawn.parts = parts("ab")
+        drawn.callback(Progress(2, 9))
+        assert shown() == ["pushing  22%", "  a  50%  |█", "  b  50%  |█"]
+        drawn.parts = parts("bc")
+        drawn.callback(Progress(3, 9))
+        assert shown() == ["pushing  33%", "  c  50%  |█", "  b  50%  |█"]
+        print("a line", file=sys.stderr)
+        assert shown() == ["a line"]
+        drawn.parts = parts("abcdefghijklm")
+        drawn.callback(Progress(4, 9))
+        assert len(shown()) == 10
+    assert shown() == ["a line"]

@@ -6,6 +6,7 @@ from typing import Any, TextIO
 class tqdm:
     monitor_interval: float
     disable: bool
+    pos: int
     n: float
     total: float | None
     ncols: int | None

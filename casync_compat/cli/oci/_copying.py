@@ -28,6 +28,7 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
         opened(options, moving.bytes) as places,
     ):
         moving.start(line.callback)
+        line.parts = moving.parts
         copied = copy_image(
             places.readable(source),
             source.target,
@@ -37,6 +38,7 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
             store=store,
             lease=lease,
             on_plan=moving.plan,
+            on_start=moving.begin,
             on_blob=moving.blob,
         )
         line.clear()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from casync_compat.oci.spec.descriptor import Descriptor
-from casync_compat.progress import ProgressCallback, Reporter
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.progress import Progress, ProgressCallback, Reporter
 
 __all__ = ["Moving"]
 
@@ -21,6 +21,10 @@ class Moving:
         self._lock = threading.Lock()
         self._reporter = Reporter(None)
         self._total = self._told = self._spared = self._ended = 0
+        self._at: dict[int, Descriptor] = {}
+        """What each thread moves."""
+        self._parts: dict[BlobDigest, int] = {}
+        """Bytes that were told of each blob that is under way."""
 
     def start(self, callback: ProgressCallback | None) -> None:
         """Say whom to report to; None for nobody."""
@@ -31,15 +35,25 @@ class Moving:
         with self._lock:
             self._total = size
 
+    def begin(self, blob: Descriptor) -> None:
+        """Hear of a blob that this thread is going to move."""
+        with self._lock:
+            self._at[threading.get_ident()] = blob
+            self._parts[blob.digest] = 0
+
     def bytes(self, count: int) -> None:
         """Hear of bytes that moved."""
         with self._lock:
             self._told += count
+            blob = self._at.get(threading.get_ident())
+            if blob is not None and blob.digest in self._parts:
+                self._parts[blob.digest] += count
             self._report()
 
     def blob(self, blob: Descriptor, moved: bool) -> None:
         """Hear of a blob that is there. :param moved: whether its bytes moved for that"""
         with self._lock:
+            self._parts.pop(blob.digest, None)
             self._ended += blob.size
             self._spared += 0 if moved else blob.size
             self._report()
@@ -48,6 +62,19 @@ class Moving:
     def done(self) -> int:
         """Bytes that are there: what is under way included, and never more than there are."""
         return max(self._ended, min(self._told // self._ends + self._spared, self._total))
+
+    def parts(self) -> list[tuple[str, Progress]]:
+        """The blobs that are under way, and how far each has come."""
+        with self._lock:
+            sizes = {blob.digest: blob.size for blob in self._at.values()}
+            return [
+                (
+                    f"{digest.algorithm}:{digest.hex[:12]}",
+                    Progress(min(told // self._ends, sizes[digest]), sizes[digest]),
+                )
+                for digest, told in self._parts.items()
+                if told and digest in sizes
+            ]
 
     def _report(self) -> None:
         if self._reporter.due:
