@@ -18,6 +18,7 @@ from casync_compat.cli import main
 from casync_compat.errors import FileError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index
+from casync_compat.store.chunkfiles import ChunkFile
 from casync_compat.store.local import LocalStore
 from casync_compat.verbs.verify import Defect, Repair, verify_chunks, verify_store
 
@@ -194,6 +195,27 @@ def test_repair(tmp_path: Path, damage: Callable[[Path], str]) -> None:
     assert (result.repaired, [defect.mended for defect in told]) == (1, ["repaired"])
     assert verify_store(store).defects == 0
     assert store.get(ids[1], Digest.SHA512_256, 1 << 20) == raw
+
+
+def test_what_was_mended_meanwhile_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that puts a good file in the place of a damaged one does not lose it to a check that read the old one."""
+    store, ids = filled(tmp_path / "s.castr", 3)
+    good = path_of(store, ids[1]).read_bytes()
+    emptied(path_of(store, ids[1]))
+    content = store.content
+
+    def replaced(file: ChunkFile, limit: int) -> bytes | None:
+        try:
+            return content(file, limit)
+        finally:
+            if file.id == ids[1]:
+                (tmp_path / "new").write_bytes(good)
+                (tmp_path / "new").rename(path_of(store, ids[1]))
+
+    monkeypatch.setattr(store, "content", replaced)
+    result = verify_store(store, repair=Repair(remove=True), jobs=1)
+    assert (result.defects, result.removed) == (0, 0)
+    assert path_of(store, ids[1]).read_bytes() == good
 
 
 def test_only_the_damaged_is_removed(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def gc(
         ignore_unnamed=ignore_unnamed,
         grace=grace,
         wait=wait,
+        named=[os.fsencode(place) for place in places if isinstance(place, (str, bytes, os.PathLike))],
         on_chunk=on_chunk,
         tell=warn,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from casync_compat.cli._location import default_store, open_chunk_store, open_input, warn
 from casync_compat.cli._options import NETWORK, add_options, add_positional
@@ -29,7 +30,8 @@ def add_arguments(parser: Parser) -> None:
         "INDEX...",
         "Removes from the store every chunk that is in none of the indexes. Name all indexes that are to live, of "
         "trees (.caidx) and of blobs (.caibx). When others in the directory that holds the store would lose chunks, "
-        "or cannot be read, nothing is removed without --yes. Runs of pycasync that write to the store are waited for, "
+        "or cannot be read, nothing is removed without --yes. What appears there, or beside named ones, once this is "
+        "started counts as named. Runs of pycasync that write to the store are waited for, "
         "also those of other machines; for stores that casync or desync fill meanwhile there is --grace.",
     )
     add_positional(parser, "indexes", "every index whose chunks are to stay", "+")
@@ -56,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
         ignore_unnamed=options.yes,
         grace=options.grace,
         wait=options.wait,
+        named=map(os.fsencode, paths),
         began=started(),  # until then whoever named the indexes saw them all
         on_chunk=on_chunk if options.verbose else None,
         tell=warn,

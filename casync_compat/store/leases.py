@@ -25,25 +25,26 @@ from contextlib import suppress
 
 from casync_compat.errors import CasyncError, FileError, RemoteError, show_path
 from casync_compat.ids import ChunkId
-from casync_compat.store.files import FileChanged, FileDamaged, Files, Version
+from casync_compat.store.files import FileChanged, Files
+from casync_compat.store.mark import LEASES, LOCK, WHO, Mark
 from casync_compat.store.pace import PACE, Pace, boot_time
-from casync_compat.store.processes import has_ended, this_process
+from casync_compat.store.processes import has_ended
 
 __all__ = ["PACE", "WAIT", "LeaseLost", "Leases", "Mark", "Pace", "StoreBusy", "boot_time"]
 
-_LOCK = b".pycasync/gc"
-_LEASES = b".pycasync/leases/"
 _UNDER = rb"\.pycasync(?:/leases)?"
 _TEMPORARY = b".tmp"
 _NAMED = b".ids"
 """What a name ends in of a file with the ids of chunks that a run needs that is done."""
+_WAITS = b".gc"
+"""What a name ends in of a file of a collection that waits for another one."""
 _ID = 32
 _MOST = 1 << 32
 """Bytes of ids that are read."""
-_WHO = 4096
 _SHORTEST = 0.001
 
-_UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_UNWRITABLE = _FULL | {errno.EROFS, errno.EACCES, errno.EPERM}
 
 WAIT = 60.0
 """Seconds that a run waits for others where nobody says."""
@@ -83,84 +84,6 @@ class LeaseLost(CasyncError):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.why}; run it again"
-
-
-class Mark:
-    """A file that says that a run is at work: a lease, or the lock.
-
-    :ivar name: in its place
-    :ivar held: whether it is there; found out when it is renewed
-    """
-
-    def __init__(self, files: Files, name: bytes, what: str, pace: Pace) -> None:
-        self.name = name
-        self.held = False
-        self._files = files
-        self._pace = pace
-        self._renewed = 0.0
-        said = f"{what} on {os.uname().nodename}, process {os.getpid()}\n"
-        lines = (said.encode(errors="replace").strip(), os.urandom(8).hex().encode(), this_process())
-        self._content = b"".join(line + b"\n" for line in lines if line)
-
-    def place(self, *, over: Version | None = None) -> None:
-        """Write the file.
-
-        :param over: a version of it that may be there, and must be
-        :raises FileChanged: it is not as it should be
-        """
-        begin = self._pace.clock()
-        self._files.write(
-            self.name, self._content, if_absent=over is None and self.name == _LOCK, if_version=over
-        )
-        self._renewed, self.held = begin, True
-
-    @property
-    def due(self) -> bool:
-        """Whether it is to be renewed."""
-        return self.held and self._pace.clock() - self._renewed >= self._pace.renew
-
-    def renew(self) -> None:
-        """Give it the date of now, or find out that somebody took it for dead."""
-        if not self.held:
-            return
-        begin = self._pace.clock()
-        if self._touched():
-            self._renewed = begin
-        else:
-            self.held = False
-
-    def _touched(self) -> bool:
-        if self._files.near:
-            return self._is_ours() and self._files.touch(self.name)
-        # Versions of objects are digests of what is in them: whoever thinks it dead must see that it is another now.
-        status = self._files.stat(self.name)
-        if status is None or not self._is_ours():
-            return False
-        content = self._content + os.urandom(8).hex().encode() + b"\n"
-        try:
-            self._files.write(self.name, content, if_version=status.version)
-        except FileChanged:
-            return False
-        return True
-
-    def _is_ours(self) -> bool:
-        try:
-            return (self._files.read(self.name, _WHO) or b"").startswith(self._content)
-        except FileDamaged:
-            return False
-
-    def check(self) -> bool:
-        """Whether nobody can have taken it for dead; asks the store only when it has not been renewed for long."""
-        if self.held and self._pace.clock() - self._renewed > self._pace.dead / 2:
-            self.renew()
-        return self.held
-
-    def remove(self) -> None:
-        """Take it away, if it is still there; what cannot be taken away will be dead."""
-        with suppress(CasyncError):
-            if self.name != _LOCK or self._is_ours():
-                self._files.remove(self.name)
-        self.held = False
 
 
 class _Patience:
@@ -206,12 +129,14 @@ class Leases:
         self._now: tuple[int, float] | None = None
         """The store's clock in nanoseconds since 1970, and ours at that moment."""
         self.named: set[ChunkId] = set()
+        self._why: FileError | None = None
+        """Why the lock could not be had, although nobody has it."""
 
     # ---- for writers
 
     def lease(self, what: str) -> Mark:
         """A lease that is not there yet. :param what: the run, for messages"""
-        return Mark(self._files, _LEASES + os.urandom(8).hex().encode(), what, self.pace)
+        return Mark(self._files, LEASES + os.urandom(8).hex().encode(), what, self.pace)
 
     def take(self, mark: Mark, wait: float, tell: Callable[[str], None]) -> None:
         """Leave a lease, at a moment when no collection is at work. Where nothing can be written none is left.
@@ -230,15 +155,15 @@ class Leases:
                 return
             mark.remove()
             while self._locked():
-                patience.pause(lambda: self._who(_LOCK))
+                patience.pause(lambda: self._who(LOCK))
 
     def _locked(self) -> bool:
         """Whether a collection is at work. One that is dead is taken away."""
         self._look_anew()
-        status = self._files.stat(_LOCK)
-        if status is None or not self._is_over(_LOCK, status.modified):
+        status = self._files.stat(LOCK)
+        if status is None or not self._is_over(LOCK, status.modified):
             return status is not None
-        taken = Mark(self._files, _LOCK, "make", self.pace)
+        taken = Mark(self._files, LOCK, "make", self.pace)
         try:
             taken.place(over=status.version)  # nobody else can do the same, nor take it for dead
         except FileChanged:
@@ -263,7 +188,7 @@ class Leases:
         :returns: whether one waits
         """
         self._look_anew()
-        locked = self._files.stat(_LOCK) is not None
+        locked = self._files.stat(LOCK) is not None
         if locked:
             self._files.write(mark.name + _NAMED, b"".join(dict.fromkeys(named())))
         return locked
@@ -284,7 +209,7 @@ class Leases:
         """Take away what runs left that were killed. No collection is at work, to which it could matter."""
         for name in self._ours():
             status = self._files.stat(name)
-            if name != _LOCK and status is not None and self._is_over(name, status.modified):
+            if name != LOCK and status is not None and self._is_over(name, status.modified):
                 self._files.remove(name)
 
     # ---- for collections
@@ -295,7 +220,7 @@ class Leases:
 
     def lock(self) -> Mark:
         """The lock, which is not there yet."""
-        return Mark(self._files, _LOCK, "gc", self.pace)
+        return Mark(self._files, LOCK, "gc", self.pace)
 
     def wait(self, mark: Mark, wait: float, tell: Callable[[str], None]) -> None:
         """Take the lock, and wait until all leases are gone. What is dead is taken away.
@@ -305,13 +230,12 @@ class Leases:
         """
         patience = _Patience(self.where, self.pace, wait, tell)
         try:
-            while not self._taken(mark):
-                patience.pause(lambda: self._who(_LOCK))
-                self._read_named()  # they are for that collection, which takes them away
+            self._take_lock(mark, patience)
         except FileError as error:
             if error.errno not in _UNWRITABLE:
                 raise
-            # It may be full, which is no reason not to make room. Whoever writes here now cannot do so either.
+            # It may be full, which is no reason not to make room: `go_on` has the rest.
+            self._why = error
             self._now = time.time_ns(), self.pace.clock()
         while alive := self._alive(mark.held):
             patience.pause(lambda: " and ".join(map(self._who, alive)))
@@ -319,12 +243,48 @@ class Leases:
                 mark.renew()
         self._read_named()
 
+    def _take_lock(self, mark: Mark, patience: _Patience) -> None:
+        waits = Mark(self._files, self.lease("").name + _WAITS, "gc", self.pace)
+        try:
+            while not self._taken(mark):
+                if waits.due or not waits.held:
+                    waits.place()
+                patience.pause(lambda: self._who(LOCK))
+                self._read_named()  # they are for that collection, which takes them away if nobody else waits
+        finally:
+            if waits.held:
+                waits.remove()
+
+    def go_on(self, mark: Mark) -> bool:
+        """Be sure that nobody writes, where the lock could not be had when it was waited for.
+
+        A full store has room for it once something is gone. Where nothing may be written nothing must go: others may.
+
+        :returns: whether there is a lock that can be relied on
+        :raises FileError: nothing may be written
+        :raises LeaseLost: others came meanwhile
+        """
+        if self._why is None:
+            return True
+        if self._why.errno not in _FULL:
+            raise self._why
+        alone = True
+        try:
+            alone = self._taken(mark)
+            self._why = None
+        except FileError as error:
+            if error.errno not in _FULL:
+                raise
+        if not alone or self._alive(mark.held):
+            raise LeaseLost(self.where, "others came while there was no room for a lock")
+        return mark.held
+
     def _taken(self, mark: Mark) -> bool:
         try:
             mark.place()
         except FileChanged:
-            status = self._files.stat(_LOCK)
-            if status is None or not self._is_over(_LOCK, status.modified):
+            status = self._files.stat(LOCK)
+            if status is None or not self._is_over(LOCK, status.modified):
                 return False
             try:
                 mark.place(over=status.version)
@@ -339,7 +299,7 @@ class Leases:
         """The names of leases. Those that are dead are taken away, as they must be by whoever has the lock."""
         found = []
         for file in self._ours():
-            if file == _LOCK or file.endswith(_NAMED):
+            if file == LOCK or file.endswith((_NAMED, _WAITS)):
                 continue
             status = self._files.stat(file)
             if status is None:
@@ -356,7 +316,7 @@ class Leases:
         return [
             file.name
             for file in self._files.list(b".pycasync/", under=re.compile(_UNDER), details=False)
-            if file.name == _LOCK or file.name.startswith(_LEASES) or file.name.endswith(_TEMPORARY)
+            if file.name == LOCK or file.name.startswith(LEASES) or file.name.endswith(_TEMPORARY)
         ]
 
     def alive(self) -> list[str]:
@@ -364,7 +324,7 @@ class Leases:
         self._now = time.time_ns(), self.pace.clock()
         found = []
         for name in self._ours():
-            status = None if name.endswith((_NAMED, _TEMPORARY)) else self._files.stat(name)
+            status = None if name.endswith((_NAMED, _TEMPORARY, _WAITS)) else self._files.stat(name)
             if status is not None and not self._is_over(name, status.modified):
                 found.append(self._who(name))
         return found
@@ -383,10 +343,17 @@ class Leases:
         """The collection is over: take away the lock, and what was left for it."""
         if mark.held:
             with suppress(CasyncError):
-                for name in self._ours():
-                    if name.endswith(_NAMED):
-                        self._files.remove(name)
+                ours = self._ours()
+                if not any(map(self._waits, ours)):
+                    for name in ours:
+                        if name.endswith(_NAMED):
+                            self._files.remove(name)
         mark.remove()
+
+    def _waits(self, name: bytes) -> bool:
+        """Whether a file is of a collection that waits for this one, and may not know yet what was left for both."""
+        status = self._files.stat(name) if name.endswith(_WAITS) else None
+        return status is not None and not self._is_over(name, status.modified)
 
     # ---- the store's clock
 
@@ -398,7 +365,7 @@ class Leases:
     def now(self) -> int:
         """The store's clock, in nanoseconds since 1970."""
         if self._now is None:
-            probe = Mark(self._files, _LEASES + os.urandom(8).hex().encode() + _TEMPORARY, "clock", self.pace)
+            probe = Mark(self._files, LEASES + os.urandom(8).hex().encode() + _TEMPORARY, "clock", self.pace)
             try:
                 probe.place()
                 self._set_clock(probe)
@@ -418,7 +385,7 @@ class Leases:
         if name.endswith((_NAMED, _TEMPORARY)):
             return False
         with suppress(CasyncError):
-            lines = (self._files.read(name, _WHO) or b"").split(b"\n")
+            lines = (self._files.read(name, WHO) or b"").split(b"\n")
             if any(map(has_ended, lines[2:3])):
                 missed = modified is not None and self.now() - modified > 2 * self.pace.renew * 1e9
                 return missed or self._files.one_kernel
@@ -426,7 +393,7 @@ class Leases:
 
     def _who(self, name: bytes) -> str:
         with suppress(CasyncError):
-            content = self._files.read(name, _WHO)
+            content = self._files.read(name, WHO)
             if content:
                 return show_path(content.split(b"\n")[0])
         return "another run"

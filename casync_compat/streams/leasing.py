@@ -39,6 +39,7 @@ class Lease:
         self._leases = leases
         self._mark = mark
         self._again = again
+        self._kept = False  # whether indexes were let appear because there was a lease
 
     def keep(self, index: Index) -> None:
         """Be sure that an index may be written now: that nobody has collected chunks of it meanwhile.
@@ -52,8 +53,17 @@ class Lease:
         if not self._mark.check():
             self._again()
             self._look(self._leases)
+        self._kept = self._mark.held
         with suppress(FileError):
             self._leases.name(self._mark, self.named)
+
+    def confirm(self) -> None:
+        """Be sure, once the indexes are in place, that they were when chunks were collected.
+
+        :raises LeaseLost: this run slept before they were, and some of their chunks are gone
+        """
+        if self._kept and self._mark is not None and self._leases is not None and not self._mark.check():
+            self._look(self._leases)
 
     def _look(self, leases: Leases) -> None:
         """Be sure that all is still there."""
@@ -105,6 +115,7 @@ def writing(
             survey = store.surveyed() if isinstance(store, Surveyed) else nullcontext()
             with survey, Ticker(mark.renew, pace.renew):
                 yield lease
+                lease.confirm()
         except BaseException:
             mark.remove()
             raise
@@ -121,7 +132,7 @@ class Collection:
 
     def __init__(self, leases: Leases | None = None, mark: Mark | None = None) -> None:
         self._leases = leases
-        self._mark = mark if mark is not None and mark.held else None
+        self._mark = mark
         self.named: frozenset[ChunkId] = frozenset() if leases is None else frozenset(leases.named)
 
     def now(self) -> int:
@@ -129,9 +140,14 @@ class Collection:
         return time.time_ns() if self._leases is None else self._leases.now()
 
     def check(self) -> None:
-        """Be sure that nobody writes. :raises LeaseLost: somebody may, since this run slept"""
-        if self._mark is not None and not self._mark.check():
-            assert self._leases is not None
+        """Be sure that nobody writes.
+
+        :raises LeaseLost: somebody may, since this run slept, or found no room for its lock
+        :raises FileError: there can be no lock, so that nothing is to be changed
+        """
+        if self._mark is None or self._leases is None:
+            return
+        if self._leases.go_on(self._mark) and not self._mark.check():
             raise LeaseLost(
                 self._leases.where, "others went on while this run slept, so that it must not remove more"
             )

@@ -5,8 +5,9 @@ one of them needs, the run refuses, unless it is told to go on. Indexes anywhere
 files that a crashed run left behind go too, once they are a day old and surely nobody's.
 
 Whoever writes to the store is waited for (`store.leases`), and only then are the indexes read: those that it made or
-replaced count as they are then. An index that appeared beside the store since the run began counts as named: whoever
-named the others could not know of it. The same goes for indexes beside a store in a bucket.
+replaced count as they are then. An index that appeared beside the store since the run began, or beside one that was
+named, counts as named: whoever named the others could not know of it. The same goes for indexes beside a store in a
+bucket.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def collect_garbage(
     grace: float = 0.0,
     wait: float | None = None,
     began: float | None = None,
+    named: Iterable[bytes] = (),
     on_chunk: Callable[[ChunkId], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> GcResult:
@@ -112,6 +114,7 @@ def collect_garbage(
     :param grace: seconds; chunks that are younger stay
     :param wait: seconds to wait for others who write; None for a minute. A dry run waits for nobody
     :param began: when it was said what is to live, by `store.leases.boot_time`; None for just now
+    :param named: paths of the indexes that are files here; others that have appeared beside them since then live, too
     :param on_chunk: called with each chunk before it is removed, also in a dry run
     :param tell: called with a line about what others do there
     :raises StoreBusy: others write, and do not end; nothing is removed
@@ -125,28 +128,50 @@ def collect_garbage(
         )
     if began is None:
         began = boot_time()
+    since, jumped = began, _Jumps()
+
+    def run(collection: Collection, *, empty: bool = False) -> _Run:
+        return _Run(
+            store, collection, ignore_unnamed, on_chunk, since, named, jumped, dry=dry_run, empty=empty
+        )
+
     if dry_run:
         if tell is not None and (others := busy(store)):
             tell(f"{' and '.join(others)} may be writing to the store; what that needs is not counted")
-        return _collect(_Run(store, Collection(), ignore_unnamed, on_chunk, began, dry=True), indexes, grace)
-    if next(store.ids(), None) is None and not isinstance(
-        store, Repacking
-    ):  # nor is there anything that others could lose
-        return _collect(_Run(store, Collection(), ignore_unnamed, on_chunk, began), indexes, 0.0)
+        return _collect(run(Collection()), indexes, grace)
+    if next(store.ids(), None) is None and not isinstance(store, Repacking):
+        # There is nothing that others could lose; what they put there meanwhile is not looked at.
+        return _collect(run(Collection(), empty=True), indexes, 0.0)
     with collecting(store, wait=wait, tell=tell) as collection:
-        return _collect(_Run(store, collection, ignore_unnamed, on_chunk, began), indexes, grace)
+        return _collect(run(collection), indexes, grace)
+
+
+class _Jumps:
+    """How far the clock of this machine was set forward since this was made."""
+
+    def __init__(self) -> None:
+        self._was = time.time() - boot_time()
+
+    def __int__(self) -> int:
+        return max(int((time.time() - boot_time() - self._was) * 1e9), 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run of `collect_garbage`; fields as its parameters."""
+    """A run of `collect_garbage`; fields as its parameters.
+
+    :ivar empty: whether the store was, so that nothing in it is looked at
+    """
 
     store: Prunable
     collection: Collection
     ignore_unnamed: bool
     on_chunk: Callable[[ChunkId], None] | None
     began: float
+    named: Iterable[bytes]
+    jumped: _Jumps
     dry: bool = False
+    empty: bool = False
 
     def tell(self, ids: Sequence[ChunkId]) -> None:
         """Say what goes, or would go."""
@@ -160,21 +185,20 @@ class _Run:
         self.collection.check()
 
     def since_it_began(self) -> Iterator[Index]:
-        """The indexes that have appeared beside the store.
+        """The indexes that have appeared beside the store, and beside those that were named.
 
         One that is as old as the run, as far as clocks tell, counts only where unnamed ones do not: there its chunks
         would go, here it is told of.
         """
-        moment = self.collection.now() - int((boot_time() - self.began) * 1e9)
+        moment = self.collection.now() - int((boot_time() - self.began) * 1e9) - int(self.jumped)
         moment += -_TICK if self.ignore_unnamed else _CLOCKS
         for files, name, modified in _far_beside(self.store):
             if modified is None or modified >= moment - _LOOSE:
                 index = _read(files, name)
                 if index is not None:
                     yield index
-        if not isinstance(self.store, OnDisk):
-            return
-        for path in _beside(self.store.own_paths):
+        own = self.store.own_paths if isinstance(self.store, OnDisk) else ()
+        for path in _beside((*own, *filter(os.path.isfile, self.named))):
             with suppress(
                 CasyncError, OSError
             ):  # one that cannot be read is looked at again, and not forgotten
@@ -196,7 +220,7 @@ def _collect(run: _Run, indexes: Iterable[Index], grace: float) -> GcResult:
     directories = 0 if run.dry else store.directories()
     chunks = 0
     garbage: list[ChunkId] = []
-    for id_ in store.ids():
+    for id_ in () if run.empty else store.ids():
         chunks += 1
         if id_ not in needed and id_ not in kept:
             garbage.append(id_)
@@ -217,7 +241,7 @@ def _collect(run: _Run, indexes: Iterable[Index], grace: float) -> GcResult:
             run.before([id_])
             freed += store.remove(id_)
     if not run.dry:
-        if isinstance(store, Repacking):
+        if isinstance(store, Repacking) and not run.empty:
             freed += store.repack(run.collection.check)
         store.clean(time.time_ns() - _STALE)
         directories -= store.directories()

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from casync_compat.chunker import MAX_CHUNK_SIZE
 from casync_compat.compression import Compression, CompressionError, compress, decompress, file_limit
+from casync_compat.errors import ChunkCorrupt, ChunkMissing
 from casync_compat.ids import ChunkId, Digest, DigestUnavailable
 from casync_compat.index import Index
 from casync_compat.progress import ProgressCallback, Reporter
@@ -97,7 +99,9 @@ def pack_store(
                         result.left += 1
                         tell(f"{store.name}/{name.decode()} is damaged, and stays")
                         continue
-                    packs.adopt(id, frame, raw)
+                    if not packs.adopt(id, frame, raw).new and not _is_in(packs, id, raw):
+                        packs.remove(id)
+                        packs.adopt(id, frame, raw)
                     waiting.append(name)
                     result.moved += 1
                     result.size += len(frame)
@@ -144,6 +148,14 @@ def _frame(store: ChunkStore, file: ChunkFile) -> _Read:
     except (CompressionError, FileDamaged):
         pass
     return file.id, file.name, None, 0
+
+
+def _is_in(packs: PackedStore, id: ChunkId, size: int) -> bool:
+    """Whether packs have a chunk, and have it whole."""
+    for digest in Digest:
+        with suppress(ChunkCorrupt, ChunkMissing, DigestUnavailable):
+            return len(packs.get(id, digest, size)) == size
+    return False
 
 
 def _is(raw: bytes, id: ChunkId) -> bool:
@@ -208,7 +220,7 @@ def _unpack(store: ChunkStore, packs: PackedStore, rows: Sequence[ChunkId]) -> S
     for id, frame in zip(rows, packs.frames(rows), strict=True):
         if frame is not None:
             _, file = store.forms(id)
-            if store.files.stat(file.name) is None:
+            if store.files.stat(file.name) is None or _frame(store, file)[2] is None:
                 store.files.write(file.name, frame)
         out.append((id, 0 if frame is None else len(frame)))
     return out

@@ -116,8 +116,8 @@ class _Checker:
 
         :param size: that the chunk must have
         """
-        limit = size if size is not None else MAX_CHUNK_SIZE
-        raw, defect = b"", None
+        limit, raw, defect = MAX_CHUNK_SIZE if size is None else size, b"", None
+        was = self._store.files.stat(file.name) if self._repair.remove else None
         try:
             content = self._store.content(file, limit)
             if content is None:
@@ -139,7 +139,7 @@ class _Checker:
             if error.errno in LACKING:
                 raise
             defect = self._defect(file, "unreadable", str(error.cause))
-        return len(raw), None if defect is None else self._mend(file, defect, size)
+        return len(raw), None if defect is None else self._mend(file, defect, size, was)
 
     def _is(self, raw: bytes, id: ChunkId) -> bool:
         for place, digest in enumerate(self._digests):
@@ -152,13 +152,14 @@ class _Checker:
     def _defect(self, file: ChunkFile, kind: str, why: str) -> Defect:
         return Defect(kind, f"{self._store.name}/{file.name.decode()}", why, file.id)
 
-    def _mend(self, file: ChunkFile, defect: Defect, size: int | None) -> Defect:
-        mended = ""
-        good = self.fetch(file.id, size)
+    def _mend(self, file: ChunkFile, defect: Defect, size: int | None, was: object) -> Defect | None:
+        mended, good = "", self.fetch(file.id, size)
         if good is not None:
             self._store.replace(file, good)
             mended = "repaired"
         elif self._repair.remove and defect.kind != "unreadable":
+            if self._store.files.stat(file.name) != was:
+                return None  # somebody has put another one there meanwhile
             self._store.files.remove(file.name)
             mended = "removed"
         return Defect(defect.kind, defect.where, defect.why, defect.id, mended)

@@ -283,6 +283,44 @@ def test_collections_take_turns(store: ChunkStore, clock: Time) -> None:
     assert beside_chunks(store) == []
 
 
+def test_word_for_a_collection_is_left_for_the_next(store: ChunkStore, clock: Time) -> None:
+    """What a run leaves for one collection that is about to end stays for another that waits, and sleeps just then."""
+    locked = Leases(store.leases() or MemoryFiles(), clock.pace)
+    with ExitStack() as maker:
+        lease = maker.enter_context(writing(store, "make"))
+        put(store, 7)
+        mark = locked.lock()
+        mark.place()
+
+        def all_at_once() -> None:
+            lease.keep(index_of(7))
+            maker.close()
+            locked.end(mark)
+
+        clock.meanwhile = [all_at_once]
+        collect_garbage(store, [index_of(1)])
+    assert numbers_in(store) == {1, 7}
+    assert beside_chunks(store) == []
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_collection_that_waited_in_vain(store: ChunkStore, clock: Time, gone: bool) -> None:
+    """It leaves nothing, and what is left of one that was killed while it waited is not waited for."""
+    if gone:
+        store.files.write(b".pycasync/leases/0123.gc", b"gc\n")
+    mark = Leases(store.leases() or MemoryFiles(), clock.pace).lock()
+    mark.place()
+    with pytest.raises(StoreBusy):
+        collect_garbage(store, [index_of(1)], wait=3)
+    mark.remove()
+    assert collect_garbage(store, [index_of(1)], wait=0).removed == 5
+    if gone:
+        set_back(store, b".pycasync/leases/0123.gc", 3600)
+    with writing(store, "make"):
+        pass
+    assert beside_chunks(store) == []
+
+
 def test_a_dry_run_waits_for_nobody(store: ChunkStore, clock: Time) -> None:
     """It writes nothing, and says who may be writing."""
     told: list[str] = []
@@ -327,6 +365,65 @@ def test_indexes_that_nobody_could_name(tmp_path: Path, clock: Time, when: str) 
             )  # in which the clock of a file system may stand still, and the machine
         collect_garbage(store, [index_of(0)], ignore_unnamed=True, began=began)
     assert numbers_in(store) == ({0} if when == "before" else {0, 2, 3})
+
+
+@pytest.mark.parametrize("ignore_unnamed", [False, True])
+def test_indexes_that_appear_beside_those_that_are_named(
+    tmp_path: Path, clock: Time, ignore_unnamed: bool
+) -> None:
+    """The same holds in the directories of indexes that were named, by `gc /srv/indexes/*.caidx`, say."""
+    store = LocalStore(tmp_path / "x.castr")
+    put(store, *range(5))
+    for name, number in (("a/named.caidx", 0), ("a/old.caidx", 1), ("b/new.caidx", 4)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(index_of(number).to_bytes())
+    time.sleep(0.05)  # the clock of a file system may stand still so long
+    began = leases.boot_time()
+    (tmp_path / "a/new.caibx").write_bytes(index_of(2, 3).to_bytes())
+    (tmp_path / "a/broken.caidx").write_bytes(b"none")
+    paths = [os.fsencode(tmp_path / name) for name in ("a/named.caidx", "a/missing.caidx")]
+    collect_garbage(store, [index_of(0)], ignore_unnamed=ignore_unnamed, began=began - 0.03, named=paths)
+    assert numbers_in(store) == {0, 2, 3}
+
+
+def test_the_clock_is_set_while_a_collection_waits(
+    tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index that appeared before the clock went forward has appeared since the run began, for all its date says."""
+    store = LocalStore(tmp_path / "x.castr")
+    put(store, *range(4))
+    index = tmp_path / "new.caidx"
+    off = 0.0
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + off)
+    monkeypatch.setattr(Leases, "now", lambda self: int(time.time() * 1e9))
+    with ExitStack() as stack:
+        stack.enter_context(writing(store, "make"))
+
+        def done() -> None:
+            nonlocal off
+            index.write_bytes(index_of(2, 3).to_bytes())
+            off = 3600
+            stack.close()
+
+        clock.meanwhile = [done]
+        collect_garbage(store, [index_of(0)], ignore_unnamed=True)
+    assert numbers_in(store) == {0, 2, 3}
+
+
+def test_a_store_that_was_empty(tmp_path: Path) -> None:
+    """A collection that finds nothing takes no lock, and does not take away what others put there meanwhile."""
+    store = LocalStore(tmp_path / "x.castr")
+    (tmp_path / "x.castr").mkdir()
+
+    def indexes() -> Iterator[Index]:
+        with writing(store, "make") as lease:
+            put(store, 1, 2)
+            lease.keep(index_of(1, 2))
+        yield index_of(5)
+
+    assert collect_garbage(store, indexes()).removed == 0
+    assert numbers_in(store) == {1, 2}
 
 
 # ---- the dead
@@ -480,7 +577,10 @@ class Unwritable(MemoryFiles):
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_where_nothing_can_be_written(number: int) -> None:
-    """A run goes on without a lease; its index is written if all its chunks are there. A collection makes room."""
+    """A run goes on without a lease; its index is written if all its chunks are there. A collection makes room.
+
+    Where it is not room that is lacking, others may write there, and nothing goes.
+    """
     store = ChunkStore(Unwritable(number))
     put(store, 1, 2, 3)
     with writing(store, "make") as lease:
@@ -488,8 +588,80 @@ def test_where_nothing_can_be_written(number: int) -> None:
         store.remove(id_of(2))
         with pytest.raises(LeaseLost):
             lease.keep(index_of(1, 2))
-    assert collect_garbage(store, [index_of(1)]).removed == 1
-    assert numbers_in(store) == {1}
+    assert collect_garbage(store, [index_of(1, 3)]).removed == 0
+    if number == errno.ENOSPC:
+        assert collect_garbage(store, [index_of(1)]).removed == 1
+        assert numbers_in(store) == {1}
+    else:
+        with pytest.raises(FileError, match="pycasync/gc"):
+            collect_garbage(store, [index_of(1)])
+        assert numbers_in(store) == {1, 3}
+
+
+class Full(Unwritable):
+    """A place that has room for a lock once a file has gone, or for those of whom nothing is known here."""
+
+    def remove(self, name: bytes) -> int:
+        if b".pycasync" not in name:
+            self.number = 0
+        return super().remove(name)
+
+    def write(self, name, data, **conditions):  # type: ignore[no-untyped-def]
+        return (
+            super().write(name, data, **conditions)
+            if self.number
+            else MemoryFiles.write(self, name, data, **conditions)
+        )
+
+
+def test_a_full_store_gets_its_lock_when_there_is_room(clock: Time) -> None:
+    """Who begins to write then is kept away."""
+    store = ChunkStore(Full(errno.ENOSPC))
+    put(store, *range(6))
+    seen = []
+
+    def look(id: ChunkId) -> None:
+        seen.append(beside_chunks(store))
+        if len(seen) == 4:
+            with pytest.raises(StoreBusy), writing(store, "make", wait=0):
+                pass
+
+    assert collect_garbage(store, [index_of(0)], on_chunk=look).removed == 5
+    assert seen[0] == []
+    assert seen[-1] == [LOCK]
+    assert beside_chunks(store) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, 0], ids=["full still", "room by now"])
+def test_others_come_while_there_is_no_lock(clock: Time, number: int) -> None:
+    """A run with room that others have not, root's say, may begin beside a collection without a lock, which stops."""
+    files = Full(errno.ENOSPC)
+    store = ChunkStore(files)
+    put(store, *range(3))
+
+    def indexes() -> Iterator[Index]:
+        yield index_of(0)
+        MemoryFiles.write(files, b".pycasync/leases/0123", b"make by root\n")
+        files.number = number
+
+    with pytest.raises(LeaseLost, match="no room for a lock"):
+        collect_garbage(store, indexes())
+    assert numbers_in(store) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_writer_sleeps_while_its_index_appears(store: ChunkStore, clock: Time, lost: bool) -> None:
+    """It does not end well when chunks of an index have gone that appeared after all."""
+    with ExitStack() as stack:
+        if lost:
+            stack.enter_context(pytest.raises(LeaseLost, match="run it again"))
+        with writing(store, "make") as lease:
+            lease.keep(index_of(1, 2))
+            clock.now += 700
+            for name in beside_chunks(store):
+                set_back(store, name, 700)
+            collect_garbage(store, [index_of(*((1,) if lost else (1, 2)))])
+    assert numbers_in(store) == ({1} if lost else {1, 2})
 
 
 def test_other_kinds_of_stores() -> None:

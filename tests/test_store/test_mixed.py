@@ -212,6 +212,43 @@ def test_damaged_chunks_stay_where_they_are(both: Path) -> None:
     assert list(LocalStore(both).ids()) == sorted(D.of(chunk(n)) for n in range(1, 15))
 
 
+def test_a_damaged_file_beside_a_good_pack(both: Path) -> None:
+    """A chunk that is in both is taken out of its pack only when its file is whole, or made whole."""
+    for n in range(5):
+        assert local(both).has(D.of(chunk(n)))
+    packs = local(both).packs()
+    assert packs is not None
+    packed = [n for n in range(15) if packs.has(D.of(chunk(n)))]
+    for n, content in zip(packed, (b"", b"damaged"), strict=False):
+        path = both / D.of(chunk(n)).hex()[:4] / f"{D.of(chunk(n)).hex()}.cacnk"
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+    assert explode_store(local(both)).left == 0
+    for n in range(15):
+        assert LocalStore(both).get(D.of(chunk(n)), D, LIMIT) == chunk(n)
+
+
+def test_a_good_file_beside_a_damaged_pack(tmp_path: Path) -> None:
+    """The file goes only when a pack has the chunk whole."""
+    path = tmp_path / "x.castr"
+    store = local(path, PACKS)
+    for n in range(6):
+        store.put(D.of(chunk(n)), chunk(n))
+    store.sync()
+    (pack,) = (each for each in (path / ".pycasync/packs").rglob("*/*") if each.is_file())
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 2] ^= 1
+    pack.chmod(0o644)
+    pack.write_bytes(content)
+    for n in range(6):
+        LocalStore(path).put(D.of(chunk(n)), chunk(n))
+    assert pack_store(local(path)).moved == 6
+    assert list(LocalStore(path).ids()) == []
+    for n in range(6):
+        assert local(path).get(D.of(chunk(n)), D, LIMIT) == chunk(n)
+
+
 class Killed(BaseException):
     """The end of a run."""
 
