@@ -26,6 +26,7 @@ from casync_compat.locations.configfiles import read_key_file
 from casync_compat.locations.settings import Shared
 from casync_compat.net.limiter import Limiter
 from casync_compat.store.base import ChunkSource, Store
+from casync_compat.store.cached import ChunkCache
 from casync_compat.store.files import Files
 from casync_compat.store.local import LocalStore
 from casync_compat.store.options import StoreOptions
@@ -48,6 +49,7 @@ __all__ = [
     "layout_of",
     "local_path",
     "name_of",
+    "open_cache",
     "open_chunk_store",
     "open_directory",
     "open_input",
@@ -157,6 +159,13 @@ def open_mixed(locator: str) -> MixedStore:
     :raises UsageError: it is of a kind that has no packs
     """
     return locations.open_mixed(locator, SETTINGS)
+
+
+def open_cache(directory: str) -> ChunkCache:
+    """A directory to keep chunks in."""
+    cache = locations.chunk_cache(replace(SETTINGS, chunk_cache=directory))
+    assert cache is not None
+    return cache
 
 
 def open_source(locator: str, extra: Iterable[str]) -> ChunkSource:

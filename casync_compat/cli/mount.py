@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
@@ -15,20 +16,22 @@ from casync_compat.cli._common import (
     is_far,
     is_stream,
     open_tree,
+    source_for,
     tree_kind,
 )
 from casync_compat.cli._daemon import in_background
-from casync_compat.cli._location import local_path, name_of, shown_name, warn
+from casync_compat.cli._location import local_path, name_of, open_cache, shown_name, warn
 from casync_compat.cli._mounted import until_gone
 from casync_compat.cli._options import READING, add_options, add_positional
 from casync_compat.cli._parser import Parser, WrongWords
-from casync_compat.errors import UsageError, show_path
+from casync_compat.errors import CasyncError, UsageError, show_path
 from casync_compat.kinds import Kind
 from casync_compat.mount.archive import MountedArchive
 from casync_compat.mount.directory import MountedDirectory, MountedMember, OpenedMember, find_members
 from casync_compat.mount.nodes import MountedBlob, MountedTree
 from casync_compat.store.cached import Cached, ChunkCache
 from casync_compat.streams.assemble import ChunkFetcher
+from casync_compat.streams.inputs import load_index
 from casync_compat.streams.lookahead import KEPT, SharedReader
 from casync_compat.streams.warming import Warming, read_all
 from casync_compat.verbs.mount import mount
@@ -40,6 +43,7 @@ EXAMPLES = (
     ("pycasync mount backups /mnt", "all archives and indexes of a directory, each under its name"),
 )
 
+_Fetchers = Callable[[], Iterable[ChunkFetcher]]
 _EACH = KEPT // 8
 """Bytes of chunks to keep of one of several."""
 
@@ -65,10 +69,11 @@ def run(options: argparse.Namespace) -> int:
     if options.background and (status := in_background()) is not None:
         return status
     with archive_errors(options.input), ExitStack() as stack:
-        tree, fetcher = _opened(options, stack)
-        cache = _cache_of(options, fetcher)
-        if fetcher is not None and options.verify:
-            read_all(fetcher)
+        tree, fetchers = _opened(options, stack)
+        cache = _cache_of(options, fetchers)
+        if fetchers is not None and options.verify:
+            for fetcher in fetchers():
+                read_all(fetcher)
         session = mount(
             tree,
             local_path(options.mountpoint),
@@ -77,21 +82,23 @@ def run(options: argparse.Namespace) -> int:
             far=is_far(options, options.input),
             mkdir=options.mkdir,
         )
-        if fetcher is not None and cache is not None:
-            stack.enter_context(Warming(fetcher, cache, warn))
+        if fetchers is not None and cache is not None:
+            stack.enter_context(Warming(fetchers(), cache, warn))
         until_gone(session, f"Mounted: {show_path(options.mountpoint)}", background=options.background)
     return 0
 
 
-def _opened(options: argparse.Namespace, stack: ExitStack) -> tuple[MountedTree, ChunkFetcher | None]:
+def _opened(options: argparse.Namespace, stack: ExitStack) -> tuple[MountedTree, _Fetchers | None]:
+    """What is to be mounted, and what gets its chunks, if it has any."""
     source: str = options.input
     if input_kind(options, source) is not Kind.BLOB_INDEX:
         if tree_kind(options, source) is Kind.DIRECTORY:
-            return _directory(options, local_path(source), stack), None
+            return _directory(options, local_path(source), stack)
         if is_stream(source) and options.what == Kind.ARCHIVE.value:
             raise UsageError("an archive that comes as a stream cannot be mounted; give a file, or an index")
         tree = stack.enter_context(open_tree(options, source))
-        return MountedArchive(tree.archive(keep=KEPT)), tree.fetcher
+        of_tree = tree.fetcher
+        return MountedArchive(tree.archive(keep=KEPT)), (lambda: [of_tree]) if of_tree is not None else None
     fetcher = blob_fetcher(options, source)
     name = (
         b"blob"
@@ -100,11 +107,15 @@ def _opened(options: argparse.Namespace, stack: ExitStack) -> tuple[MountedTree,
     )
     reader = stack.enter_context(SharedReader(fetcher))
     blob = MountedBlob(reader, name, uid=os.getuid(), gid=os.getgid(), mtime=time.time_ns())
-    return blob, fetcher
+    return blob, lambda: [fetcher]
 
 
-def _directory(options: argparse.Namespace, top: bytes, stack: ExitStack) -> MountedDirectory:
-    found = find_members(top, warn)
+def _directory(
+    options: argparse.Namespace, top: bytes, stack: ExitStack
+) -> tuple[MountedDirectory, _Fetchers]:
+    found = {
+        path: (kind, name) for name, path in find_members(top, warn).items() if (kind := Kind.of_suffix(path))
+    }
     if not found:
         raise UsageError(f"{show_path(top)}: neither archives nor indexes are in it, by their suffixes")
     one = argparse.Namespace(**{**vars(options), "what": None})
@@ -114,28 +125,38 @@ def _directory(options: argparse.Namespace, top: bytes, stack: ExitStack) -> Mou
         with archive_errors(source):
             if kind is Kind.BLOB_INDEX:
                 reader = stack.enter_context(SharedReader(blob_fetcher(one, source), _EACH))
-                blob = MountedBlob(
-                    reader, b"", uid=os.getuid(), gid=os.getgid(), mtime=os.stat(path).st_mtime_ns
-                )
+                mtime = os.stat(path).st_mtime_ns
+                blob = MountedBlob(reader, b"", uid=os.getuid(), gid=os.getgid(), mtime=mtime)
                 return OpenedMember(blob, reader.rest)
             tree = MountedArchive(stack.enter_context(open_tree(one, source)).archive(keep=_EACH))
             return OpenedMember(tree, tree.rest)
 
-    members = {}
-    for name, path in found.items():
-        kind = Kind.of_suffix(path)
-        assert kind is not None
-        members[name] = MountedMember(kind, partial(opened, path, kind))
-    return MountedDirectory(members, uid=os.getuid(), gid=os.getgid(), mtime=os.stat(top).st_mtime_ns)
+    def fetchers() -> Iterator[ChunkFetcher]:
+        for path, (kind, _) in sorted(found.items()):
+            try:
+                if kind.is_index:
+                    source = os.fsdecode(path)
+                    yield ChunkFetcher(load_index(path), source_for(one, source), path)
+            except CasyncError as error:
+                if options.verify:
+                    raise
+                warn(str(error))
+
+    members = {name: MountedMember(kind, partial(opened, path, kind)) for path, (kind, name) in found.items()}
+    mtime = os.stat(top).st_mtime_ns
+    return MountedDirectory(members, uid=os.getuid(), gid=os.getgid(), mtime=mtime), fetchers
 
 
-def _cache_of(options: argparse.Namespace, fetcher: ChunkFetcher | None) -> ChunkCache | None:
+def _cache_of(options: argparse.Namespace, fetchers: _Fetchers | None) -> ChunkCache | None:
     """Where `--fetch` puts chunks; None without it."""
-    if fetcher is None and (options.verify or options.fetch):
+    if fetchers is None and (options.verify or options.fetch):
         flag = "--verify" if options.verify else "--fetch"
-        raise WrongWords(f"{flag} is about the chunks of one index, and {show_path(options.input)} is none")
-    if fetcher is None or not options.fetch:
+        raise WrongWords(f"{flag} is about chunks, and {show_path(options.input)} has none: give an index")
+    if fetchers is None or not options.fetch:
         return None
-    if not isinstance(fetcher.source, Cached):
-        raise WrongWords("--fetch puts chunks into a chunk cache: give --chunk-cache=DIR")
-    return fetcher.source.cache
+    if options.chunk_cache is not None:
+        return open_cache(options.chunk_cache)
+    for fetcher in fetchers():
+        if isinstance(fetcher.source, Cached):
+            return fetcher.source.cache
+    raise WrongWords("--fetch puts chunks into a chunk cache: give --chunk-cache=DIR")

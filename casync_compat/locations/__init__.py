@@ -38,7 +38,14 @@ from casync_compat.locations.inputs import (
     open_input,
 )
 from casync_compat.locations.settings import IndexPlace, PathType, Settings, Shared
-from casync_compat.locations.stores import layout_of, open_local_store, open_mixed, open_source, open_store
+from casync_compat.locations.stores import (
+    chunk_cache,
+    layout_of,
+    open_local_store,
+    open_mixed,
+    open_source,
+    open_store,
+)
 
 __all__ = [
     "Configuration",
@@ -47,6 +54,7 @@ __all__ = [
     "Scheme",
     "Settings",
     "Shared",
+    "chunk_cache",
     "classify",
     "default_store",
     "group_members",

@@ -1,14 +1,14 @@
 """Reading every chunk of an index once, for nothing but that: to know that all is there, or to have it near.
 
 >>> read_all(fetcher)
->>> with Warming(fetcher, cache, tell):
+>>> with Warming([fetcher], cache, tell):
 ...     ...
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 
 from casync_compat.batches import batches
@@ -19,6 +19,7 @@ from casync_compat.index import Index, IndexChunk
 from casync_compat.store.cached import ChunkCache
 from casync_compat.streams.assemble import ChunkFetcher
 from casync_compat.streams.transfer import Crew, OrderedPool
+from catar.errors import CatarError
 
 __all__ = ["Warming", "read_all"]
 
@@ -30,11 +31,13 @@ def read_all(
     fetcher: ChunkFetcher,
     *,
     known: Callable[[ChunkId], bool] = lambda id: False,
+    together: int = _BATCH,
     stop: threading.Event | None = None,
 ) -> None:
     """Read every chunk once, and check it.
 
     :param known: chunks of which this is true are left out
+    :param together: bytes to ask for with one call
     :param stop: ends it early
     :raises StoreError: a chunk cannot be had, or is damaged
     """
@@ -43,7 +46,7 @@ def read_all(
         fetcher.fetch_all(batch)
 
     with OrderedPool[None](fetcher.threads, 2 * fetcher.threads) as pool:
-        for batch in batches(_each_once(fetcher.index, known), _BATCH, attrgetter("size")):
+        for batch in batches(_each_once(fetcher.index, known), together, attrgetter("size")):
             if stop is not None and stop.is_set():
                 break
             pool.submit(fetch, batch)
@@ -54,13 +57,23 @@ def read_all(
 class Warming(Closing):
     """Fetches meanwhile what a cache has not: each chunk that is there is one that the next time need not be fetched.
 
+    :param fetchers: for indexes, one after the other, each made when the one before is done
     :param tell: told in a line when that ends early
+    :param together: bytes to ask for with one call
     """
 
-    def __init__(self, fetcher: ChunkFetcher, cache: ChunkCache, tell: Callable[[str], None]) -> None:
-        self._fetcher = fetcher
+    def __init__(
+        self,
+        fetchers: Iterable[ChunkFetcher],
+        cache: ChunkCache,
+        tell: Callable[[str], None],
+        *,
+        together: int = _BATCH,
+    ) -> None:
+        self._fetchers = fetchers
         self._cache = cache
         self._tell = tell
+        self._together = together
         self._stop = threading.Event()
         self._crew = Crew(self._work, 1)
 
@@ -74,8 +87,11 @@ class Warming(Closing):
 
     def _work(self) -> None:
         try:
-            read_all(self._fetcher, known=self._cache.has, stop=self._stop)
-        except CasyncError as error:
+            for fetcher in self._fetchers:
+                read_all(fetcher, known=self._cache.has, together=self._together, stop=self._stop)
+                if self._stop.is_set():
+                    break
+        except (CasyncError, CatarError) as error:
             if not self._stop.is_set():
                 self._tell(f"{error}; nothing more is fetched but what is read")
 

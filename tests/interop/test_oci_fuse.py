@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -101,6 +102,33 @@ def test_few_requests_for_the_first_byte(tmp_path: Path, pycasync: Tool, registr
     schema = json.loads(files("casync_compat.cli").joinpath("output.schema.json").read_text())
     described = {**schema, "$ref": "#/$defs/verbs/oci mount"}
     pytest.importorskip("jsonschema").Draft202012Validator(described).validate(said)
+
+
+def test_everything_is_fetched_meanwhile(tmp_path: Path, pycasync: Tool) -> None:
+    """With --fetch all chunks come into the cache unread; then the registry may lose them, also for the next mount."""
+    members = {f"f{number}": noise(400_000, number) for number in range(5)}
+    cache = tmp_path / "cache"
+    with running(tmp_path / "registry") as registry:
+        with layout_at(tmp_path / "layout") as layout:
+            build(layout, "app", [layer(members), layer({"more": noise(90_000, 9)})])
+        name = registry.reference("mount/warm")
+        pycasync("oci", "convert", "--thin", "--insecure", f"oci:{tmp_path / 'layout'}:app", name)
+        pycasync("oci", "copy", "--insecure", name, f"oci:{tmp_path / 'layout'}:app-c")
+        words = ("--insecure", "--fetch", f"--chunk-cache={cache}", name)
+        with mounted(pycasync, *words, at=tmp_path / "root") as root:
+            until, quiet = time.monotonic() + 30, 0
+            while quiet < 20:  # until nothing new has come in for a while
+                before = len(list(cache.glob("*/*.cacnk")))
+                time.sleep(0.02)
+                quiet = quiet + 1 if before and before == len(list(cache.glob("*/*.cacnk"))) else 0
+                assert time.monotonic() < until
+            (tmp_path / "registry/files").rename(tmp_path / "away")
+            assert (root / "f3").read_bytes() == members["f3"]
+            assert (root / "more").read_bytes() == noise(90_000, 9)
+            (tmp_path / "away").rename(tmp_path / "registry/files")
+    words = ("--fetch", f"--chunk-cache={cache}", f"oci:{tmp_path / 'layout'}:app")
+    outcome = pycasync.run("oci", "mount", *words, tmp_path / "m")
+    assert (outcome.status, b"not converted" in outcome.err) == (1, True)
 
 
 def test_what_cannot_be_fetched_is_an_error_until_it_can(tmp_path: Path, pycasync: Tool) -> None:

@@ -42,10 +42,10 @@ def test_what_is_fetched_is_kept(store: MemoryStore, index: Index, tmp_path: Pat
     cache = ChunkCache(LocalStore(tmp_path / "chunks"))
     cached = Cached(store, cache)
     told: list[str] = []
-    with Warming(ChunkFetcher(index, cached), cache, told.append) as warming:
+    with Warming([ChunkFetcher(index, cached)], cache, told.append) as warming:
         assert warming.wait(20)
     assert all(cache.has(id_) for id_ in index.ids())
-    with Warming(ChunkFetcher(index, Cached(MemoryStore(), cache)), cache, told.append) as warming:
+    with Warming([ChunkFetcher(index, Cached(MemoryStore(), cache))], cache, told.append) as warming:
         assert warming.wait(20)
     assert told == []
 
@@ -56,7 +56,7 @@ def test_a_chunk_that_is_away(index: Index, tmp_path: Path) -> None:
     with pytest.raises(ChunkMissing):
         read_all(fetcher)
     told: list[str] = []
-    with Warming(fetcher, ChunkCache(LocalStore(tmp_path / "chunks")), told.append) as warming:
+    with Warming([fetcher], ChunkCache(LocalStore(tmp_path / "chunks")), told.append) as warming:
         assert warming.wait(20)
     assert len(told) == 1
     assert told[0].endswith("; nothing more is fetched but what is read")

@@ -26,6 +26,9 @@ from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.rootfs.metadata import Metadata
 from casync_compat.oci.spec.media import PACK_TYPES
+from casync_compat.store.cached import ChunkCache
+from casync_compat.store.local import LocalStore
+from casync_compat.streams.warming import Warming
 
 LARGE = noise(3_000_000)
 PARTS = [(70_000, b"a" * 5000), (900_000, noise(20_000, 1)), (1_000_000, b"z")]
@@ -185,6 +188,28 @@ def test_little_is_fetched_of_an_image_that_is_far_away(tmp_path: Path) -> None:
         assert len(place.from_packs) == 1
         assert contents(nodes, "large") == LARGE
         assert len(place.from_packs) < 20  # of some 50 chunks
+
+
+def test_all_is_fetched_meanwhile(tmp_path: Path) -> None:
+    """With few requests all chunks come into the cache; whoever mounts the image again asks for none of them."""
+    converted(tmp_path / "layout", [FILES, tar(rawtar.file(b"more", noise(9000, 7)))])
+    cache = ChunkCache(LocalStore(tmp_path / "chunks"))
+    told: list[str] = []
+    for most in (20, 0):
+        place = CountingPlace(layout_at(tmp_path / "layout"))
+        with ImageTree.open(place, "image", where="image", shared=True, cache=cache) as image:
+            with Warming(image.fetchers(), cache, told.append, together=1 << 20) as warming:
+                assert warming.wait(30)
+            before = len(place.from_packs)
+            assert (0 < before <= most) if most else before == 0
+            nodes = mounted(image)
+            assert contents(nodes, "large") == LARGE
+            assert contents(nodes, "more") == noise(9000, 7)
+            assert len(place.from_packs) == before
+    assert told == []
+    with opened(tmp_path / "plain", [FILES], thin=False) as image:
+        assert list(image.fetchers()) == []
+        assert not image.is_converted
 
 
 def test_ranges_that_are_told_before(tmp_path: Path) -> None:

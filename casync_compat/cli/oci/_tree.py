@@ -11,15 +11,21 @@ from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.places.opened import Places
 from casync_compat.oci.rootfs.merge import MergeLimits
 from casync_compat.oci.spec.reference import Reference
+from casync_compat.store.cached import ChunkCache
 
 __all__ = ["image_tree"]
 
 
 @contextmanager
 def image_tree(
-    options: argparse.Namespace, places: Places, reference: Reference, *, shared: bool = False
+    options: argparse.Namespace,
+    places: Places,
+    reference: Reference,
+    *,
+    shared: bool = False,
+    cache: ChunkCache | None = None,
 ) -> Iterator[ImageTree]:
-    """The image that was named, opened. :param shared: see `ImageTree.open`"""
+    """The image that was named, opened. :param shared: see `ImageTree.open`, and for `cache`"""
     limits = None
     if (size := getattr(options, "max_size", None)) is not None:
         limits = MergeLimits(size=size)
@@ -33,5 +39,6 @@ def image_tree(
         warn=warn,
         jobs=getattr(options, "jobs", None),
         shared=shared,
+        cache=cache,
     ) as image:
         yield image

@@ -6,10 +6,11 @@ import argparse
 import json
 import os
 import sys
+from contextlib import ExitStack
 
 from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._daemon import in_background
-from casync_compat.cli._location import local_path
+from casync_compat.cli._location import local_path, open_cache
 from casync_compat.cli._mounted import until_gone
 from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size, progress_line
@@ -23,10 +24,12 @@ from casync_compat.oci.mount import RootOptions, RootResult, mount, mount_again
 from casync_compat.oci.rootfs.kernelmount import NoKernelMount, check_kernel
 from casync_compat.oci.rootfs.metadata import Metadata
 from casync_compat.oci.spec.reference import Reference
+from casync_compat.streams.warming import Warming
 from casync_compat.verbs.mount import mount as mount_nodes
 
 EXAMPLES = (
     ("pycasync oci mount docker://host/app:2 root", "fetches what is read, until Ctrl-C or oci umount"),
+    ("pycasync oci mount --fetch --chunk-cache=chunks docker://host/app:2 root", "and meanwhile the rest"),
     (
         "pycasync oci mount --using=kernel --file-store=/srv/files docker://host/app:2 root",
         "the kernel serves it, and its files are those of other images",
@@ -36,6 +39,8 @@ EXAMPLES = (
         "what is written goes to state/upper",
     ),
 )
+_TOGETHER = 2 << 20
+"""Bytes to fetch ahead at a time: of packs one range, mostly, or a few."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--upper", metavar="PATH", help="for the kernel: a directory for what is written; made when missing"
+    )
+    parser.add_argument(
+        "--fetch",
+        action="store_true",
+        help="by FUSE: fetch meanwhile all that is not in --chunk-cache; a later mount goes on from there",
+    )
+    parser.add_argument(
+        "--chunk-cache", metavar="DIR", dest="kept_chunks", help="by FUSE: directory to keep chunks in"
     )
     parser.add_argument("--background", action="store_true", help="by FUSE, too, return once it is mounted")
     add_restoring(parser)
@@ -77,6 +90,11 @@ def _kernel_serves(options: argparse.Namespace) -> bool:
         raise WrongWords("say with --file-store where the files of images are to be")
     if options.using == "fuse" and (options.file_store is not None or options.upper is not None):
         raise WrongWords("--file-store and --upper are for --using=kernel")
+    by_kernel = options.using == "kernel" or options.file_store is not None
+    if by_kernel and (options.fetch or options.kept_chunks is not None):
+        raise WrongWords(
+            "--fetch and --chunk-cache are for --using=fuse; the kernel's way fetches all at once"
+        )
     if options.upper is not None and options.file_store is None:
         raise WrongWords(
             "--upper takes --file-store, too; over a mount by FUSE you may mount overlayfs yourself"
@@ -94,10 +112,21 @@ def _kernel_serves(options: argparse.Namespace) -> bool:
 
 
 def _by_fuse(options: argparse.Namespace, reference: Reference) -> int:
+    if options.fetch and options.kept_chunks is None:
+        raise WrongWords("--fetch puts chunks into a chunk cache: give --chunk-cache=DIR")
     if options.background and (status := in_background()) is not None:
         return status
     metadata = Metadata(strict=options.strict, warn=warn)
-    with opened(options) as places, image_tree(options, places, reference, shared=True) as image:
+    cache = open_cache(options.kept_chunks) if options.kept_chunks is not None else None
+    with (
+        opened(options) as places,
+        image_tree(options, places, reference, shared=True, cache=cache) as image,
+        ExitStack() as stack,
+    ):
+        if options.fetch and not image.is_converted:
+            raise UsageError(
+                f"{reference}: it is not converted, and all of it is fetched as it is opened; --fetch is for others"
+            )
         if options.verify:
             image.verify()
         nodes = MountedImage(image, metadata)
@@ -115,6 +144,8 @@ def _by_fuse(options: argparse.Namespace, reference: Reference) -> int:
         if options.json:
             made = {"using": "fuse", "entries": image.tree.entries, "size": image.tree.size}
             text = json.dumps(made | {"left_out": left_out_json(left_out)})
+        if options.fetch and cache is not None:
+            stack.enter_context(Warming(image.fetchers(), cache, warn, together=_TOGETHER))
         until_gone(session, text, background=options.background)
         if options.verbose:
             tell_traffic(places)

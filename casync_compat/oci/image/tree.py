@@ -33,8 +33,9 @@ from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.manifest import ImageConfig, ImageManifest
 from casync_compat.oci.tar.reader import members
 from casync_compat.store.base import ChunkSource
+from casync_compat.store.cached import Cached, ChunkCache
 from casync_compat.store.layered import Layered
-from casync_compat.streams.assemble import IndexReader
+from casync_compat.streams.assemble import ChunkFetcher, IndexReader
 from casync_compat.streams.lookahead import KEPT, SharedReader
 from casync_compat.streams.transfer import OrderedPool
 
@@ -69,12 +70,14 @@ class ImageTree(Closing):
         warn: Callable[[str], None],
         jobs: int | None,
         shared: bool = False,
+        cache: ChunkCache | None = None,
     ) -> None:
         self.where = where
         self.digest = digest
         self._read_config = config
         self._wrapped = wrapped
         self._store = store
+        self._cache = cache
         self._limits = limits
         self._warn = warn
         self._jobs = jobs
@@ -101,12 +104,14 @@ class ImageTree(Closing):
         warn: Callable[[str], None] = lambda text: None,
         jobs: int | None = None,
         shared: bool = False,
+        cache: ChunkCache | None = None,
     ) -> ImageTree:
         """Open an image: the converted one where a tag leads to both.
 
         :param store: asked for chunks before the packs are
         :param jobs: threads that fetch, None for one a processor
         :param shared: files will be read by several threads, in any order, rather than as `plan` says
+        :param cache: takes the chunks that are read where files are `shared`, and is asked for them first
         :raises CasyncError: it is not there, or malformed
         """
         found = look_up(place, reference)
@@ -129,6 +134,7 @@ class ImageTree(Closing):
             warn=warn,
             jobs=jobs,
             shared=shared,
+            cache=cache,
         )
 
     @staticmethod
@@ -185,15 +191,30 @@ class ImageTree(Closing):
             self._wrapped.close()
 
     @property
+    def is_converted(self) -> bool:
+        """Whether its layers are archives in chunks."""
+        return self._wrapped is not None
+
+    @property
     def far(self) -> bool:
         """Whether contents come from another machine when they are read."""
         return self._wrapped is not None and not self._wrapped.source.near
+
+    def fetchers(self) -> Iterator[ChunkFetcher]:
+        """What gets the chunks of one layer after the other; of a plain image nothing, which is here when it is open.
+
+        :raises CasyncError: an index cannot be had
+        """
+        for layer in range(len(self._wrapped) if self._wrapped is not None else 0):
+            assert self._wrapped is not None
+            yield ChunkFetcher(self._wrapped.index(layer), self._chunk_source())
 
     def _chunk_source(self) -> ChunkSource:
         assert self._wrapped is not None
         if self._shared:
             packs = SeveralPacked(self._wrapped.packs, self.far)
-            return packs if self._store is None else Layered(self._store, packs)
+            source = packs if self._store is None else Layered(self._store, packs)
+            return source if self._cache is None else Cached(source, self._cache)
         if self._ahead is None:
             self._ahead = Ahead(self._wrapped.chunks, self._wrapped.config.digest, self._jobs)
         return self._ahead
