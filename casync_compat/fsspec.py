@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["ArchiveFileSystem", "InRegistry", "InsideFile"]
 
 _AHEAD = 64 << 10
-_IMAGE = re.compile(r"(?P<base>/.*?/)?(?P<transport>oci|oci-archive|docker-archive):(?P<place>[^/].*|/.*)")
+_IMAGE = re.compile(
+    r"(?P<base>/.*?/)?(?P<transport>oci|dir|oci-archive|docker-archive):(?P<place>[^/].*|/.*)"
+)
 """A name of an image that is a path; fsspec puts the current directory before it where it stands in a chained URL."""
 _TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 

@@ -52,6 +52,7 @@ _TRANSPORTS = {
     "docker://": "a registry: docker://HOST/REPOSITORY[:TAG]",
     "docker-archive:": "a file of docker save",
     "oci-archive:": "a tar of a layout",
+    "dir:": "a directory of one image, as skopeo has it",
 }
 _IMAGES = frozenset({"image", "images", "source", "target", "layout", "base"})
 """Arguments and options of verbs about images that name one."""
@@ -234,7 +235,7 @@ def _images(current: str) -> Iterator[Candidate]:
             if one.text.endswith("/"):
                 layout = os.path.exists(os.path.join(os.path.expanduser(one.text), "oci-layout"))
                 yield Candidate(f"oci:{one.text.rstrip('/')}:" if layout else f"oci:{one.text}")
-    elif transport in ("docker-archive", "oci-archive"):
+    elif transport in ("dir", "docker-archive", "oci-archive"):
         yield from (Candidate(f"{transport}:{one.text}") for one in _paths(rest))
 
 

@@ -71,7 +71,7 @@ def _seed(text: str) -> bytes:
 
 
 def _is_image(text: str) -> bool:
-    return text.startswith(("oci:", "oci-archive:"))
+    return text.startswith(("oci:", "dir:", "oci-archive:"))
 
 
 def _with_images(chosen: ExtractOptions, seeds: Iterable[str], stack: ExitStack) -> ExtractOptions:

@@ -13,20 +13,17 @@ business of `oci.apply`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.oci.places.graph import Graph, walk
-from casync_compat.oci.spec import media
+from casync_compat.oci.places.graph import walk
+from casync_compat.oci.places.layouttar import LayoutTar
 from casync_compat.oci.spec.blobs import Place
-from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, canonical_json
-from casync_compat.streams.patch import HEAD_NAME, PATCH_VERSION, tar_header
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
+from casync_compat.streams.patch import HEAD_NAME, PATCH_VERSION
 
 __all__ = ["ImageDelta", "Named", "make_delta"]
-
-_BLOCK = 512
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,66 +104,14 @@ def make_delta(
         "target": {"name": target.name, "digest": str(root.digest)},
     }
     with AtomicFile(output) as out:
-        tar = _Tar(out)
+        tar = LayoutTar(out)
         tar.add(HEAD_NAME, json.dumps(head, indent=1).encode() + b"\n")
-        tar.add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        tar.add("index.json", _index(root, tag))
-        _add_all(tar, graph, new, target.place, on_blob)
-        tar.write(bytes(2 * _BLOCK))
+        tar.begin_layout({tag: root})
+        for descriptor, data in graph.manifests.values():
+            tar.blob(descriptor, data)
+        for blob in new:
+            tar.copy(blob, target.place)
+            if on_blob is not None:
+                on_blob(blob)
+        tar.end()
     return replace(counted, size=tar.size)
-
-
-def _index(root: Descriptor, tag: str) -> bytes:
-    named = {
-        "mediaType": root.media_type,
-        "digest": str(root.digest),
-        "size": root.size,
-        "annotations": {media.REF_NAME: tag},
-    }
-    return canonical_json({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": [named]})
-
-
-def _add_all(
-    tar: _Tar,
-    graph: Graph,
-    new: Iterable[Descriptor],
-    place: Place,
-    on_blob: Callable[[Descriptor], None] | None,
-) -> None:
-    for descriptor, data in graph.manifests.values():
-        tar.add(_path(descriptor.digest), data)
-    for blob in new:
-        tar.begin(_path(blob.digest), blob.size)
-        with place.open(blob) as stream:
-            while piece := stream.read(_PIECE):
-                tar.write(piece)
-        tar.pad()
-        if on_blob is not None:
-            on_blob(blob)
-
-
-def _path(digest: BlobDigest) -> str:
-    return f"blobs/{digest.algorithm}/{digest.hex}"
-
-
-class _Tar:
-    """A tar that is being written."""
-
-    def __init__(self, out: AtomicFile) -> None:
-        self.size = 0
-        self._out = out
-
-    def write(self, data: bytes) -> None:
-        self._out.write(data)
-        self.size += len(data)
-
-    def begin(self, name: str, size: int) -> None:
-        self.write(tar_header(name, size))
-
-    def pad(self) -> None:
-        self.write(bytes(-self.size % _BLOCK))
-
-    def add(self, name: str, content: bytes) -> None:
-        self.begin(name, len(content))
-        self.write(content)
-        self.pad()

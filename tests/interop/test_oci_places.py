@@ -1,4 +1,4 @@
-"""Tags, copies, deletions and logins at a real registry, beside skopeo."""
+"""Tags, copies, deletions and logins at a real registry, beside skopeo; directories and archives for it and from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from filesystems import lacking
 from interop.registries import PASSWORD, USER, RunningRegistry
 from interop.tools import Tool, better_than_casync
-from test_oci.images import build, layer, layout_at
+from test_oci.images import build, build_index, layer, layout_at
 
 pytestmark = better_than_casync
 
@@ -91,3 +91,59 @@ def test_login(pycasync: Tool, private_registry: RunningRegistry, layout: str, t
     pycasync("oci", "inspect", "--authfile", auth, there)
     assert skopeo_gets_in("logout", host)
     assert pycasync.run("oci", "logout", "--authfile", auth, host).status == 1
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> str:
+    """A layout with an index of two images."""
+    with layout_at(tmp_path / "several") as place:
+        images = [
+            (build(place, None, [layer({"etc/app": b"x" * 500})], architecture=name), f"linux/{name}")
+            for name in ("amd64", "arm64")
+        ]
+        build_index(place, "app", images)
+    return f"oci:{tmp_path}/several:app"
+
+
+def by_skopeo(*words: str) -> bytes:
+    """What skopeo prints."""
+    skopeo = shutil.which("skopeo") or lacking("skopeo is not installed; .ci/setup installs it")
+    done = subprocess.run([skopeo, *words], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+@pytest.mark.parametrize("kind", ["dir", "oci-archive"])
+@pytest.mark.parametrize("shape", ["layout", "several"])
+def test_written_for_skopeo(
+    pycasync: Tool, request: pytest.FixtureRequest, tmp_path: Path, kind: str, shape: str
+) -> None:
+    """What we write skopeo reads, and the other way round: the same manifests to the byte, converted ones, too."""
+    image: str = request.getfixturevalue(shape)
+    raw = pycasync("oci", "inspect", "--raw", image)
+    ours, theirs, back = (f"{kind}:{tmp_path}/{name}" for name in ("ours", "theirs", "back"))
+    pycasync("oci", "copy", image, ours)
+    by_skopeo("copy", "--all", image, theirs)
+    assert by_skopeo("inspect", "--raw", ours) == raw
+    if kind == "dir":
+        assert {path.name: path.read_bytes() for path in (tmp_path / "ours").iterdir()} == {
+            path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()
+        }
+    pycasync("oci", "copy", theirs, f"oci:{tmp_path}/again:app")
+    assert pycasync("oci", "inspect", "--raw", f"oci:{tmp_path}/again:app") == raw
+
+    pycasync("oci", "convert", "--all", theirs, ours)
+    by_skopeo("copy", "--all", ours, back)
+    pycasync("oci", "verify", back)
+    by_skopeo("copy", "--all", back, theirs)  # in place of what was there
+
+
+def test_unpacked_by_umoci(pycasync: Tool, layout: str, tmp_path: Path) -> None:
+    """An archive is a tar of a layout, which umoci unpacks."""
+    umoci = shutil.which("umoci") or lacking("umoci is not installed; .ci/setup installs it")
+    pycasync("oci", "copy", layout, f"oci-archive:{tmp_path}/x.tar:app")
+    (tmp_path / "out").mkdir()
+    subprocess.run(["tar", "-C", tmp_path / "out", "-xf", tmp_path / "x.tar"], check=True, timeout=60)
+    command = [umoci, "unpack", "--rootless", "--image", f"{tmp_path}/out:app", tmp_path / "bundle"]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
+    assert (tmp_path / "bundle/rootfs/etc/app").read_bytes() == b"1" * 500

@@ -88,7 +88,7 @@ def test_options(group: str, verb: str) -> None:
         ("list 'with sp", ["with space.caidx"]),
         ("list with\\ sp", ["with space.caidx"]),
         ("list -- a.", ["a.caidx"]),
-        ("oci ls ", ["docker-archive:", "docker://", "oci-archive:", "oci:"]),
+        ("oci ls ", ["dir:", "docker-archive:", "docker://", "oci-archive:", "oci:"]),
         ("oci ls oci:", ["oci:dir/", "oci:images:"]),
         ("oci ls oci:images:", ["oci:images:app", "oci:images:base"]),
         ("oci convert --base=oci:images:b", ["--base=oci:images:base"]),

@@ -129,8 +129,8 @@ def tag_for(target: Reference, source: Reference) -> str:
         raise WrongWords(f"{target}: what is written gets its digest by what it is; name a tag instead")
     if target.tag is not None:
         return target.tag
-    kinds = (source.transport, target.transport)
-    if source.tag is not None and (kinds[0] == kinds[1] or kinds == ("oci-archive", "oci")):
+    kinds = {source.transport, target.transport}
+    if source.tag is not None and (len(kinds) == 1 or kinds == {"oci-archive", "oci"}):
         return source.tag
     return DEFAULT_TAG
 

@@ -45,7 +45,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
     add_image(parser, "source", "the image to convert")
-    add_image(parser, "target", "where to, oci: or docker://")
+    add_image(parser, "target", "where to, oci:, docker://, dir: or oci-archive:")
     parser.add_argument(
         "--thin", action="store_true", help="store the converted image alone, not the plain one beside it"
     )

@@ -18,7 +18,9 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    add_copying(parser, "the image, wherever it is", "where to, docker:// or oci:", store=False)
+    add_copying(
+        parser, "the image, wherever it is", "where to, docker://, oci:, dir: or oci-archive:", store=False
+    )
 
 
 def run(options: argparse.Namespace) -> int:

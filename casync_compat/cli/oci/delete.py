@@ -30,9 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (image,) = references(options.image)
+    if image.transport == "dir":
+        raise WrongWords(f"{image}: such a directory is one image; remove it with rm -r")
     if image.target is None:
         raise WrongWords(f"{image}: name the tag or digest that is to go")
     with opened(options) as places:
-        gone = delete_image(places.writable(image), image, dry_run=options.dry_run)
+        gone = delete_image(places.writable(image, change=True), image, dry_run=options.dry_run)
     print(f"{'Would delete' if options.dry_run else 'Deleted'} {image}, which is {gone.digest}")
     return 0

@@ -19,6 +19,7 @@ from casync_compat.cli.oci._common import (
 )
 from casync_compat.cli.oci._options import add_image, add_layer_limit, add_rewriting
 from casync_compat.oci.export import ExportOptions, LayerCompression, export, export_archive
+from casync_compat.oci.spec.reference import Reference
 
 EXAMPLES = (
     ("pycasync oci export oci:images:app docker-archive:app.tar:app:2", "for docker load"),
@@ -43,10 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rewriting(parser, "a chunk store to take chunks from before packs are asked")
 
 
+def _same(source: Reference, target: Reference) -> bool:
+    """Whether the target would take the place of the source."""
+    if target.transport in ("dir", "oci-archive"):  # all that is there is replaced
+        return (target.transport, target.place) == (source.transport, source.place)
+    return replace(target, tag=tag_for(target, source)) == source
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     source, target = references(options.source, options.target)
-    if target.transport != "docker-archive" and replace(target, tag=tag_for(target, source)) == source:
+    if target.transport != "docker-archive" and _same(source, target):
         raise WrongWords(f"{target}: that is the converted image itself; name another tag")
     default = LayerCompression.GZIP if target.transport == "docker" else LayerCompression.NONE
     wanted = ExportOptions(

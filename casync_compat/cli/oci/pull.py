@@ -18,7 +18,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    add_copying(parser, "the image, in a registry", "where to, oci:", store=True)
+    add_copying(parser, "the image, in a registry", "where to, oci:, dir: or oci-archive:", store=True)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     (image,) = references(options.image)
     done: list[Repacked] = []
     with opened(options) as places:
-        root = repack(places.writable(image), tag_for(image, image), done.append)
+        root = repack(places.writable(image, change=True), tag_for(image, image), done.append)
         if options.verbose:
             tell_traffic(places)
     print(root.digest)

@@ -13,8 +13,8 @@ import os
 
 from casync_compat.closing import Closing
 from casync_compat.fs.readers import FillingAccess, RangeView
-from casync_compat.oci.places.archivefile import ArchiveFile
-from casync_compat.oci.places.layout import Layout
+from casync_compat.oci.places.blobfiles import BlobFiles
+from casync_compat.oci.places.blobranges import BlobRanges
 from casync_compat.oci.spec.blobs import BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.errors import ImageError
@@ -62,7 +62,7 @@ def open_layer_tar(
     :raises ImageError: it has another digest, or is too large, or cannot be decompressed
     :raises BlobError: the blob is missing or corrupt
     """
-    if layer.digest == diff_id and isinstance(source, Layout | ArchiveFile):
+    if layer.digest == diff_id and isinstance(source, BlobFiles | BlobRanges):
         if layer.size > limit:
             raise _too_large(where, limit)
         found = source.open_range(layer)

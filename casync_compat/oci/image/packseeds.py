@@ -14,6 +14,7 @@ import os
 from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
 from casync_compat.oci.image.wrapped import WrappedImage
+from casync_compat.oci.places.directory import ImageDirectory
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.places.oci_archive import OciArchive
 from casync_compat.oci.places.selection import look_up
@@ -23,7 +24,11 @@ from casync_compat.store.base import ChunkSource
 
 __all__ = ["PackSeeds"]
 
-_PLACES: dict[str, type[Layout] | type[OciArchive]] = {"oci": Layout, "oci-archive": OciArchive}
+_PLACES: dict[str, type[Layout] | type[ImageDirectory] | type[OciArchive]] = {
+    "oci": Layout,
+    "dir": ImageDirectory,
+    "oci-archive": OciArchive,
+}
 
 
 class PackSeeds(Closing):

@@ -6,26 +6,22 @@ Nothing is unpacked: members are read where they lie. What cannot be read at an 
 
 from __future__ import annotations
 
-import io
 import os
 import posixpath
 import select
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 
-from casync_compat.closing import Closing
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.readers import FileView, NotRegular, StreamSource, open_regular
-from casync_compat.oci.places.blobfile import FileStream
+from casync_compat.oci.places.blobranges import BlobRanges, Range
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
-from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
-from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
+from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.tar.decompress import decompressed
 from casync_compat.oci.tar.reader import HARD_LINK, members
 from casync_compat.spool import Spool
 
-__all__ = ["GZIP_MAGIC", "ZSTD_MAGIC", "ArchiveFile", "Range"]
+__all__ = ["GZIP_MAGIC", "ZSTD_MAGIC", "ArchiveFile"]
 
 _PIECE = 1 << 20
 _LINKS = 8
@@ -38,15 +34,7 @@ _LARGEST = 64 << 30
 """What may be set aside of an archive: a few kilobytes can be compressed zeros without end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Where a member's payload lies in the archive."""
-
-    offset: int
-    size: int
-
-
-class ArchiveFile(Closing):
+class ArchiveFile(BlobRanges):
     """A BlobSource over a tar, as far as `_blobs` says what is where.
 
     :param transport: how names of such images begin, say `docker-archive`
@@ -56,16 +44,11 @@ class ArchiveFile(Closing):
     :raises ImageError: it is no archive of this kind
     """
 
-    near = True
-    """Reading a range costs nothing worth saving."""
-
     def __init__(self, path: bytes, transport: str) -> None:
-        self.path = path
-        self.name = f"{transport}:{show_path(path)}"
+        super().__init__(path, transport)
         self._fd = self._opened()
         self._members: dict[str, Range] = {}
         self._links: dict[str, str] = {}
-        self._blobs: dict[BlobDigest, Range | bytes] = {}
         try:
             self._scan()
             self._read_names()
@@ -117,12 +100,6 @@ class ArchiveFile(Closing):
                 raise ImageError(self.name, "nothing came: the archive is empty")
             return spool.descriptor()
 
-    def close(self) -> None:
-        """Close the file."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
     # ---- what is in it
 
     def _scan(self) -> None:
@@ -153,67 +130,9 @@ class ArchiveFile(Closing):
             raise ImageError(self.name, f"{name[:200]} is larger than {MANIFEST_LIMIT} bytes")
         return self._pread(at.offset, at.size, name)
 
-    def _pread(self, offset: int, size: int, what: str) -> bytes:
-        try:
-            data = os.pread(self._fd, size, offset)
-        except OSError as error:
-            raise FileError(self.path, "read", error) from error
-        if len(data) != size:
-            raise BlobCorrupt(what, self.name, "the archive ends before its end")
-        return data
-
     def _read_names(self) -> None:
         """Find out which images there are, and fill `_blobs`."""
         raise NotImplementedError
-
-    # ---- BlobSource
-
-    def _find(self, descriptor: Descriptor) -> Range | bytes:
-        found = self._blobs.get(descriptor.digest)
-        if found is None:
-            raise BlobMissing(str(descriptor.digest), self.name)
-        size = len(found) if isinstance(found, bytes) else found.size
-        if size != descriptor.size:
-            raise BlobCorrupt(
-                str(descriptor.digest), self.name, f"it has {size} bytes, not {descriptor.size}"
-            )
-        return found
-
-    def has(self, descriptor: Descriptor) -> bool:
-        found = self._blobs.get(descriptor.digest)
-        return found is not None and (
-            (len(found) if isinstance(found, bytes) else found.size) == descriptor.size
-        )
-
-    def open(self, descriptor: Descriptor) -> FileStream | io.BytesIO:
-        found = self._find(descriptor)
-        if isinstance(found, bytes):
-            return io.BytesIO(found)  # made here, and named by its digest: nothing to check
-        return FileStream(os.dup(self._fd), descriptor, self.name, found.offset)
-
-    def open_range(self, descriptor: Descriptor) -> tuple[int, int] | None:
-        """A descriptor of the archive's file, which the caller closes, and the offset of a blob in it."""
-        found = self._find(descriptor)
-        return None if isinstance(found, bytes) else (os.dup(self._fd), found.offset)
-
-    def read(self, descriptor: Descriptor, limit: int = MANIFEST_LIMIT) -> bytes:
-        if descriptor.size > limit:
-            raise ImageError(
-                self.name, f"blob {descriptor.digest} has {descriptor.size} bytes; the limit is {limit}"
-            )
-        with self.open(descriptor) as stream:
-            return b"".join(iter(lambda: stream.read(_PIECE), b""))
-
-    def read_range(self, descriptor: Descriptor, offset: int, size: int) -> bytes:
-        found = self._find(descriptor)
-        if offset + size > descriptor.size:
-            raise BlobCorrupt(str(descriptor.digest), self.name, f"it ends before byte {offset + size}")
-        if isinstance(found, bytes):
-            return found[offset : offset + size]
-        return self._pread(found.offset + offset, size, str(descriptor.digest))
-
-    def read_manifest(self, descriptor: Descriptor) -> bytes:
-        return self.read(descriptor)
 
 
 class _Stream:

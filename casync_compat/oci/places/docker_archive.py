@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from casync_compat.errors import show_path
 from casync_compat.fs.atomic import AtomicFile
-from casync_compat.oci.places.archivefile import GZIP_MAGIC, ZSTD_MAGIC, ArchiveFile, Range
+from casync_compat.oci.places.archivefile import GZIP_MAGIC, ZSTD_MAGIC, ArchiveFile
+from casync_compat.oci.places.blobranges import Range
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, canonical_json, parse_json
 from casync_compat.oci.spec.errors import ImageError

@@ -24,7 +24,8 @@ from casync_compat.errors import FileError
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.fs.readers import open_regular
 from casync_compat.oci.places.blobfile import FileStream
-from casync_compat.oci.places.layoutblobs import STAGING_PREFIX, LayoutBlobs
+from casync_compat.oci.places.blobfiles import STAGING_PREFIX
+from casync_compat.oci.places.layoutblobs import LayoutBlobs
 from casync_compat.oci.places.layoutindex import index_entries, load_index, resolve_entry, tags_of
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT

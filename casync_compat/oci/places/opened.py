@@ -1,4 +1,4 @@
-"""Names of images turned into the places where they are: layouts, archives, repositories of registries.
+"""Names of images turned into the places where they are: layouts, directories, archives, repositories of registries.
 
     >>> with Places(environ=os.environ) as places:
     ...     place = places.readable(parse_reference("oci:images:debian"))
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
 from casync_compat.oci.places.bydaemon import BySkopeo
+from casync_compat.oci.places.directory import ImageDirectory
 from casync_compat.oci.places.docker_archive import DockerArchive
 from casync_compat.oci.places.layout import Layout
+from casync_compat.oci.places.new_archive import NewOciArchive
 from casync_compat.oci.places.oci_archive import OciArchive
 from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.reference import LOCAL, Reference
@@ -31,6 +33,11 @@ DEFAULT_TAG = "latest"
 _ARCHIVES: dict[str, type[DockerArchive] | type[OciArchive]] = {
     "docker-archive": DockerArchive,
     "oci-archive": OciArchive,
+}
+_FILES: dict[str, type[Layout] | type[ImageDirectory] | type[NewOciArchive]] = {
+    "oci": Layout,
+    "dir": ImageDirectory,
+    "oci-archive": NewOciArchive,
 }
 
 
@@ -101,11 +108,16 @@ class Places(Closing):
             return copied.place
         return self._shared(reference, self._source)
 
-    def writable(self, reference: Reference) -> WritablePlace:
+    def writable(self, reference: Reference, *, change: bool = False) -> WritablePlace:
         """Where an image is to go; the same object for the same place, so that nothing is copied onto itself.
 
+        :param change: what is there is to be changed, not replaced
         :raises UsageError: nothing can be written there
         """
+        if change and reference.transport == "oci-archive":
+            raise UsageError(
+                f"{reference}: archives are written anew, not changed; copy the image to a layout (oci:), and use that"
+            )
         return self._shared(reference, self._login)
 
     def _shared(self, reference: Reference, login: Login) -> WritablePlace:
@@ -116,20 +128,18 @@ class Places(Closing):
         return self._writable[key]
 
     def _open(self, reference: Reference, login: Login) -> WritablePlace:
-        if reference.transport == "oci":
-            layout = Layout(os.fsencode(reference.place))
-            self._opened.append(layout)
-            return layout
+        if reference.transport in _FILES:
+            place = _FILES[reference.transport](os.fsencode(reference.place))
+            self._opened.append(place)
+            return place
         if reference.transport in LOCAL:
             raise UsageError(
                 f"{reference}: what podman and docker keep is read here, not written; export to docker-archive:, and "
                 "podman load or docker load it"
             )
-        if reference.transport == "oci-archive":
-            raise UsageError(f"{reference}: archives of layouts are read, not written; use oci: or docker://")
         if reference.transport != "docker":
             raise UsageError(
-                f"{reference}: a docker archive has no room for casync indexes; use oci: or docker://"
+                f"{reference}: a docker archive has no room for casync indexes; use oci:, oci-archive: or docker://"
             )
         return self.client(login).repository(reference, username=login.username, password=login.password)
 

@@ -1,6 +1,6 @@
-"""Names of images, as skopeo writes them: `oci:DIR[:NAME]`, `docker://HOST/REPO[:TAG]`, and of two kinds of archives,
-`oci-archive:FILE[:NAME]` and `docker-archive:FILE[:NAME]`, and what podman and docker have on this machine,
-`containers-storage:NAME` and `docker-daemon:NAME`.
+"""Names of images, as skopeo writes them: `oci:DIR[:NAME]`, `docker://HOST/REPO[:TAG]`, a directory of one image,
+`dir:DIR`, two kinds of archives, `oci-archive:FILE[:NAME]` and `docker-archive:FILE[:NAME]`, and what podman and docker
+have on this machine, `containers-storage:NAME` and `docker-daemon:NAME`.
 
     >>> parse_reference("docker://localhost:5000/base/debian:12")
     Reference(transport='docker', place='localhost:5000', repository='base/debian', tag='12', digest=None)
@@ -32,7 +32,7 @@ _DOCKER_HUB = "docker.io"
 class Reference:
     """Where an image is.
 
-    :ivar transport: `oci`, `oci-archive`, `docker-archive`, `docker`, `containers-storage` or `docker-daemon`
+    :ivar transport: `oci`, `dir`, `oci-archive`, `docker-archive`, `docker`, `containers-storage` or `docker-daemon`
     :ivar place: a directory, a file, a registry's host and port, or an image's name where podman or docker keep it
     :ivar repository: in a registry; empty otherwise
     :ivar tag: None when none was given
@@ -72,12 +72,12 @@ def parse_reference(text: str) -> Reference:
         return _layout(transport, rest, text)
     if colon and transport == "docker-archive":
         return _archive(rest, text)
-    if colon and transport in LOCAL:
+    if colon and transport in (*LOCAL, "dir"):  # all of it is the name, colons too, as skopeo has it
         return Reference(transport, _some(rest, text))
     if colon and transport == "docker" and rest.startswith("//"):
         return _registry(rest[2:], text)
     raise UsageError(
-        f"{text}: an image is named oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG], "
+        f"{text}: an image is named oci:DIRECTORY[:TAG], dir:DIRECTORY, oci-archive:FILE[:TAG], "
         "docker-archive:FILE[:NAME:TAG], docker://HOST/REPOSITORY[:TAG|@DIGEST], containers-storage:NAME or "
         "docker-daemon:NAME"
     )
