@@ -47,6 +47,7 @@ _PIECE = 1 << 20
 
 _HEADER = Fields(*_layouts.INDEX_HEADER)
 _ITEM = Fields(*_layouts.INDEX_ITEM)
+_END, _ID_AT, _ID_SIZE = _ITEM.at("end") // 8, _ITEM.at("id"), 32
 _TAIL = Fields(*_layouts.INDEX_TAIL)
 _TABLE = _HEADER.at("table_size")  # where the TABLE record begins
 _SIZES = ("chunk_size_min", "chunk_size_avg", "chunk_size_max")
@@ -219,6 +220,19 @@ class Index:
             at = found + 1
         return len(self)
 
+    def spans(self, start: int, end: int) -> list[tuple[bytes, int, int]]:
+        """The chunks that bytes `start` to `end` are in: of each its id, and where these are in it, from and to."""
+        ends, table = self.ends, self.table
+        number = bisect_right(ends, start)
+        found = []
+        while start < end and number < len(ends):
+            first, last = ends[number - 1] if number else 0, ends[number]
+            at = number * _ITEM.size + _ID_AT
+            found.append((table[at : at + _ID_SIZE], start - first, min(end, last) - first))
+            start = last
+            number += 1
+        return found
+
     def at(self, offset: int) -> int:
         """Number of the chunk that holds the byte at `offset`; `len(index)` past the end."""
         return bisect_right(self.ends, offset)
@@ -332,7 +346,7 @@ def _check_header(data: bytes, path: bytes | None) -> tuple[int, ChunkSizes]:
 
 def _ends(table: bytes) -> memoryview | array[int]:
     if sys.byteorder == "little":
-        return memoryview(table).cast("Q")[_ITEM.at("end") // 8 :: _ITEM.size // 8]
+        return memoryview(table).cast("Q")[_END :: _ITEM.size // 8]
     return array("Q", (end for end, _ in _items(table)))
 
 

@@ -170,6 +170,19 @@ def test_chunk_at_an_offset() -> None:
     assert index.at(index.size) == index.at(1 << 62) == len(index)
 
 
+def test_chunks_of_a_range() -> None:
+    """Of each chunk that a range touches comes its id, and where the range is in it; nothing of what lies behind."""
+    builder = IndexBuilder(flags.DEFAULT, ChunkSizes(1, 2, 10))
+    ids = [Digest.SHA512_256.of(b"%d" % number) for number in range(3)]
+    for id_, size in zip(ids, (4, 10, 3), strict=True):
+        builder.append(id_, size)
+    index = builder.build()
+    assert index.spans(2, 15) == [(ids[0], 2, 4), (ids[1], 0, 10), (ids[2], 0, 1)]
+    assert index.spans(4, 14) == [(ids[1], 0, 10)]
+    assert index.spans(5, 5) == index.spans(17, 30) == []
+    assert index.spans(16, 99) == [(ids[2], 2, 3)]
+
+
 def test_chunks_from_a_number_on() -> None:
     """`chunks(n)` is the tail of the whole iteration, `index[n]` its first."""
     index = Index.parse(BLOB)

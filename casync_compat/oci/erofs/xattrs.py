@@ -77,6 +77,7 @@ class SharedAttributes:
         self.base = 0
         self._bits: dict[bytes, int] = {}
         self._bodies: dict[Attributes, bytes] = {}
+        self._cuts: dict[Attributes, tuple[list[int], bytes]] = {}
         pairs = [pair for pair, count in counts.items() if count > 1]
         pairs.sort(key=lambda pair: (pair[0], len(pair[1]), pair[1]), reverse=True)
         self._at: dict[tuple[bytes, bytes], int] = {}
@@ -89,24 +90,27 @@ class SharedAttributes:
         self.area = b"".join(entries)
         self.size = at
 
-    def _cut(self, xattrs: Attributes) -> tuple[list[int], Attributes]:
-        """Places of those that are shared, and the others."""
-        places: list[int] = []
-        alone = []
-        for pair in xattrs:
-            at = self._at.get(pair)
-            if at is None or len(places) == _MOST_SHARED:
-                alone.append(pair)
-            else:
-                places.append(at)
-        return places, tuple(alone)
+    def _cut(self, xattrs: Attributes) -> tuple[list[int], bytes]:
+        """Places of those that are shared, and the others as they are written."""
+        known = self._cuts.get(xattrs)
+        if known is None:
+            places: list[int] = []
+            alone = b""
+            for pair in xattrs:
+                at = self._at.get(pair)
+                if at is None or len(places) == _MOST_SHARED:
+                    alone += _entry(*pair)
+                else:
+                    places.append(at)
+            known = self._cuts[xattrs] = places, alone
+        return known
 
     def size_of(self, xattrs: Attributes) -> int:
         """Bytes that attributes take behind their inode."""
         if not xattrs:
             return 0
         places, alone = self._cut(xattrs)
-        return _BODY.size + _WORD * len(places) + sum(len(_entry(*pair)) for pair in alone)
+        return _BODY.size + _WORD * len(places) + len(alone)
 
     def body(self, xattrs: Attributes) -> bytes:
         """What stands behind an inode with these attributes."""
@@ -116,9 +120,9 @@ class SharedAttributes:
         if known is None:
             places, alone = self._cut(xattrs)
             numbers = b"".join(((self.base + at) // _WORD).to_bytes(_WORD, "little") for at in places)
-            known = _write_body(self._filter(xattrs), len(places), b"") + numbers
-            known += b"".join(_entry(*pair) for pair in alone)
-            self._bodies[xattrs] = known
+            known = self._bodies[xattrs] = (
+                _write_body(self._filter(xattrs), len(places), b"") + numbers + alone
+            )
         return known
 
     def _filter(self, xattrs: Attributes) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from casync_compat.closing import Closing
 from casync_compat.ids import ChunkId
 from casync_compat.oci.image.layertar import LayerTar
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.tar.view import TarView
+from casync_compat.oci.tar.view import Extent, TarView
 from casync_compat.store.base import ChunkSource
 from casync_compat.streams.assemble import ChunkFetcher, IndexReader
 from catar.archive import Expecting, RandomAccess
@@ -28,7 +28,7 @@ class LayerSource(Protocol):
     def label(self) -> str: ...
     @property
     def view(self) -> RandomAccess: ...
-    def origin(self, offset: int, length: int) -> Iterator[bytes]:
+    def origin(self, offset: int, length: int) -> Sequence[bytes]:
         """Byte strings that determine the bytes of a range of the tar, and are the same for the same range."""
 
     def chunks(self, offset: int, length: int) -> Iterator[tuple[int, ChunkId, int]]:
@@ -99,32 +99,29 @@ class WrappedLayer:
         """Let go of what reads it."""
         self._stream.close()
 
-    def _extents(self, offset: int, length: int) -> Iterator[tuple[int, int | None, int]]:
-        """Offset in the tar, offset in what the index describes or None, and length."""
-        if self._tar is None:
-            yield offset, offset, length
-        else:
-            for extent in self._tar.extents(offset, length):
-                yield extent.tar, extent.catar, extent.length
+    def _extents(self, offset: int, length: int) -> Iterable[Extent]:
+        """Where a range of the tar is in what the index describes."""
+        return [Extent(offset, length, offset)] if self._tar is None else self._tar.extents(offset, length)
 
-    def origin(self, offset: int, length: int) -> Iterator[bytes]:
+    def origin(self, offset: int, length: int) -> Sequence[bytes]:
         index = self._image.index(self._layer)
-        for at, start, size in self._extents(offset, length):
+        found: list[bytes] = []
+        for at, size, start in self._extents(offset, length):
             if start is None:
-                for first in range(at, at + size, _PIECE):
-                    yield b"bytes " + self.view.read_at(first, min(_PIECE, at + size - first))
-                continue
-            end = start + size
-            for number in range(index.at(start), len(index)):
-                chunk = index[number]
-                if chunk.start >= end:
-                    break
-                first, last = max(start, chunk.start), min(end, chunk.end)
-                yield b"chunk %d %d " % (first - chunk.start, last - chunk.start) + bytes(chunk.id)
+                firsts = range(at, at + size, _PIECE)
+                found += [
+                    b"bytes " + self.view.read_at(first, min(_PIECE, at + size - first)) for first in firsts
+                ]
+            else:
+                found += [
+                    b"chunk %d %d %b" % (first, last, id_)
+                    for id_, first, last in index.spans(start, start + size)
+                ]
+        return found
 
     def chunks(self, offset: int, length: int) -> Iterator[tuple[int, ChunkId, int]]:
         index = self._image.index(self._layer)
-        for _, start, size in self._extents(offset, length):
+        for _, size, start in self._extents(offset, length):
             if start is None or not size:
                 continue
             for number in range(index.at(start), len(index)):
@@ -135,7 +132,7 @@ class WrappedLayer:
 
     def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
         found = (extent for each in ranges for extent in self._extents(*each))
-        wanted = [(start, size) for _, start, size in found if start is not None and size]
+        wanted = [(start, size) for _, size, start in found if start is not None and size]
         if wanted:
             self._stream.expect(wanted)
 
@@ -148,8 +145,8 @@ class PlainLayer:
         self.view: RandomAccess = tar.view
         self._diff_id = diff_id
 
-    def origin(self, offset: int, length: int) -> Iterator[bytes]:
-        yield b"tar %b %d %d" % (self._diff_id.encode(), offset, length)
+    def origin(self, offset: int, length: int) -> Sequence[bytes]:
+        return [b"tar %b %d %d" % (self._diff_id.encode(), offset, length)]
 
     def chunks(self, offset: int, length: int) -> Iterator[tuple[int, ChunkId, int]]:
         yield from ()

@@ -113,8 +113,4 @@ class StoredFiles:
 
 
 def _origin(image: ImageTree, inode: Inode) -> bytes:
-    hasher = Digest.BLAKE3.new()
-    for part in image.origin(inode):
-        hasher.update(b"%d:" % len(part))
-        hasher.update(part)
-    return hasher.digest()
+    return Digest.BLAKE3.of(b"".join([b"%d:%b" % (len(part), part) for part in image.origin(inode)]))

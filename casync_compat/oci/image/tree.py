@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 
 from casync_compat.closing import Closing
@@ -304,15 +304,17 @@ class ImageTree(Closing):
             raise ImageError(layer.label, f"the tar ends within a file, at byte {at}")
         return data
 
-    def origin(self, inode: Inode) -> Iterator[bytes]:
+    def origin(self, inode: Inode) -> Sequence[bytes]:
         """Byte strings that, in their order, determine the contents of a regular file: ids of chunks, mostly.
 
         Two files with the same have the same contents; the reverse does not hold.
         """
-        yield b"size %d" % inode.size
+        found = [b"size %d" % inode.size]
+        layer = self._layers[inode.layer]
         for offset, at, length in inode.parts:
-            yield b"part %d %d" % (offset, length)
-            yield from self._layers[inode.layer].origin(at, length)
+            found.append(b"part %d %d" % (offset, length))
+            found += layer.origin(at, length)
+        return found
 
     def plan(self, inodes: Iterable[Inode]) -> None:
         """Say which files will be read, in order, so that their chunks are fetched ahead.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from casync_compat.closing import Closing
@@ -44,8 +43,7 @@ class Stamp(NamedTuple):
     ctime: int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What is known of a file.
 
     :ivar seal: its fs-verity digest; empty when it has none
@@ -114,7 +112,7 @@ class FileCache(Closing):
                 return
             self._all_origins = dict(self._database.execute("SELECT origin, content FROM origins"))
             rows = self._database.execute("SELECT name, content, inode, size, mtime, ctime, seal FROM files")
-            self._all_files = {name: tuple(row) for name, *row in rows}
+            self._all_files = {row[0]: row for row in rows}
         except self._errors:
             self._all_origins = self._all_files = None
 
@@ -136,15 +134,17 @@ class FileCache(Closing):
             found = self._all_files.get(name)
         else:
             rows = self._query(
-                "SELECT content, inode, size, mtime, ctime, seal FROM files WHERE name = ?", name
+                "SELECT name, content, inode, size, mtime, ctime, seal FROM files WHERE name = ?", name
             )
             found = rows[0] if rows else None
         if found is None:
             return None
-        content, *numbers, seal = found
-        if not all(isinstance(number, int) for number in numbers):  # SQLite takes any type anywhere
+        _, content, inode, size, mtime, ctime, seal = found
+        if (
+            not type(inode) is type(size) is type(mtime) is type(ctime) is int
+        ):  # SQLite takes any type anywhere
             return None
-        return Row(content, Stamp(*(int(number) for number in numbers)), seal)
+        return Row(content, Stamp(inode, size, mtime, ctime), seal)
 
     def names_of(self, content: bytes) -> Iterator[bytes]:
         """Files that have these contents, as far as is known."""
@@ -167,7 +167,7 @@ class FileCache(Closing):
         """A file was found right."""
         self._files[name] = Row(content, stamp, seal)
         if self._all_files is not None:
-            self._all_files[name] = (content, *stamp, seal)
+            self._all_files[name] = (name, content, *stamp, seal)
         self._names.setdefault(content, []).append(name)
         self._maybe_write()
 

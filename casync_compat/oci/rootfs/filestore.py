@@ -153,8 +153,26 @@ class FileStore(Closing):
         :returns: None when there is none, or one that was not right and is removed
         """
         name = self._name(content, inode)
+        known = self._unchanged(name, content)
+        if known is not None:
+            return known
         with self._naming(os.path.join(self.path, name), "check"):
             return self._check(name, content, inode)
+
+    def _unchanged(self, name: bytes, content: bytes) -> Kept | None:
+        """A file that is as it was when it was last found right; nothing raises."""
+        row = None if self._verify else self._cache.row(name)
+        if row is None or row.content != content:
+            return None
+        try:
+            st = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except (OSError, ValueError):
+            return None
+        if row.stamp != (st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns) or not stat.S_ISREG(
+            st.st_mode
+        ):
+            return None
+        return Kept(name, content, row.stamp, status_of(st), row.seal)
 
     def find_content(self, content: bytes) -> Kept | None:
         """Any file with these contents, to copy from."""
@@ -172,12 +190,8 @@ class FileStore(Closing):
         return None
 
     def _check(self, name: bytes, content: bytes, inode: Inode | None) -> Kept | None:
-        row = None if self._verify else self._cache.row(name)
-        if row is not None and row.content == content:
-            with suppress(OSError):
-                st = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-                if stat.S_ISREG(st.st_mode) and stamp_of(st) == row.stamp:
-                    return Kept(name, content, row.stamp, status_of(st), row.seal)
+        if (known := self._unchanged(name, content)) is not None:
+            return known
         try:
             fd = os.open(name, _OPEN, dir_fd=self.fd)
         except FileNotFoundError:

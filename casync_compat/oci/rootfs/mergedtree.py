@@ -63,7 +63,8 @@ class Inode:
     @property
     def stored(self) -> int:
         """Bytes of payload, without holes."""
-        return sum(length for _, _, length in self.parts)
+        parts = self.parts
+        return parts[0][2] if len(parts) == 1 else sum(length for _, _, length in parts)
 
 
 class MergedTree:

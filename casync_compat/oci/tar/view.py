@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from casync_compat.oci.tar.recipe import Recipe
 from casync_compat.oci.tar.recipeformat import COPY
@@ -12,8 +12,7 @@ from catar.archive import RandomAccess
 __all__ = ["Extent", "TarView"]
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """Where a part of a tar comes from.
 
     :ivar tar: its offset in the tar
