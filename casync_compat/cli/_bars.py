@@ -102,9 +102,19 @@ class Bar(tqdm):
     :param fetched: what new chunks are called
     :param began: when that was, by `time.time`
     :param position: how many lines below the cursor
+    :param initial: what was done before that
     """
 
-    def __init__(self, what: str, fetched: str, stream: TextIO, began: float, position: int = 0) -> None:
+    def __init__(
+        self,
+        what: str,
+        fetched: str,
+        stream: TextIO,
+        began: float,
+        *,
+        position: int = 0,
+        initial: int = 0,
+    ) -> None:
         self._what = what
         self._fetched = fetched
         self._stream = stream
@@ -116,6 +126,7 @@ class Bar(tqdm):
             mininterval=0,  # whoever reports does so now and then
             miniters=1,
             position=position,
+            initial=initial,
             delay=1e-9,  # draw nothing before there is something to say
         )
         self.start_t = self.last_print_t = min(began, time.time())
@@ -126,7 +137,7 @@ class Bar(tqdm):
         known = super().format_dict
         rate = known["rate"]
         if rate is None:
-            rate = known["n"] / known["elapsed"] if known["elapsed"] > 0 else 0.0
+            rate = (known["n"] - known["initial"]) / known["elapsed"] if known["elapsed"] > 0 else 0.0
         head, tail = _words(self._what, self._fetched, self._progress, rate)
         width = max(_columns(self._stream) - 1, 1)
         form = _layout(self._progress, width)
@@ -181,7 +192,14 @@ class Bars:
         ]
         for name, part in now.items():
             if name not in self._parts and free:
-                self._parts[name] = Bar(f"  {name}", self._fetched, self._stream, time.time(), free.pop(0))
+                self._parts[name] = Bar(
+                    f"  {name}",
+                    self._fetched,
+                    self._stream,
+                    time.time(),
+                    position=free.pop(0),
+                    initial=part.done,
+                )
             if name in self._parts:
                 self._parts[name].show(part)
         self._whole.show(progress)  # last, so that the cursor stays at its end

@@ -61,6 +61,19 @@ def test_what_is_under_way() -> None:
     assert moving.parts() == []
 
 
+@pytest.mark.timeout(20)
+def test_asked_while_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told how far the whole has come can ask for the parts there and then."""
+    monkeypatch.setattr(Reporter, "due", True)
+    moving = Moving(1)
+    told: list[object] = []
+    moving.start(lambda progress: told.append(moving.parts()))
+    moving.plan(2000)
+    moving.begin(BLOB)
+    moving.bytes(250)
+    assert told == [[("sha256:000000000000", Progress(250, 1000))]]
+
+
 def test_without_registries() -> None:
     """Where nobody tells of bytes, blobs count."""
     moving = Moving(0)

@@ -182,6 +182,7 @@ def test_parts_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
         drawn.parts = parts("ab")
         drawn.callback(Progress(2, 9))
         assert shown() == ["pushing  22%", "  a  50%  |█", "  b  50%  |█"]
+        assert "1 B of 2 B  0 B/s" in terminal.getvalue()  # how fast it was before nobody knows
         drawn.parts = parts("bc")
         drawn.callback(Progress(3, 9))
         assert shown() == ["pushing  33%", "  c  50%  |█", "  b  50%  |█"]

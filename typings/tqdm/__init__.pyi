@@ -24,6 +24,7 @@ class tqdm:
         miniters: float | None = ...,
         smoothing: float = ...,
         position: int | None = ...,
+        initial: float = ...,
         delay: float = ...,
     ) -> None: ...
     @property

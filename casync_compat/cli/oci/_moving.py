@@ -18,7 +18,7 @@ class Moving:
 
     def __init__(self, ends: int) -> None:
         self._ends = max(ends, 1)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # whoever is told of progress asks for parts
         self._reporter = Reporter(None)
         self._total = self._told = self._spared = self._ended = 0
         self._at: dict[int, Descriptor] = {}
