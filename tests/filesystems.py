@@ -12,7 +12,9 @@ import os
 import shutil
 import subprocess
 import time
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 import pytest
@@ -23,10 +25,20 @@ KERNEL_LACKS = "the kernel does not know"
 
 
 def lacking(reason: str) -> NoReturn:
-    """Skip the running test; in CI fail it, except for what no setup can provide."""
+    """Skip the running test, or the module at its head; in CI fail it, except for what no setup can provide."""
     if IN_CI and not reason.startswith(KERNEL_LACKS):
         pytest.fail(f"in CI nothing may be missing: {reason}", pytrace=False)
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
+
+
+def library(name: str) -> ModuleType:
+    """A library of the extra `test`."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+    lacking(f"{name} is not installed; .ci/setup installs it")
 
 
 MAKE_FILESYSTEM = {

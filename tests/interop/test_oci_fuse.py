@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from compare import assert_same
-from filesystems import KERNEL_LACKS, lacking
+from filesystems import KERNEL_LACKS, lacking, library
 from interop.containers import add_programs, run_bundle
 from interop.fullimage import Image, full_image
 from interop.registries import RunningRegistry, running
@@ -101,7 +101,7 @@ def test_few_requests_for_the_first_byte(tmp_path: Path, pycasync: Tool, registr
     assert float(found[2]) * {b"B": 1, b"KiB": 1024, b"MiB": 1 << 20}[found[3]] < 600_000
     schema = json.loads(files("casync_compat.cli").joinpath("output.schema.json").read_text())
     described = {**schema, "$ref": "#/$defs/verbs/oci mount"}
-    pytest.importorskip("jsonschema").Draft202012Validator(described).validate(said)
+    library("jsonschema").Draft202012Validator(described).validate(said)
 
 
 def test_everything_is_fetched_meanwhile(tmp_path: Path, pycasync: Tool) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from compare import assert_same
-from filesystems import IS_ROOT, KERNEL_LACKS, lacking
+from filesystems import IS_ROOT, KERNEL_LACKS, lacking, library
 from grounds import Grounds
 from interop.containers import add_programs, run_bundle
 from interop.fullimage import full_image
@@ -102,7 +102,7 @@ def test_a_second_image_shares_files_and_fetches_only_its_own(place: Path, pycas
     assert (place / "one/usr/large").read_bytes() == (place / "other/usr/large").read_bytes()
     schema = json.loads(files("casync_compat.cli").joinpath("output.schema.json").read_text())
     described = {**schema, "$ref": "#/$defs/verbs/oci mount"}
-    pytest.importorskip("jsonschema").Draft202012Validator(described).validate(said)
+    library("jsonschema").Draft202012Validator(described).validate(said)
 
 
 def test_an_image_is_mounted_again_at_once(place: Path, pycasync: Tool) -> None:

@@ -11,16 +11,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from filesystems import library
 from test_oci.images import build, layer, layout_at
 
 from casync_compat.cli import _verbs
 
 from .conftest import Run
 
-jsonschema = pytest.importorskip("jsonschema")
+jsonschema = library("jsonschema")
 
 SCHEMA: dict[str, Any] = json.loads(files("casync_compat.cli").joinpath("output.schema.json").read_text())
 DESCRIBED: dict[str, Any] = SCHEMA["$defs"]["verbs"]
