@@ -11,7 +11,6 @@ first, whatever finishes first, so output never depends on the number of workers
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from casync_compat.closing import Closing
 from casync_compat.store.base import far_source
+from casync_compat.streams.processors import processors
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,8 +32,8 @@ R = TypeVar("R")
 
 
 def default_jobs() -> int:
-    """Workers to use when nobody says: the processors this process may run on."""
-    return max(1, len(os.sched_getaffinity(0)))
+    """Workers to use when nobody says: the processors this process may keep busy."""
+    return processors()
 
 
 _FAR_JOBS = 16
