@@ -23,8 +23,9 @@ __all__ = ["ChunkFetcher", "ChunkStream", "Fetch", "IndexReader", "place_chunks"
 
 _BATCH = 256 << 10
 """Bytes to fetch together at first."""
-_LARGE = 1 << 20
-"""The same once reading goes straight on: few pieces are handed on, and many chunks are checked at once."""
+_LARGE = 2 << 20
+"""The same once reading goes straight on: few pieces are handed on, and so many chunks are checked at once that their
+different lengths leave few lanes of `_sha512` idle."""
 _SMALL = 64 << 10
 """Where nothing need be handed on, the first batches are smaller, so that all threads have something to do at once."""
 _WINDOW = 8 << 20
@@ -170,7 +171,7 @@ class ChunkStream(Closing):
     :param end: offset to end at; None for the end of the stream
     :param jobs: threads; None for one a processor
     :param on_chunk: called with each chunk as it is handed out, on the reader's thread
-    :param joined: hand out several chunks at a time, in pieces of up to a megabyte or more; else one by one
+    :param joined: hand out several chunks at a time, in pieces of up to two megabytes or more; else one by one
     """
 
     def __init__(
