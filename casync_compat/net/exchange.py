@@ -240,10 +240,12 @@ class Exchange:
             before = self._meter.traffic.bytes_down
             got = answers()
             self._meter.add(requests=len(got), down=sum(len(one.content) for one in got))
+            if any(one.status for one in got):
+                self._reached.add(_origin(wanted[0].url))
+            if not attempt and all(one.status == 200 for one in got):
+                return got
             for number, one in zip(left, got, strict=True):
                 found[number] = one
-                if one.status:
-                    self._reached.add(_origin(wanted[number].url))
             left = [number for number in left if self._is_passing(found[number], wanted[number].url)]
             futile = futile + 1 if self._meter.traffic.bytes_down == before else 1
             if not left or futile >= self.attempts:

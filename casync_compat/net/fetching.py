@@ -118,39 +118,58 @@ class _Window:
 
 
 class _Fetch:
-    """One file under way: a `Transfer`."""
+    """One file under way, and then another one: a `Transfer`, whose handle is set up once for many.
 
-    def __init__(self, lane: _Lane, batch: _Batch, number: int, handle: pycurl.Curl, shared: bool) -> None:
+    :ivar verify: whether the server's certificate must be trusted
+    """
+
+    _batch: _Batch
+    _number: int
+
+    def __init__(self, lane: _Lane, handle: pycurl.Curl, verify: bool, shared: bool) -> None:
         self._lane = lane
-        self.batch = batch
-        self._number = number
         self.handle = handle
+        self.verify = verify
         self.shared = shared
-        self.pieces: list[bytes] = []
+        self._headers: list[bytes] = []
+        self._pieces: list[bytes] = []
+        self._left = 0
         self._limiter = lane.limiter
+
+    def aim(self, batch: _Batch, number: int) -> list[bytes] | None:
+        """Turn to a file. :returns: the header fields of the request, if they are not those of the last one"""
+        self._batch, self._number = batch, number
         self._left = batch.wanted[number].limit
+        headers = batch.headers_of(number)
+        if headers == self._headers:
+            return None
+        self._headers = headers
+        return headers
 
     def take(self, data: bytes) -> int:
         self._left -= len(data)
         if self._left < 0:
             return 0  # libcurl ends the transfer
-        self.pieces.append(data)
+        self._pieces.append(data)
         if self._limiter is not None:
             self._limiter.spend(len(data))
         return len(data)
 
     def finished(self, code: int, text: str) -> None:
-        whole = (200,) if self.batch.wanted[self._number].offset is None else (200, 206)
+        batch, number = self._batch, self._number
+        wanted = batch.wanted[number]
+        pieces, self._pieces = self._pieces, []
+        whole = (200,) if wanted.offset is None else (200, 206)
         if code or (status := self._lane.status(self.handle)) not in whole:
             found = self._failed(code, text)
         else:
-            found = Fetched(status, b"".join(self.pieces))
+            found = Fetched(status, b"".join(pieces))
         if _LOG.is_heard:
             what = found.status or (found.error.why if found.error is not None else "too long")
-            url = shown(self.batch.wanted[self._number].url)
-            _LOG.debug("GET %s: %s, %d bytes", url, what, len(found.content))
+            _LOG.debug("GET %s: %s, %d bytes", shown(wanted.url), what, len(found.content))
+        del self._batch  # with all that it found
         self._lane.ended(self, code, found.status, len(found.content))
-        self.batch.done(self._number, found)
+        batch.done(number, found)
 
     def _failed(self, code: int, text: str) -> Fetched:
         if not code:
@@ -178,7 +197,7 @@ class _Lane:
             self.met(round_trip)
         # Whether connections are shared is known after the first answer; unencrypted ones never are.
         self._shared: bool | None = None if secure else False
-        self._idle: list[tuple[bool, bool, pycurl.Curl]] = []
+        self._idle: list[_Fetch] = []
 
     def add(self, batch: _Batch) -> None:
         self._waiting.extend((batch, number) for number in range(len(batch.wanted)))
@@ -194,25 +213,26 @@ class _Lane:
                 batch.done(number, Fetched(0, b"", why))
 
     def _start(self, batch: _Batch, number: int) -> None:
-        shared = self._shared is not False
-        handle = self._handle(batch.wanted[number].url, batch.verify, shared)
-        fetch = _Fetch(self, batch, number, handle, shared)
-        handle.setopt(self._curl.HTTPHEADER, batch.headers_of(number))
-        handle.setopt(self._curl.WRITEFUNCTION, fetch.take)
+        fetch = self._fetch(batch.wanted[number].url, batch.verify, self._shared is not False)
+        headers = fetch.aim(batch, number)
+        if headers is not None:
+            fetch.handle.setopt(self._curl.HTTPHEADER, headers)
         self._loop.run(fetch)
         self._running += 1
 
-    def _handle(self, url: str, verify: bool, shared: bool) -> pycurl.Curl:
+    def _fetch(self, url: str, verify: bool, shared: bool) -> _Fetch:
         while self._idle:
-            was_verified, was_shared, handle = self._idle.pop()
-            if (was_verified, was_shared) == (verify, shared):
-                self._handles.aim(handle, url)
-                return handle
-            handle.close()
+            fetch = self._idle.pop()
+            if fetch.verify == verify and fetch.shared == shared:
+                self._handles.aim(fetch.handle, url)
+                return fetch
+            fetch.handle.close()
         handle = self._handles.make(url, verify=verify, shared=shared)
         if self.limiter is None:
             handle.setopt(self._curl.BUFFERSIZE, _BUFFER)
-        return handle
+        fetch = _Fetch(self, handle, verify, shared)
+        handle.setopt(self._curl.WRITEFUNCTION, fetch.take)
+        return fetch
 
     def status(self, handle: pycurl.Curl) -> int:
         """The status of an answer that has ended."""
@@ -246,7 +266,7 @@ class _Lane:
         if code or len(self._idle) >= _KEPT_HANDLES:
             fetch.handle.close()
         else:
-            self._idle.append((fetch.batch.verify, fetch.shared, fetch.handle))
+            self._idle.append(fetch)
         self._fill()
 
 

@@ -46,6 +46,10 @@ _EVENTS = {
 }
 
 
+_SELECTED = {select.EPOLLIN: pycurl.CSELECT_IN, select.EPOLLOUT: pycurl.CSELECT_OUT}
+"""What is told of most sockets, as libcurl has it."""
+
+
 class Transfer(Protocol):
     """One request under way. `finished` is called on the loop's thread, once."""
 
@@ -97,8 +101,9 @@ class _Multi:
         return transfer
 
     def act(self, fd: int, events: int) -> None:
-        self._multi.socket_action(fd, events)
-        self._collect()
+        _, left = self._multi.socket_action(fd, events)
+        if left < len(self.running):  # else nothing has ended
+            self._collect()
 
     def expire(self, now: float) -> None:
         if self.deadline is not None and self.deadline <= now:
@@ -207,7 +212,7 @@ class _Thread:
                 continue
             owner = self._owner.get(fd)
             if owner is not None:
-                owner.act(fd, _selected(mask))
+                owner.act(fd, _SELECTED.get(mask) or _selected(mask))
             else:  # of nobody now: a server that closes what lies idle, say
                 with contextlib.suppress(OSError):
                     self._poll.unregister(fd)

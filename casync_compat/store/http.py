@@ -40,6 +40,8 @@ _ABSENT = (404, 410)
 _CHUNK = re.compile(rb"[0-9a-f]{4}/[0-9a-f]{64}(\.[^/]*)?")
 _PLAIN = "/;=,:@"
 """What stands in a path as it is; a plus sign does not, which some servers read as a space."""
+_AS_IT_IS = re.compile(rb"[0-9A-Za-z/._-]+")
+"""Names that need no second look: those of all chunks."""
 _NO_TEXT = re.compile("[\udc80-\udcff]")
 """Bytes of a locator that are no UTF-8, as `os.fsdecode` has them."""
 _PIECE = 1 << 18
@@ -70,7 +72,8 @@ class HttpFiles(Files):
 
     def url_of(self, name: bytes) -> str:
         """Where a file is."""
-        return f"{self._base}{quote(name, safe=_PLAIN)}{self._query}"
+        path = name.decode("ascii") if _AS_IT_IS.fullmatch(name) else quote(name, safe=_PLAIN)
+        return f"{self._base}{path}{self._query}"
 
     def _send(self, method: str, name: bytes, op: str, **fields: str) -> Answer:
         """The answer to a request without a body, if the file may be seen."""
@@ -152,11 +155,11 @@ class HttpFiles(Files):
 
         :raises RemoteError: it was not given, although it was asked for again and again
         """
-        op = f"read {_shown(name)}"
         if one.status == 200:
             return one.content
         if _is_absent(one.status, name):
             return None
+        op = f"read {_shown(name)}"
         if one.error is not None:
             raise RemoteError(self.name, op, one.error.why) from one.error
         if is_temporary(one.status):
