@@ -104,8 +104,8 @@ def test_an_upload_that_cannot_be_read(server: WebServer, transport: CurlTranspo
     """The source's own error is what is told, and the transport works on."""
     with pytest.raises(RuntimeError, match="the disk is gone"):
         transport.send(Request("PUT", server.url + "/x", {}, Broken()), verify=True)
-    server.files = {"/x": b"1"}
-    assert get(transport, server.url + "/x") == (200, b"1")
+    server.files = {"/y": b"1"}  # the server may still be at the half of the upload that it got
+    assert get(transport, server.url + "/y") == (200, b"1")
 
 
 @pytest.mark.parametrize("reset", [False, True])
