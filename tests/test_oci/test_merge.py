@@ -63,7 +63,7 @@ def test_upper_layer_wins() -> None:
     assert (at(tree, "etc/a").uid, at(tree, "etc/b").uid) == (2, 1)
 
 
-@pytest.mark.parametrize("name", ["etc/a", "./etc/a", "/etc/a", "/./etc//a"])
+@pytest.mark.parametrize("name", ["etc/a", "./etc/a", "/etc/a", "/./etc//a", "x/../etc/a", "etc/b/.././a"])
 def test_names_are_beneath_the_root(name: str) -> None:
     """However a name is written, it means a place beneath the root."""
     assert names(merged([member(name)])) == ["etc", "etc/a"]
@@ -181,6 +181,7 @@ def test_linked_name_is_its_layers_own() -> None:
         ([link("x", "../../etc/passwd")], "'..'"),
         ([member("../x")], "'..'"),
         ([member("a/../../x")], "'..'"),
+        ([symlink("a", "/b/c"), member("a/../../x")], "'..'"),
         ([member(".", LNK, "/etc")], "root"),
         ([member("a\0b")], "NUL"),
         ([symlink("l", "l"), member("l/x")], "symbolic links"),

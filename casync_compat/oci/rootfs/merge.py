@@ -29,7 +29,7 @@ from typing import TypeAlias
 from casync_compat.errors import show_path
 from casync_compat.oci.rootfs.mergedtree import Inode, MergedTree
 from casync_compat.oci.spec.errors import ImageError, ImageTooLarge
-from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member, clean_path
+from casync_compat.oci.tar.reader import HARD_LINK, UNKNOWN, Member, clean_path, path_in_root
 from casync_compat.paths import MAX_LINKS
 
 __all__ = ["MergeLimits", "Merger"]
@@ -186,7 +186,9 @@ class Merger:
     def _clean(self, path: bytes, what: str) -> tuple[bytes, ...]:
         parts = clean_path(path)
         if parts is None:
-            raise self._error(f"the name of {what} has '..' in it: {show_path(path)}")
+            parts = path_in_root(path)
+        if parts is None:
+            raise self._error(f"the name of {what} leads out of the root by '..': {show_path(path)}")
         if b"\0" in path:
             raise self._error(f"the name of {what} has a NUL in it: {show_path(path)}")
         return parts

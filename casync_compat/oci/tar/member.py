@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from casync_compat.oci.tar.fields import SparseMap, pax_integer, pax_time
 
-__all__ = ["HARD_LINK", "UNKNOWN", "Member", "clean_path", "merge_records"]
+__all__ = ["HARD_LINK", "UNKNOWN", "Member", "clean_path", "merge_records", "path_in_root"]
 
 UNKNOWN = 0
 HARD_LINK = 1
@@ -93,6 +93,19 @@ def clean_path(path: bytes) -> tuple[bytes, ...] | None:
         return None
     if b"" in parts or b"." in parts:
         return tuple(part for part in parts if part not in (b"", b"."))
+    return tuple(parts)
+
+
+def path_in_root(path: bytes) -> tuple[bytes, ...] | None:
+    """The same by Go's `path.Clean`: `..` takes back the name before it, unseen; None when it leads out of the root."""
+    parts: list[bytes] = []
+    for part in path.split(b"/"):
+        if part == b"..":
+            if not parts:
+                return None
+            parts.pop()
+        elif part not in (b"", b"."):
+            parts.append(part)
     return tuple(parts)
 
 

@@ -33,10 +33,19 @@ from casync_compat.oci.tar.fields import (
     sparse_map_in_header,
     text,
 )
-from casync_compat.oci.tar.member import HARD_LINK, UNKNOWN, Member, clean_path, merge_records
+from casync_compat.oci.tar.member import HARD_LINK, UNKNOWN, Member, clean_path, merge_records, path_in_root
 from catar.archive import RandomAccess
 
-__all__ = ["HARD_LINK", "UNKNOWN", "Member", "TarLimits", "TarReader", "clean_path", "members"]
+__all__ = [
+    "HARD_LINK",
+    "UNKNOWN",
+    "Member",
+    "TarLimits",
+    "TarReader",
+    "clean_path",
+    "members",
+    "path_in_root",
+]
 
 
 @runtime_checkable
