@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from casync_compat.cli._parser import WrongWords, by_words_alone
 from casync_compat.errors import UsageError, show_path
 
 __all__ = ["VARIABLE", "Wish", "asked"]
@@ -46,10 +47,11 @@ def asked(verb: str, words: Sequence[str], environ: Mapping[str, str]) -> Wish:
     :raises UsageError: they make no sense
     """
     if words:
-        return _read(verb, words, None)
+        with by_words_alone():
+            return _read(verb, words, None)
     command = environ.get(VARIABLE)
     if command is None:
-        raise UsageError(
+        raise WrongWords(
             f"{verb} is started by a client of casync's protocol, with the arguments {_FORMS}; or by sshd for a key "
             f'with command="pycasync {verb} --root=DIR" in authorized_keys, which leaves them in ${VARIABLE}'
         )

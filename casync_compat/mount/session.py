@@ -19,6 +19,7 @@ from contextlib import suppress
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.fs.inuse import in_use
 from casync_compat.mount.abi import READ_BUFFER
 from casync_compat.mount.operations import Operations
 from casync_compat.streams.transfer import Crew
@@ -144,7 +145,8 @@ def unmount(mountpoint: bytes) -> None:
     """
     done = _run(["-u", "--", os.fsdecode(mountpoint)], mountpoint, "unmount")
     if done.returncode:
-        raise FileError(mountpoint, "unmount", _reason(done.stderr))
+        why = _reason(done.stderr)
+        raise FileError(mountpoint, "unmount", in_use(mountpoint) if os.strerror(errno.EBUSY) in why else why)
 
 
 def _run(

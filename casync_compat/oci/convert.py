@@ -12,7 +12,7 @@ the tag named before) only chunks that it has not are stored; then packs also de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -53,17 +53,19 @@ def convert(
     *,
     base: tuple[Place, str | None] | None = None,
     progress: ProgressCallback | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> ConvertResult:
     """Convert an image, or an index of several, and let `tag` name the result.
 
     :param base: another image to build upon than what the tag names now
+    :param warn: told what is not as it was asked for
     :raises ImageError: the image is malformed, or contradicts itself
     :raises BlobError: a blob is missing or corrupt
     """
     found = look_up(source, reference)
     if not found.plain and found.wrappers:
         raise ImageError(found.where, "it is converted already; use `pycasync oci push` or `pull` to copy it")
-    choices = found.choose_plain(options.platform, options.all_platforms)
+    choices = found.choose_plain(options.platform, options.all_platforms, warn)
     before = named_before(sink, tag)
     now = _look(sink, before)
     reporter = Reporter(progress)

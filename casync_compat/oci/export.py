@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from casync_compat.errors import CasyncError
@@ -79,8 +79,10 @@ class ExportResult:
     rebuilt: int
 
 
-def _open(source: Place, found: Found, options: ExportOptions, everything: bool) -> Iterator[WrappedImage]:
-    for choice in found.choose_wrappers(options.platform, everything):
+def _open(
+    source: Place, found: Found, options: ExportOptions, everything: bool, warn: Callable[[str], None]
+) -> Iterator[WrappedImage]:
+    for choice in found.choose_wrappers(options.platform, everything, warn):
         with WrappedImage.open(source, choice.descriptor, found.where, options.store) as image:
             _check(image, options)
             yield image
@@ -110,6 +112,7 @@ def export(
     options: ExportOptions,
     *,
     progress: ProgressCallback | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> ExportResult:
     """Give images back to a layout or registry, and let `tag` name them.
 
@@ -119,7 +122,7 @@ def export(
     found = look_up(source, reference)
     reporter = Reporter(progress)
     runs: list[_Export] = []
-    for image in _open(source, found, options, options.all_platforms):
+    for image in _open(source, found, options, options.all_platforms, warn):
         run = _Export(image, sink, options, reporter)
         run.run()
         runs.append(run)
@@ -274,6 +277,7 @@ def export_archive(
     options: ExportOptions,
     *,
     progress: ProgressCallback | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> ExportResult:
     """Give one image back as a docker archive, whose layers are uncompressed.
 
@@ -284,7 +288,7 @@ def export_archive(
     reporter = Reporter(progress)
     image_ids = []
     rebuilt = 0
-    for image in _open(source, found, options, False):
+    for image in _open(source, found, options, False, warn):
         layers = [
             (image.diff_id(number), image.config.layers[number].tar_size, _Lazy(image, number, reporter))
             for number in range(len(image))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -140,18 +141,24 @@ def manifest_of(place: Place, reference: str | None) -> bytes:
     return place.read_manifest(place.resolve(reference))
 
 
-def config_of(place: Place, reference: str | None, platform: Platform | None = None) -> bytes:
+def config_of(
+    place: Place,
+    reference: str | None,
+    platform: Platform | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> bytes:
     """An image's configuration as it is; of a converted image that of the image that it was made from.
 
     :param platform: of several images; None: this machine's
+    :param warn: told that the only image is for another one
     :raises ImageError: there is no such image, or it is malformed
     """
     found = look_up(place, reference)
     if not found.plain:
-        (choice,) = found.choose_wrappers(platform)
+        (choice,) = found.choose_wrappers(platform, warn=warn)
         with WrappedImage.open(place, choice.descriptor, found.where) as image:
             return place.read(image.wrapper.source_config)
-    (choice,) = found.choose_plain(platform)
+    (choice,) = found.choose_plain(platform, warn=warn)
     return place.read(ImageManifest.parse(place.read_manifest(choice.descriptor), found.where).config)
 
 

@@ -10,7 +10,7 @@ those of a tar, whose headers stand between the files. Images that are converted
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
@@ -116,6 +116,7 @@ def measure(
     all_platforms: bool = False,
     compressed: bool = False,
     progress: ProgressCallback | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Sharing:
     """Count what images share.
 
@@ -130,7 +131,7 @@ def measure(
     cutters = [_Cutting(number, one, sharing, compressed) for number, one in enumerate(sizes)]
     try:
         for place, reference in images:
-            for name, layers in _images(place, reference, platform, all_platforms):
+            for name, layers in _images(place, reference, platform, all_platforms, warn):
                 sharing.begin(name)
                 for diff_id, size, opened in layers:
                     _layer(sharing, diff_id, size, opened, cutters, reporter)
@@ -144,17 +145,21 @@ _Layers = Iterator[tuple[BlobDigest, int | None, AbstractContextManager[RandomAc
 
 
 def _images(
-    place: Place, reference: str | None, platform: Platform | None, everything: bool
+    place: Place,
+    reference: str | None,
+    platform: Platform | None,
+    everything: bool,
+    warn: Callable[[str], None],
 ) -> Iterator[tuple[str, _Layers]]:
     """The images that a name stands for, each with its layers from the base upwards."""
     found = look_up(place, reference)
     if found.plain:
-        for choice in found.choose_plain(platform, everything):
+        for choice in found.choose_plain(platform, everything, warn):
             raw = place.read_manifest(choice.descriptor)
             manifest = ImageManifest.parse(raw, found.where, choice.descriptor.media_type)
             yield _label(found.where, choice.platform, everything), _plain(place, manifest, found.where)
         return
-    for choice in found.choose_wrappers(platform, everything):
+    for choice in found.choose_wrappers(platform, everything, warn):
         with WrappedImage.open(place, choice.descriptor, found.where) as image:
             yield _label(found.where, choice.platform, everything), _converted(image)
 

@@ -29,7 +29,7 @@ def test_tags_and_delete(pycasync: Tool, registry: RunningRegistry, layout: str)
     """skopeo sees the same tags; one that shares its image goes with the others only, by the digest."""
     skopeo = shutil.which("skopeo") or lacking("skopeo is not installed; .ci/setup installs it")
     there = registry.reference("habits/app")
-    digest = pycasync("oci", "copy", layout, f"{there}:1").decode().strip()
+    digest = json.loads(pycasync("oci", "copy", "--json", layout, f"{there}:1"))["digest"]
     pycasync("oci", "copy", f"{there}:1", f"{there}:2")
     assert pycasync("oci", "tags", there) == b"1\n2\n"
     listed = subprocess.run(

@@ -198,7 +198,7 @@ class TestAccess:
     def test_basic(self, private_registry: RunningRegistry) -> None:
         """With the password everything works; without, or with another, the error says what to do."""
         descriptor = push_artifact(private_registry.open("p", login=True), "v1", b"secret things")
-        with pytest.raises(AccessDenied, match="skopeo login"):
+        with pytest.raises(AccessDenied, match="pycasync oci login"):
             private_registry.open("p").resolve("v1")
         assert private_registry.open("p", login=True).resolve("v1") == descriptor
 

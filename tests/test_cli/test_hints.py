@@ -83,7 +83,7 @@ def test_only_options_that_the_verb_has(error: CasyncError, group: str) -> None:
     [
         (
             "oci ls {}",
-            r"wants credentials; log in with `skopeo login \S+` \(HTTP 401\), or give --creds=USER:PASSWORD",
+            r"log in with `pycasync oci login \S+` or `skopeo login` \(HTTP 401\), or give --creds=USER:PASSWORD",
         ),
         ("oci ls --creds=joe:wrong {}", r"do not allow it.*, or give --creds=USER:PASSWORD"),
         ("list {}", r"wants credentials.*, or name a file of credentials in \$REGISTRY_AUTH_FILE$"),

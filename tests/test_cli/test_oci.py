@@ -128,12 +128,18 @@ def test_summaries(ok: Run, run: Run) -> None:
 
 @pytest.mark.usefixtures("image")
 def test_copies(run: Run, ok: Run) -> None:
-    """push and pull print the digest, and with -v on standard error what was moved."""
-    digest = ok("oci", "convert", "oci:images:app", "oci:images:app").out
-    assert ok("oci", "push", "oci:images:app", "oci:another:app").out == digest
+    """push and pull print nothing where nobody looks on, the digest into a file, and with -v what was moved."""
+    digest = ok("oci", "convert", "oci:images:app", "oci:images:app").out.strip()
+    for verb in ("push", "pull", "copy"):
+        silent = run("oci", verb, "--digestfile=digest", "oci:images:app", f"oci:{verb}:app")
+        assert (silent.status, silent.out, silent.err) == (0, b"", b"")
+        assert Path("digest").read_bytes() == digest
+        Path("digest").unlink()
     copied = run("oci", "push", "-v", "oci:images:app", "oci:other:app")
-    assert (copied.status, copied.out) == (0, digest)
+    assert (copied.status, copied.out) == (0, b"")
+    assert copied.err.startswith(digest)
     assert re.search(rb"(\d+) of \1 blobs copied", copied.err)
+    assert run("oci", "push", "--digestfile=gone/digest", "oci:images:app", "oci:other:app").status == 1
     again = json.loads(ok("oci", "pull", "--json", "oci:images:app", "oci:other:app").out)
     assert again["moved"] == again["requests"] == 0
     chunks = json.loads(ok("oci", "pull", "--json", "--store=s.castr", "oci:images:app", "oci:third:app").out)

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,20 @@ def test_where_a_login_goes(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="dangling"):
         keep_login(str(tmp_path / "dangling" / "a.json"), HOST, "joe", "secret")
     assert not forget_login(str(tmp_path / "missing.json"), HOST)
+
+
+def test_logins_at_once(tmp_path: Path) -> None:
+    """Of several processes that log in and out at the same time none loses what another wrote."""
+    path = tmp_path / "containers/auth.json"
+    keep_login(str(path), "old.example", "joe", "x")
+    program = (
+        "import sys; from casync_compat.oci.registry.authfile import forget_login, keep_login\n"
+        "path, number = sys.argv[1:]\n"
+        "for at in range(20): keep_login(path, f'r{number}-{at}.example', 'joe', 'secret')\n"
+        "forget_login(path, f'r{number}-0.example')"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", program, path, str(number)]) for number in range(4)]
+    assert [process.wait(timeout=120) for process in running] == [0] * 4
+    hosts = {f"r{number}-{at}.example" for number in range(4) for at in range(1, 20)}
+    assert set(json.loads(path.read_text())["auths"]) == hosts | {"old.example"}
+    assert [one.name for one in path.parent.iterdir()] == ["auth.json"]

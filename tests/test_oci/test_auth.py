@@ -66,7 +66,7 @@ def test_token_for_reading_without_credentials() -> None:
     for _ in range(3):
         assert repository.read(BLOB) == DATA
     assert [seen.host for seen in fake.seen].count(TOKENS) == 1
-    with pytest.raises(AccessDenied, match=r"skopeo login registry\.test"):
+    with pytest.raises(AccessDenied, match=r"`pycasync oci login registry\.test` or `skopeo login`"):
         repository.put(Descriptor.of("a/b", b"x"), [b"x"])
     assert fake.store().blobs.keys() == {str(BLOB.digest)}
 

@@ -1,14 +1,15 @@
-"""Push and pull, which are one thing seen from two sides."""
+"""Push, pull and copy, which are one thing seen from several sides: silent where nobody looks on."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from casync_compat.cli._location import open_chunk_store, warn
+from casync_compat.cli._location import local_path, open_chunk_store, warn
 from casync_compat.cli._progress import counted, human_size, progress_line
 from casync_compat.cli.oci._common import opened, references, tag_for, traffic_of
 from casync_compat.cli.oci._moving import Moving
+from casync_compat.fs.atomic import AtomicFile
 from casync_compat.oci.copy import copy_image
 from casync_compat.streams.leasing import writing
 
@@ -17,6 +18,7 @@ __all__ = ["run_copy"]
 
 def run_copy(options: argparse.Namespace, what: str) -> int:
     """Copy an image as it is. Returns the exit status."""
+    digest_file = local_path(options.digestfile) if options.digestfile is not None else None
     source, target = references(options.source, options.target)
     tag = tag_for(target, source)
     store = open_chunk_store(options.store) if getattr(options, "store", None) is not None else None
@@ -44,12 +46,19 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
         line.clear()
         traffic = places.traffic
         if not options.json:
-            print(copied.descriptor.digest)
             blobs = (
                 f"{copied.moved} of {counted(copied.blobs, 'blob')} copied: {human_size(copied.moved_bytes)}"
             )
             chunks = f"{counted(copied.chunks, 'chunk')} fetched: {human_size(copied.chunk_bytes)}"
-            line.tell(blobs, chunks if store is not None else "", traffic_of(places), always=options.verbose)
+            what = str(copied.descriptor.digest) if options.verbose else ""
+            line.tell(
+                what, blobs, chunks if store is not None else "", traffic_of(places), always=options.verbose
+            )
+    if digest_file is not None:
+        with AtomicFile(digest_file) as out:
+            out.write(
+                str(copied.descriptor.digest).encode()
+            )  # nothing after it, as skopeo and podman write it
     if options.json:
         values = {
             "digest": str(copied.descriptor.digest),

@@ -196,6 +196,9 @@ def add_copying(parser: argparse.ArgumentParser, source: str, target: str, *, st
     if store:
         add_store(parser, "put chunks into this store instead of packs into the layout; implies --thin")
         add_wait(parser)
+    parser.add_argument(
+        "--digestfile", metavar="FILE", help="write the digest that the target then names to this file"
+    )
     add_registry(parser, sides=True)
     add_json(parser)
     add_progress(parser)

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from casync_compat.chunker.params import ChunkSizes
-from casync_compat.cli._location import cache_home, local_path, warn
+from casync_compat.cli._location import cache_home, local_path
 from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import ProgressLine, counted, human_size, progress_line
 from casync_compat.cli.oci._common import (
@@ -19,6 +19,7 @@ from casync_compat.cli.oci._common import (
     references,
     tag_for,
     tell_traffic,
+    warn,
 )
 from casync_compat.cli.oci._options import add_image, add_jobs, add_layer_limit, add_rewriting, add_wait
 from casync_compat.compression import Compression
@@ -99,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
             wanted,
             base=(places.readable(base), base.target) if base is not None else None,
             progress=line.callback,
+            warn=line.above(warn),
         )
         line.clear()
         traffic = places.traffic

@@ -16,6 +16,7 @@ from casync_compat.cli.oci._common import (
     references,
     tag_for,
     tell_traffic,
+    warn,
 )
 from casync_compat.cli.oci._options import add_image, add_layer_limit, add_rewriting
 from casync_compat.oci.export import ExportOptions, LayerCompression, export, export_archive
@@ -70,7 +71,13 @@ def run(options: argparse.Namespace) -> int:
         if target.transport == "docker-archive":
             tags = [target.tag] if target.tag is not None else []
             result = export_archive(
-                place, source.target, os.fsencode(target.place), tags, wanted, progress=line.callback
+                place,
+                source.target,
+                os.fsencode(target.place),
+                tags,
+                wanted,
+                progress=line.callback,
+                warn=line.above(warn),
             )
         else:
             result = export(
@@ -80,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
                 tag_for(target, source),
                 wanted,
                 progress=line.callback,
+                warn=line.above(warn),
             )
         line.clear()
         if options.verbose:

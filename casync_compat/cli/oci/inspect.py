@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size
-from casync_compat.cli.oci._common import display, opened, platform_of, references
+from casync_compat.cli.oci._common import display, opened, platform_of, references, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_platform, add_registry
 from casync_compat.oci.inspect import ImageInfo, LayerInfo, TagInfo, config_of, inspect_image, manifest_of
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         if options.raw or options.config:
             place = places.readable(image)
             sys.stdout.buffer.write(
-                config_of(place, image.target, platform)
+                config_of(place, image.target, platform, warn)
                 if options.config
                 else manifest_of(place, image.target)
             )

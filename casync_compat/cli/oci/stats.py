@@ -9,7 +9,7 @@ import os
 from casync_compat.chunker import ChunkSizes
 from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import progress_line
-from casync_compat.cli.oci._common import display, opened, platform_of, references
+from casync_compat.cli.oci._common import display, opened, platform_of, references, warn
 from casync_compat.cli.oci._options import add_json, add_platform, add_progress, add_registry
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.oci.chart import sharing_png, sharing_svg
@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
             all_platforms=options.all,
             compressed=options.compressed,
             progress=line.callback,
+            warn=line.above(warn),
         )
         line.clear()
     if options.chart is not None:

@@ -117,7 +117,7 @@ class ImageTree(Closing):
         found = look_up(place, reference)
         if not found.wrappers:
             return cls._open_plain(place, found, platform, where, limits, warn, jobs)
-        choice = found.choose_wrappers(platform)[0]
+        choice = found.choose_wrappers(platform, warn=warn)[0]
         wrapped = WrappedImage.open(place, choice.descriptor, where, store)
         with OrderedPool[object](_PARALLEL, _PARALLEL) as pool:  # not one journey after the other
             for number in range(len(wrapped)):
@@ -158,7 +158,7 @@ class ImageTree(Closing):
         warn: Callable[[str], None],
         jobs: int | None,
     ) -> ImageTree:
-        descriptor = found.choose_plain(platform)[0].descriptor
+        descriptor = found.choose_plain(platform, warn=warn)[0].descriptor
         manifest = ImageManifest.parse(place.read_manifest(descriptor), where, descriptor.media_type)
         raw = place.read(manifest.config, MANIFEST_LIMIT)
         config = ImageConfig.parse(raw, f"{where}, config")

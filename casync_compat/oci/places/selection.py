@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import platform as machine
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from casync_compat.errors import AccessDenied
@@ -25,6 +25,7 @@ from casync_compat.oci.spec.wrapper import Wrapper, WrapperConfig
 
 __all__ = ["Choice", "Found", "host_platform", "look_into", "look_up", "named_before"]
 
+Warn = Callable[[str], None]
 _DEPTH = 4
 _MOST = 1000
 _ARM = re.compile(r"armv([5-8])\w*")
@@ -36,6 +37,10 @@ def host_platform() -> Platform:
     arm = _ARM.fullmatch(name)
     found = Platform("linux", "arm", f"v{arm[1]}") if arm else kernel_named(Platform("linux", name))
     return normalized(found)
+
+
+def _silent(text: str) -> None:
+    pass
 
 
 class _TooMany(ImageError):
@@ -76,14 +81,19 @@ class Found:
     wrappers: tuple[Choice, ...]
     others: tuple[Descriptor, ...]
 
-    def choose_plain(self, wanted: Platform | None, everything: bool = False) -> list[Choice]:
+    def choose_plain(
+        self, wanted: Platform | None, everything: bool = False, warn: Warn = _silent
+    ) -> list[Choice]:
         """The plain images asked for: all, that of a platform, or the only one, or that of this machine.
 
-        :raises ImageError: there is none, or several and none for this machine
+        :param warn: told that another platform was asked for than that of an image which is in no index
+        :raises ImageError: there is none, or several and none for this machine, or an index has none for the platform
         """
-        return _choose(self.plain, wanted, everything, self.where, "image")
+        return self._chosen(self.plain, wanted, everything, "image", warn)
 
-    def choose_wrappers(self, wanted: Platform | None, everything: bool = False) -> list[Choice]:
+    def choose_wrappers(
+        self, wanted: Platform | None, everything: bool = False, warn: Warn = _silent
+    ) -> list[Choice]:
         """The converted images asked for, in the same way. One for which no index names a platform has that of its
         config, which is read if it counts."""
         if not self.wrappers:
@@ -93,7 +103,19 @@ class Found:
         choices = self.wrappers
         if not everything and (wanted is not None or len(choices) > 1):
             choices = tuple(map(self._with_platform, choices))
-        return _choose(choices, wanted, everything, self.where, "converted image")
+        return self._chosen(choices, wanted, everything, "converted image", warn)
+
+    def _chosen(
+        self, choices: Sequence[Choice], wanted: Platform | None, everything: bool, what: str, warn: Warn
+    ) -> list[Choice]:
+        if self.index is None and wanted is not None and not everything:
+            for one in choices:
+                if one.platform is not None and not runnable(wanted, [one.platform]):
+                    warn(
+                        f"{self.where}: this is an image for {one.platform} and the only one, not one for {wanted}"
+                    )
+                return [one]
+        return _choose(choices, wanted, everything, self.where, what)
 
     def _with_platform(self, choice: Choice) -> Choice:
         if choice.platform is not None:

@@ -144,7 +144,7 @@ class RegistryAuthorizer:
     def denied(self, op: str, status: int, why: str) -> AccessDenied:
         """The error for a final refusal, with what to do about it."""
         if status == 401 and self.credential is None:
-            why = f"it wants credentials; log in with `skopeo login {self._host}`"
+            why = f"it wants credentials; log in with `pycasync oci login {self._host}` or `skopeo login`"
         elif self._looked_up and self._credential is not None:
             why = f"the credentials from {self._credential.source} do not allow it: {why}"
         return self._error(op, why, status)
@@ -212,7 +212,7 @@ class RegistryAuthorizer:
         if status in (400, 401, 403):
             source = self._credential.source if self._credential is not None else None
             raise self._refused(
-                f"it refused the credentials from {source}; log in again"
+                f"it refused the credentials from {source}; log in again with `pycasync oci login`"
                 if source
                 else "it gives nothing without credentials",
                 status,

@@ -7,6 +7,7 @@
 
 Its form is that of containers-auth.json(5) and of docker's `config.json`: `auths` has an entry a registry, with the
 name and the password in base64, which hides nothing; so the file is for its owner alone. What else is in it stays.
+Several logins at once lose none of them: each reads and replaces the file under a lock.
 Who keeps passwords by a helper (`credHelpers`, `credsStore`) is sent there: nothing is written beside it.
 Reading is in `credentials`.
 """
@@ -14,9 +15,11 @@ Reading is in `credentials`.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from casync_compat.errors import FileError, UsageError
@@ -57,19 +60,20 @@ def keep_login(path: str, host: str, username: str, password: str) -> None:
     if not username or ":" in username or not password:
         raise UsageError("a login has a user name, without a colon in it, and a password")
     host = registry_host(host)
-    config = load_file(path, required=False) or {}
-    helpers = helpers_of(config, host)
-    if helpers:
-        raise UsageError(
-            f"{path}: docker-credential-{helpers[0]} keeps the logins at {host}; log in with the tool that it is for, "
-            "or choose another file"
-        )
-    auths = _without(config, path, host)
-    auth = base64.b64encode(f"{username}:{password}".encode()).decode()
-    # docker looks for its own registry by an address only, all others by the name.
-    docker = host == DOCKER_HUB and os.path.basename(path) == "config.json"
-    config["auths"] = {**auths, HUB_HELPER_KEY if docker else host: {"auth": auth}}
-    _write(path, config)
+    with _alone(path):
+        config = load_file(path, required=False) or {}
+        helpers = helpers_of(config, host)
+        if helpers:
+            raise UsageError(
+                f"{path}: docker-credential-{helpers[0]} keeps the logins at {host}; log in with the tool that it is "
+                "for, or choose another file"
+            )
+        auths = _without(config, path, host)
+        auth = base64.b64encode(f"{username}:{password}".encode()).decode()
+        # docker looks for its own registry by an address only, all others by the name.
+        docker = host == DOCKER_HUB and os.path.basename(path) == "config.json"
+        config["auths"] = {**auths, HUB_HELPER_KEY if docker else host: {"auth": auth}}
+        _write(path, config)
 
 
 def forget_login(path: str, host: str) -> bool:
@@ -78,15 +82,40 @@ def forget_login(path: str, host: str) -> bool:
     :raises UsageError: what is there is no file of credentials
     :raises FileError: it cannot be written
     """
-    config = load_file(path, required=False)
-    if config is None:
+    if not os.path.exists(path):
         return False
-    auths = _without(config, path, registry_host(host))
-    if auths == config.get("auths", {}):
-        return False
-    config["auths"] = auths
-    _write(path, config)
+    with _alone(path):
+        config = load_file(path, required=False)
+        if config is None:
+            return False
+        auths = _without(config, path, registry_host(host))
+        if auths == config.get("auths", {}):
+            return False
+        config["auths"] = auths
+        _write(path, config)
     return True
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Nobody else of ours changes a file that lies in this directory meanwhile.
+
+    The lock is on the directory: the file itself is replaced, and one more file would stand there for ever.
+
+    :raises FileError: the directory is not there and cannot be made
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(directory, 0o700, exist_ok=True)
+        fd = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise FileError(os.fsencode(directory), "create", error) from error
+    try:
+        with suppress(OSError):  # a file system without locks, which then has none of other tools either
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _without(config: dict[str, Any], path: str, host: str) -> dict[str, Any]:
@@ -98,12 +127,6 @@ def _without(config: dict[str, Any], path: str, host: str) -> dict[str, Any]:
 
 
 def _write(path: str, config: dict[str, Any]) -> None:
-    directory = os.path.dirname(path)
-    if directory:
-        try:
-            os.makedirs(directory, 0o700, exist_ok=True)
-        except OSError as error:
-            raise FileError(os.fsencode(directory), "create", error) from error
     with AtomicFile(os.fsencode(path), _MODE) as out:
         try:
             os.fchmod(out.fd, _MODE)  # it may be there with another

@@ -239,11 +239,13 @@ def _parse_entry(entry: dict[str, Any], path: str, host: str) -> Credential | No
         except (ValueError, TypeError):
             colon = ""
         if not colon:
-            raise UsageError(f"{path}: the entry for {host} is malformed; log in again")
+            raise UsageError(
+                f"{path}: the entry for {host} is malformed; log in again with `pycasync oci login`"
+            )
         password = password.rstrip("\0")  # as docker does, which once padded them
     identity, token = entry.get("identitytoken") or "", entry.get("registrytoken") or ""
     if not all(isinstance(value, str) for value in (username, password, identity, token)):
-        raise UsageError(f"{path}: the entry for {host} is malformed; log in again")
+        raise UsageError(f"{path}: the entry for {host} is malformed; log in again with `pycasync oci login`")
     if not (username or password or identity or token):
         return None
     return Credential(path, username, password, identity, token)

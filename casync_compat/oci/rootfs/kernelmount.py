@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from fcntl import ioctl
 
 from casync_compat.errors import FileError, UsageError, show_path
+from casync_compat.fs.inuse import in_use
 from casync_compat.fs.mounts import mounts
 
 __all__ = ["NoKernelMount", "Overlay", "check_kernel", "check_upper", "mount", "unmount"]
@@ -146,6 +147,8 @@ def unmount(target: bytes) -> None:
             raise FileError(target, "unmount", "nothing is mounted there") from error
         if error.errno == errno.EPERM:
             raise FileError(target, "unmount", "only root can") from error
+        if error.errno == errno.EBUSY:
+            raise FileError(target, "unmount", in_use(target)) from error
         raise FileError(target, "unmount", error) from error
 
 
