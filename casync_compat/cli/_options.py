@@ -22,6 +22,7 @@ from casync_compat.cli._types import (
     parse_boolean,
     parse_bytes,
     parse_duration,
+    parse_file,
     parse_jobs,
     parse_level,
     parse_rate,
@@ -106,7 +107,10 @@ _LOG_LEVEL = Option(
 
 
 _LOG_FILE = _value(
-    "--log-file", "write messages to this file, too: warnings, errors and what info tells", "FILE"
+    "--log-file",
+    "write messages to this file, too: warnings, errors and what info tells",
+    "FILE",
+    type=parse_file,
 )
 
 
@@ -271,7 +275,7 @@ OPTIONS: tuple[Option, ...] = (
     _LOG_LEVEL,
     _LOG_FILE,
     _flag("--background", help="return once it is at work; fusermount3 -u ends a mount, a signal all else"),
-    _value("--socket", "Unix socket to serve the device on", "PATH"),
+    _value("--socket", "Unix socket to serve the device on", "PATH", type=parse_file),
     _flag("--verify", help="mount it only if every chunk is there, and whole"),
     _flag(
         "--fetch", help="fetch meanwhile all that is not in --chunk-cache; a later mount goes on from there"
@@ -344,7 +348,7 @@ def add_positional(parser: Parser, name: str, help: str, nargs: str | None = Non
     """An argument that is no option.
 
     :param help: what it is; the words before the first `:` or `;` stand for it in messages
-    :param nargs: `?` where it may be left out, `+` where there may be several
+    :param nargs: `?` where it may be left out, `+` where there may be several, `*` where both
     """
     keywords: dict[str, Any] = {} if nargs is None else {"nargs": nargs}
     parser.add_argument(name, help=help, metavar=help.split(":")[0].split(";")[0], **keywords)

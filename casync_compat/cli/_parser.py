@@ -117,6 +117,8 @@ class Parser(argparse.ArgumentParser):
 
     def add_argument(self, *names: Any, **keywords: Any) -> argparse.Action:
         """As argparse's, and takes note of which options take a value."""
+        if keywords.get("nargs") == "*" and not names[0].startswith("-"):
+            keywords.setdefault("default", [])  # or else it is told to be required where another is missing
         action = super().add_argument(*names, **keywords)
         self.takes_value |= dict.fromkeys(action.option_strings, action.nargs != 0)
         return action

@@ -23,6 +23,7 @@ __all__ = [
     "parse_boolean",
     "parse_bytes",
     "parse_duration",
+    "parse_file",
     "parse_jobs",
     "parse_level",
     "parse_rate",
@@ -67,6 +68,13 @@ def parse_duration(text: str) -> float:
             f"{text!r} is no time; write seconds, or a number with s, m, h, d or w"
         )
     return float(found[1]) * _UNITS[found[2]]
+
+
+def parse_file(text: str) -> str:
+    """A path, which may not be empty. :raises argparse.ArgumentTypeError: it is"""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file is missing; leave the option out for none")
+    return text
 
 
 def environment_flag(name: str) -> bool:

@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
         "The scripts are also where shells look for them, below share/, where the package is installed. They ask this "
         "verb what may stand in place of the last word.",
     )
-    add_positional(parser, "shell", "the shell")
+    add_positional(parser, "shell", "bash, zsh or fish")
     add_positional(parser, "words", "words: complete the last of these", "*")
     parser.add_argument("--line", metavar="TEXT", help="complete the last word of this command line")
     add_options(parser)

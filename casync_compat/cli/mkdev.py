@@ -45,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
             "block devices are served on a socket: give --socket=PATH, which nbd-client, qemu and nbdcopy can use; "
             "or see the blob as a file with `pycasync mount`"
         )
+    if options.input == "-" and options.what is None:
+        raise WrongWords("what standard input is must be said: --what=blob-index")
     if options.background and (status := in_background()) is not None:
         return status
     with archive_errors(options.input), ExitStack() as stack:

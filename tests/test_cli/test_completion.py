@@ -139,7 +139,7 @@ def test_other_shells(fails: Callable[..., str]) -> None:
 
 def test_without_a_shell(fails: Callable[..., str]) -> None:
     """The shell must be named."""
-    assert "the following arguments are required: the shell" in fails("completion")
+    assert "the following arguments are required: bash, zsh or fish;" in fails("completion")
 
 
 def test_bash(files: Path, ok: Run) -> None:

@@ -16,6 +16,20 @@ EVERY += [(group, verb) for group in _verbs.GROUPS for verb in _verbs.verbs_of(g
 
 
 @pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        ("completion", "bash, zsh or fish"),
+        ("mirror", "SOURCE, TARGET"),
+        ("store pack", "STORE"),
+        ("gc", "every index whose chunks are to stay"),
+    ],
+)
+def test_what_is_missing(run: Run, words: str, missing: str) -> None:
+    """What is asked for is what has to be given, and not what may be left out."""
+    assert f"the following arguments are required: {missing}; see " in run(*words.split()).err.decode()
+
+
+@pytest.mark.parametrize(
     "words",
     [
         "",
@@ -69,6 +83,11 @@ EVERY += [(group, verb) for group in _verbs.GROUPS for verb in _verbs.verbs_of(g
         "serve a --max-chunk-size=many",
         "mirror a b --keep=c",
         "completion csh",
+        "completion",
+        "mirror",
+        "make --log-file= x.caidx tree",
+        "mkdev --socket= x.caibx",
+        "mkdev --socket=s -",
         "list -q -v",
         "oci ls --quiet --verbose oci:x:y",
         "-h -l",
