@@ -257,6 +257,7 @@ def _opened(
         from obstore import exceptions, store
 
         from casync_compat.store.object import ObjectFiles
+        from casync_compat.store.objectlog import LoggedStore
         from casync_compat.store.signed import SignedUrls
     except ImportError:
         raise UsageError("what is in the cloud needs the package obstore; install pycasync[remote]") from None
@@ -274,11 +275,12 @@ def _opened(
         signed = None
         if ahead is not None and find_spec("pycurl") is not None:
             signed = SignedUrls(cast("store.S3Store", often), ahead)
+        bucket_name = f"{name.partition('://')[0]}://{bucket}"
         return ObjectFiles(
-            often,
+            cast("store.ObjectStore", LoggedStore(often, bucket_name)),
             name,
             prefix,
-            once=reached(0),
+            once=cast("store.ObjectStore", LoggedStore(reached(0), bucket_name)),
             by_generation=by_generation,
             ahead=signed,
             login=NO_LOGIN[_VARIABLES[cloud][0]],

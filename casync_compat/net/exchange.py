@@ -264,13 +264,13 @@ class Exchange:
         return is_temporary(one.status)
 
     def pause(
-        self, attempt: int, headers: Headers | None = None, asked: float | None = None, why: str = ""
+        self, attempt: int, headers: Headers | None = None, asked: float | None = None, *, why: str
     ) -> bool:
         """Wait before attempt `attempt + 2`. False, at once, if the server asks for more patience than there is.
 
         :param headers: of the answer that failed
         :param asked: the seconds that it asks for, instead of `headers`
-        :param why: what failed, for those who listen
+        :param why: what failed, and by what, for those who listen
         """
         if headers is not None:
             asked = self._asked(headers)
@@ -280,7 +280,7 @@ class Exchange:
         pause = longest * (0.5 + self._clock.jitter() / 2)
         # Jitter is added to what was asked for, so that clients turned away together do not come back together.
         pause = pause if asked is None else asked + pause / 4
-        _LOG.info("%s; attempt %d comes in %.1f s", why or "a request failed", attempt + 2, pause)
+        _LOG.info("%s; attempt %d comes in %.1f s", why, attempt + 2, pause)
         self._clock.sleep(pause)
         return True
 

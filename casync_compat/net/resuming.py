@@ -158,7 +158,7 @@ class Download:
         self._failures += 1
         if error.final or self._failures >= self._exchange.attempts:
             raise RemoteError(self._where, self._op, error.why) from error
-        self._exchange.pause(self._failures - 1)
+        self._exchange.pause(self._failures - 1, why=f"{self._where}: cannot {self._op}: {error.why}")
         self._answer = self._ask(ranged=self._at > 0 or self.end is not None)
         status = self._begin()
         if status != 200:

@@ -24,6 +24,7 @@ from obstore.exceptions import (
 )
 
 from casync_compat.errors import RemoteError, UsageError
+from casync_compat.logs import Log
 from casync_compat.store.files import (
     ONLY_HERE,
     Can,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 __all__ = ["EVERYTHING", "Ahead", "ObjectFiles"]
+
+_LOG = Log(__name__)
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -291,6 +294,7 @@ class ObjectFiles(Files):
                 if pause is None or not (failure.status in (0, 408, 409, 429) or failure.status >= 500):
                     raise failure from None
                 unclear = unclear or failure.status not in (409, 429)
+                _LOG.info("%s; it is tried again in %.1f s", failure, pause)
                 time.sleep(pause)
         raise AssertionError
 

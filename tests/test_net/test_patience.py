@@ -135,7 +135,7 @@ def test_pauses() -> None:
     clock = Clock(lambda: 0.0, lambda: 0.0, waits.append, lambda: next(jitter))
     exchange = Exchange(Server({}), clock, options=StoreOptions(retry_interval=2.0))
     for attempt in (0, 0, 1, 2, 3, 10, 5000):
-        exchange.pause(attempt)
+        exchange.pause(attempt, why="it failed")
     assert waits == [1.0, 2.0, 3.0, 6.0, 12.0, 22.5, 22.5]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from casync_compat.ids import ChunkId
 from casync_compat.index import Index, IndexBuilder
 from casync_compat.net.http import Fetched, TransportError, Wanted
 from casync_compat.store.chunks import ChunkStore
-from casync_compat.store.files import Can, FileChanged, Files
+from casync_compat.store.files import ONLY_HERE, Can, FileChanged, Files
 from casync_compat.store.leases import boot_time
 from casync_compat.store.packs.mixed import MixedStore, Mixing
 from casync_compat.verbs.gc import UnnamedIndexes, collect_garbage
@@ -28,6 +29,7 @@ obstore_store = pytest.importorskip("obstore.store")
 from obstore.exceptions import GenericError, PermissionDeniedError  # noqa: E402
 
 from casync_compat.store.object import EVERYTHING, Ahead, ObjectFiles  # noqa: E402
+from casync_compat.store.objectlog import LoggedStore  # noqa: E402
 from casync_compat.store.signed import SignedUrls  # noqa: E402
 
 
@@ -37,6 +39,51 @@ class TestInMemory(SwapContract):
     @pytest.fixture
     def files(self) -> Files:
         return ObjectFiles(obstore_store.MemoryStore(), "memory://")
+
+
+class TestLogged(SwapContract):
+    """The same where each request is told."""
+
+    @pytest.fixture
+    def files(self) -> Files:
+        bucket: Any = LoggedStore(obstore_store.MemoryStore(), "memory:/")
+        return ObjectFiles(bucket, "memory://")
+
+
+def test_what_is_told_of_requests(caplog: pytest.LogCaptureFixture) -> None:
+    """Each request is told by method, key, size and time; of a failure its reason, and nothing that may be secret."""
+    caplog.set_level("DEBUG", "casync_compat")
+    bucket: Any = LoggedStore(obstore_store.MemoryStore(), "s3://bucket")
+    files = ObjectFiles(bucket, "s3://bucket/at", "at")
+    files.write(b"a", b"content")
+    files.write_many([(b"b", b"1"), (b"c", b"22")])
+    files.read(b"a", 99)
+    files.read_many([(b"a", 99), (b"no", 99)])
+    files.read_range(b"a", 2, 3)
+    files.stat(b"no")
+    files.stat_many([b"a", b"b"])
+    list(files.list())
+    list(files.list(under=ONLY_HERE))
+    files.remove_many(list(files.list()))
+    text = "error performing GET https://h/?X-Amz-Signature=geheim, status code: 503"
+    failing: Any = LoggedStore(Failing(obstore_store.MemoryStore(), [GenericError(text)]), "s3://bucket")  # type: ignore[arg-type]
+    with pytest.raises(RemoteError):
+        ObjectFiles(failing, "s3://bucket").write(b"a", b"x")
+    said = [re.sub(r", after \d+\.\d{3} s$", "", record.getMessage()) for record in caplog.records]
+    for line in (
+        "PUT s3://bucket/at/a: 7 bytes",
+        "PUT s3://bucket/at/c: 2 bytes",
+        "GET s3://bucket/at/a: 7 bytes",
+        "GET s3://bucket/at/no: not there",
+        "GET s3://bucket/at/a: 3 bytes at 2",
+        "HEAD s3://bucket/at/no: not there",
+        "HEAD s3://bucket/at/b: 1 bytes",
+        "LIST s3://bucket/at: 3 objects",
+        "DELETE s3://bucket/at/a and 2 more: done",
+        "PUT s3://bucket/a: the service failed (HTTP 503)",
+    ):
+        assert line in said
+    assert "geheim" not in caplog.text
 
 
 class TestBelowAPrefix(SwapContract):
@@ -241,12 +288,14 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("arrives", [True, False])
-def test_swap_whose_answer_is_lost(arrives: bool) -> None:
+def test_swap_whose_answer_is_lost(arrives: bool, caplog: pytest.LogCaptureFixture) -> None:
     """A conditional write whose answer is lost has succeeded if what it wrote is there, and is tried again if not."""
+    caplog.set_level("INFO", "casync_compat")
     bucket = obstore_store.MemoryStore()
     lost = Failing(bucket, [GenericError("kind: Connect")], arrives=arrives)
     files = ObjectFiles(bucket, "memory://", once=lost)  # type: ignore[arg-type]
     version = files.write(b"lock", b"mine", if_absent=True)
+    assert "memory://: cannot write lock: it cannot be reached; it is tried again in 0.2 s" in caplog.text
     status = files.stat(b"lock")
     assert status is not None
     assert status.version == version

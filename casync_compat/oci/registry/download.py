@@ -134,7 +134,8 @@ class Downloads:
             failures += 1
             if failures >= ATTEMPTS:
                 raise RemoteError(self._access.name, f"read blob {descriptor.digest}", why)
-            self._access.exchange.pause(failures - 1)
+            why = f"{self._access.name}: cannot read blob {descriptor.digest}: {why}"
+            self._access.exchange.pause(failures - 1, why=why)
         return b"".join(pieces)
 
     def _whole(self, descriptor: Descriptor) -> _Whole:
@@ -278,7 +279,8 @@ class RegistryStream(Closing):
         self._failures += 1
         if self._failures >= ATTEMPTS:
             raise RemoteError(self._access.name, f"read blob {self._descriptor.digest}", why)
-        self._access.exchange.pause(self._failures - 1)
+        why = f"{self._access.name}: cannot read blob {self._descriptor.digest}: {why}"
+        self._access.exchange.pause(self._failures - 1, why=why)
 
     def close(self) -> None:
         if self._answer is not None:

@@ -97,7 +97,7 @@ class ManifestStore:
             except TransportError as error:
                 if attempt == ATTEMPTS - 1:
                     raise RemoteError(self.name, op, error.why) from error
-                self._access.exchange.pause(attempt)
+                self._access.exchange.pause(attempt, why=f"{self.name}: cannot {op}: {error.why}")
         if data is None:
             raise ImageError(where, f"the manifest has more than the {MANIFEST_LIMIT} bytes it may have")
         descriptor = self._describe(answer, data, reference, where)

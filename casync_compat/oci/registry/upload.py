@@ -78,7 +78,7 @@ class Uploads:
                     # Twice is no accident: something on the way cuts long requests off.
                     self._whole_limit = min(self._whole_limit, _CAUTIOUS)
                     self._chunk = min(self._chunk, _CAUTIOUS)
-                if not self._access.exchange.pause(attempt, stopped.headers):
+                if not self._access.exchange.pause(attempt, stopped.headers, why=str(stopped.error)):
                     raise stopped.error from stopped
             except BaseException:
                 upload.cancel()
@@ -227,7 +227,9 @@ class _Upload:
                 failures = 0
             except _Interrupted as stopped:
                 failures += 1
-                if failures >= ATTEMPTS or not self._access.exchange.pause(failures - 1, stopped.headers):
+                if failures >= ATTEMPTS or not self._access.exchange.pause(
+                    failures - 1, stopped.headers, why=str(stopped.error)
+                ):
                     raise stopped.error from stopped
                 at = self._how_far(stopped)
 
