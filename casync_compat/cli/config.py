@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from casync_compat.cli._defaults import did_you_mean
 from casync_compat.cli._location import CONFIGURATION, shown_name, warn
 from casync_compat.cli._options import add_options, add_positional
 from casync_compat.cli._parser import Parser
@@ -93,12 +94,14 @@ def _check(verb: str, defaults: Iterable[Said]) -> None:
     titles = [(group, name, f"{group} {name}".strip()) for group in ("", *GROUPS) for name in verbs_of(group)]
     meant = [(group, name) for group, name, title in titles if verb in ("", title)]
     if not meant:
-        warn(f"{next(iter(defaults)).origin}: there is no verb {verb}")
+        near = did_you_mean(verb, [title for _, _, title in titles])
+        warn(f"{next(iter(defaults)).origin}: there is no verb {verb}{near}")
         return
     known = {flag for group, name in meant for flag in parser_of(group, name).takes_value}
     for one in defaults:
         if f"--{one.name}" not in known:
-            warn(f"{one.origin}: {verb or 'no verb'} has {'no' if verb else 'an'} option --{one.name}")
+            near = did_you_mean(f"--{one.name}", known)
+            warn(f"{one.origin}: {verb or 'no verb'} has {'no' if verb else 'an'} option --{one.name}{near}")
 
 
 def _shown(one: Said) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -316,7 +316,7 @@ class _Reading:
         for key, content in self.checked(_table, value, *names).items():
             row = keys.get(key)
             if row is None:
-                self.warn(f"{self.at(*names, key)}: unknown key {key!r}")
+                self.warn(f"{self.at(*names, key)}: unknown key {key!r}{_meant(key, keys)}")
                 continue
             read = self.checked(row.read, content, *names, key)
             if row.field:
@@ -343,6 +343,24 @@ class _Reading:
             raise UsageError(f"{self.at(*names)}: {names[-1]} {error}") from error
 
 
+def _meant(key: str, keys: Iterable[str]) -> str:
+    """A question for the name that was meant, if one is near."""
+    from difflib import get_close_matches  # lazily: a file of which all is known needs none
+
+    near = get_close_matches(key, keys, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _where_it_is(error: ValueError, text: str) -> str:
+    """What is wrong with a text that is not TOML, led by its line."""
+    found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
+    if found is None:
+        return f"not TOML: {error}"
+    if found[2] is None:
+        return f"line {text.rstrip().count(chr(10)) + 1}: not TOML: {found[1]}"
+    return f"line {found[2]}: not TOML: {found[1]}, at column {found[3]}"
+
+
 def read_ours(path: bytes, warn: Warn) -> ConfigFile:
     """Read `config.toml`.
 
@@ -356,8 +374,10 @@ def read_ours(path: bytes, warn: Warn) -> ConfigFile:
     found = ConfigFile(path)
     try:
         content = tomllib.loads(reading.text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{show_path(path)}: not TOML: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{show_path(path)}: {_where_it_is(error, reading.text)}") from error
+    except RecursionError as error:
+        raise UsageError(f"{show_path(path)}: not TOML: nested too deeply") from error
     for key, value in content.items():
         if key == "stores":
             for pattern, table in reading.checked(_table, value, key).items():
@@ -368,7 +388,8 @@ def read_ours(path: bytes, warn: Warn) -> ConfigFile:
             found.general[key] = reading.checked(_GENERAL[key], value, key)
             reading.lines["", key] = reading.line(key)
         else:
-            warn(f"{reading.at(key)}: unknown key {key!r}")
+            what = "table" if isinstance(value, dict) else "key"
+            warn(f"{reading.at(key)}: unknown {what} {key!r}{_meant(key, ('stores', 'defaults', *_GENERAL))}")
     found.lines.update(reading.lines)
     return found
 
@@ -394,7 +415,7 @@ def read_desync(path: bytes, warn: Warn) -> ConfigFile:
     }
     for key, value in content.items():
         if key not in sections:
-            warn(f"{reading.at(key)}: unknown key {key!r}")
+            warn(f"{reading.at(key)}: unknown key {key!r}{_meant(key, sections)}")
             continue
         section, keys = sections[key]
         for pattern, table in reading.checked(_table, value or {}, key).items():

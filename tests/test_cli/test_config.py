@@ -73,6 +73,12 @@ def test_quiet_and_verbose(run: Run, tree: Path, configured: Configured) -> None
             "jobs must be text, a number, true, false or a list of texts",
         ),
         ("defaults = 3\n", "defaults must be a table"),
+        (
+            "[defaults.make]\ndry-rum = true\n",
+            "line 2: make has no option --dry-rum; did you mean --dry-run?",
+        ),
+        ("jobs = 1\nx = 3 4\n", "config.toml: line 2: not TOML: Expected newline or end of document"),
+        ("[defaults]\n\n[stores.x\n", "config.toml: line 3: not TOML: Expected ']'"),
         ('[stores.x]\npassword-file = "nowhere"\n', "names a file that has no secret: nowhere: No such file"),
     ],
 )
@@ -125,9 +131,37 @@ def test_what_nobody_asks_for(run: Run, configured: Configured) -> None:
         '[defaults]\nchunk-sise = "1M"\n[defaults.mak]\njobs = 1\n[defaults."oci ls"]\ndelete = true\n'
     )
     said = run("config").err.decode()
-    assert "line 2: no verb has an option --chunk-sise" in said
-    assert "line 4: there is no verb mak" in said
+    assert "line 2: no verb has an option --chunk-sise; did you mean --chunk-size?" in said
+    assert "line 4: there is no verb mak; did you mean make?" in said
+    assert said.count("\n") == 3
     assert "line 6: oci ls has no option --delete" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[defaults]\nstroe = "x"\n', "line 2: no verb has an option --stroe; did you mean --store?"),
+        ("[defaults.maek]\njobs = 1\n", "line 2: there is no verb maek; did you mean make?"),
+        ("[default]\njobs = 1\n", "line 1: unknown table 'default'; did you mean 'defaults'?"),
+        ('[store."s3://*"]\njobs = 1\n', "line 1: unknown table 'store'; did you mean 'stores'?"),
+        ('chunk-cach = "x"\n', "line 1: unknown key 'chunk-cach'; did you mean 'chunk-cache'?"),
+        ('[stores."s3://*"]\nretry = 1\n', "line 2: unknown key 'retry'; did you mean 'retries'?"),
+        ('[stores."s3://*"]\ncolour = 1\n', "line 2: unknown key 'colour'\n"),
+    ],
+)
+def test_what_is_not_known(run: Run, tree: Path, configured: Configured, text: str, says: str) -> None:
+    """What no run asks for is told by every run, in a line with the file, the place and the name that is near."""
+    path = configured(text)
+    done = run("make", "x.catar", "tree")
+    assert done.status == 0
+    assert f"warning: {path}: {says}" in done.err.decode()
+    assert done.err.count(b"warning") == 1
+
+
+def test_options_of_images(run: Run, tree: Path, configured: Configured) -> None:
+    """An option that only some verbs have is nothing wrong in the table of all."""
+    configured('[defaults]\nplatform = "linux/amd64"\nkey = "k"\nlisten = "localhost:1"\n')
+    assert b"warning" not in run("make", "x.catar", "tree").err
 
 
 def test_a_verb_of_a_group(ok: Run, run: Run, configured: Configured) -> None:
