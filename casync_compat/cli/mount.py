@@ -20,12 +20,21 @@ from casync_compat.cli._common import (
     tree_kind,
 )
 from casync_compat.cli._daemon import in_background
-from casync_compat.cli._location import local_path, name_of, open_cache, shown_name, warn
+from casync_compat.cli._location import (
+    default_store,
+    is_remote,
+    local_path,
+    name_of,
+    open_cache,
+    shown_name,
+    warn,
+)
 from casync_compat.cli._mounted import until_gone
 from casync_compat.cli._options import READING, add_options, add_positional
 from casync_compat.cli._parser import Parser, WrongWords
 from casync_compat.errors import CasyncError, UsageError, show_path
 from casync_compat.kinds import Kind
+from casync_compat.locations import group_members
 from casync_compat.mount.archive import MountedArchive
 from casync_compat.mount.directory import MountedDirectory, MountedMember, OpenedMember, find_members
 from casync_compat.mount.nodes import MountedBlob, MountedTree
@@ -81,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
             tell=warn,
             far=is_far(options, options.input),
             mkdir=options.mkdir,
+            reading=_reading(options),
         )
         if fetchers is not None and cache is not None:
             stack.enter_context(Warming(fetchers(), cache, warn))
@@ -108,6 +118,20 @@ def _opened(options: argparse.Namespace, stack: ExitStack) -> tuple[MountedTree,
     reader = stack.enter_context(SharedReader(fetcher))
     blob = MountedBlob(reader, name, uid=os.getuid(), gid=os.getgid(), mtime=time.time_ns())
     return blob, lambda: [fetcher]
+
+
+def _reading(options: argparse.Namespace) -> list[bytes]:
+    """What of this machine is read while it is mounted: stores, and a directory of archives."""
+    kind = input_kind(options, options.input)
+    if kind is Kind.ARCHIVE:  # which stays open
+        return []
+    source = None if is_stream(options.input) else options.input
+    paths = [*group_members(options.store or default_store(source)), *options.extra_store]
+    if options.chunk_cache is not None:
+        paths.append(options.chunk_cache)
+    if source is not None and kind is Kind.DIRECTORY:
+        paths.append(source)
+    return [local_path(each) for each in paths if not is_remote(each)]
 
 
 def _directory(

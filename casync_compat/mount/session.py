@@ -13,8 +13,9 @@ import errno
 import os
 import select
 import socket
+import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from casync_compat.closing import Closing
@@ -24,7 +25,7 @@ from casync_compat.mount.abi import READ_BUFFER
 from casync_compat.mount.operations import Operations
 from casync_compat.streams.transfer import Crew
 
-__all__ = ["MountSession", "unmount"]
+__all__ = ["MountSession", "check_mountpoint", "unmount"]
 
 _PROGRAM = "fusermount3"
 _CHANNEL = "_FUSE_COMMFD"
@@ -135,6 +136,32 @@ class MountSession(Closing):
                 if error.errno in _GONE:
                     return
                 # ENOENT: whoever asked is not there any more
+
+
+def check_mountpoint(mountpoint: bytes, reading: Iterable[bytes] = ()) -> None:
+    """See whether something may be mounted on a directory.
+
+    :param reading: files and directories of this machine that are read while it is mounted
+    :raises FileError: it is no directory, or what was mounted there has lost its process
+    :raises UsageError: the mount would hide one of those from whoever serves it, who would wait for himself
+    """
+    try:
+        is_directory = stat.S_ISDIR(os.stat(mountpoint).st_mode)
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            shown = show_path(mountpoint)
+            why = f"the process of what is mounted there has ended; take that away with {_PROGRAM} -u {shown}"
+            raise FileError(mountpoint, "mount", why) from error
+        raise FileError(mountpoint, "mount", error) from error
+    if not is_directory:
+        raise FileError(mountpoint, "mount", OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    top = os.path.join(os.path.realpath(mountpoint), b"")
+    for path in reading:
+        if os.path.join(os.path.realpath(path), b"").startswith(top):
+            raise UsageError(
+                f"{show_path(mountpoint)}: {show_path(path)} is read from while it is mounted, and would be hidden by "
+                "it; mount it on another directory"
+            )
 
 
 def unmount(mountpoint: bytes) -> None:

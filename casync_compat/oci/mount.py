@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 
 from casync_compat.errors import FileError
 from casync_compat.mount import session
+from casync_compat.mount.session import check_mountpoint
 from casync_compat.oci.image.kernelroot import RootOptions, RootResult, mount_root, mount_root_again
 from casync_compat.oci.image.tree import ImageTree
 from casync_compat.oci.rootfs import kernelmount
@@ -41,7 +42,7 @@ def mount(
     :param store: the directory of the file store; made when it is missing
     :raises CasyncError: nothing is mounted then
     """
-    with _directory(target):
+    with _directory(target, store):
         return mount_root(image, store, target, options, warn=warn, progress=progress)
 
 
@@ -49,12 +50,12 @@ def mount_again(
     digest: BlobDigest, where: str, target: bytes, store: bytes, options: RootOptions
 ) -> RootResult | None:
     """Mount an image that was mounted before, without opening it. See `mount_root_again`."""
-    with _directory(target):
+    with _directory(target, store):
         return mount_root_again(digest, where, store, target, options)
 
 
 @contextmanager
-def _directory(target: bytes) -> Iterator[None]:
+def _directory(target: bytes, store: bytes) -> Iterator[None]:
     """A directory to mount on; if it was made, it is gone again after an error."""
     check_kernel()
     made = False
@@ -65,6 +66,7 @@ def _directory(target: bytes) -> Iterator[None]:
     except OSError as error:
         raise FileError(target, "make", error) from error
     try:
+        check_mountpoint(target, [store])
         yield
     except BaseException:
         if made:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from casync_compat.errors import FileError
 from casync_compat.mount.nodes import MountedTree
 from casync_compat.mount.operations import Operations
-from casync_compat.mount.session import MountSession
+from casync_compat.mount.session import MountSession, check_mountpoint
 
 __all__ = ["mount"]
 
@@ -26,6 +25,7 @@ def mount(
     far: bool = False,
     mkdir: bool = True,
     options: Sequence[str] = (),
+    reading: Iterable[bytes] = (),
 ) -> MountSession:
     """Mount a tree.
 
@@ -35,6 +35,7 @@ def mount(
     :param far: whether what is read is not on this machine, so that one waits for it
     :param mkdir: whether to make the directory if it is not there
     :param options: further ones of mount(8)
+    :param reading: files and directories of this machine that are read while it is mounted
     :raises UsageError: nothing can be mounted here
     :raises FileError: it cannot be mounted there
     """
@@ -42,9 +43,7 @@ def mount(
     if os.geteuid() == 0:
         options = ("allow_other", *options)
     try:
-        if not os.path.isdir(mountpoint):
-            number = errno.ENOTDIR if os.path.lexists(mountpoint) else errno.ENOENT
-            raise FileError(mountpoint, "mount", OSError(number, os.strerror(number)))
+        check_mountpoint(mountpoint, reading)
         threads = _FAR if far else _NEAR
         operations = Operations(nodes, tell, background=max(12, threads))
         return MountSession.mount(operations, mountpoint, fsname=fsname, threads=threads, options=options)

@@ -324,6 +324,45 @@ def test_a_directory_of_archives(pair: Pair, blob: Path, tmp_path: Path) -> None
     assert b"neither archives nor indexes" in outcome.err
 
 
+def test_a_mount_whose_process_was_killed(pair: Pair, blob: Path, tmp_path: Path) -> None:
+    """Who finds it has an error, and who mounts there again is told how to take it away; then all is well."""
+    at = tmp_path / "m"
+    argv = [*pair.pycasync.command, "mount", str(tmp_path / "disk.caibx"), str(at)]
+    environ = {**os.environ, "PYTHONSAFEPATH": "1"}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+        finally:
+            process.kill()
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.ENOTCONN)):
+            os.listdir(at)
+        for words in ((), ("--mkdir=no",)):
+            outcome = pair.pycasync.run("mount", "--background", *words, tmp_path / "disk.caibx", at)
+            assert outcome.status == 1
+            assert b"fusermount3 -u" in outcome.err
+    finally:
+        unmount(at)
+    with mounted(pair.pycasync, tmp_path / "disk.caibx", at=at):
+        assert os.listdir(at) == ["disk"]
+
+
+def test_nothing_is_mounted_over_what_it_reads(pair: Pair, blob: Path, tmp_path: Path) -> None:
+    """A mount that hid its store or its archives from itself would wait for itself; below them it may be."""
+    (tmp_path / "cache").mkdir()
+    for at, *words in ((tmp_path, "disk.caibx"), (tmp_path, "."), (tmp_path / "cache", "disk.caibx")):
+        cache = f"--chunk-cache={tmp_path / 'cache'}"
+        outcome = pair.pycasync.run("mount", "--background", cache, tmp_path / words[0], at)
+        assert outcome.status == 1
+        assert b"would be hidden" in outcome.err
+    with mounted(pair.pycasync, tmp_path, at=tmp_path / "m") as at:
+        assert (at / "disk").read_bytes() == blob.read_bytes()
+    pair.pycasync("make", tmp_path / "x.catar", tmp_path / "default.castr")  # it stays open
+    with mounted(pair.pycasync, tmp_path / "x.catar", at=tmp_path):
+        assert not (tmp_path / "x.catar").exists()
+
+
 def test_what_cannot_be_mounted(pair: Pair, blob: Path, tmp_path: Path) -> None:
     """A mount point that is no directory, or not to be made, and a missing index are told; nothing is left behind."""
     for words in ((tmp_path / "disk.caibx", blob), (tmp_path / "none.caibx", tmp_path / "m")):

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._daemon import in_background
-from casync_compat.cli._location import local_path, open_cache
+from casync_compat.cli._location import is_remote, local_path, open_cache
 from casync_compat.cli._mounted import until_gone
 from casync_compat.cli._parser import WrongWords
 from casync_compat.cli._progress import human_size, progress_line
@@ -138,6 +138,7 @@ def _by_fuse(options: argparse.Namespace, reference: Reference) -> int:
             far=image.far,
             # Set-user-id programs and devices mean what they mean in `oci unpack`'s tree.
             options=("suid", "dev") if os.geteuid() == 0 else (),
+            reading=_reading(options, reference),
         )
         text = f"Mounted: {show_path(options.directory)}"
         left_out = metadata.left_out.kinds
@@ -150,6 +151,15 @@ def _by_fuse(options: argparse.Namespace, reference: Reference) -> int:
         if options.verbose:
             tell_traffic(places)
     return INCOMPLETE if left_out else 0
+
+
+def _reading(options: argparse.Namespace, reference: Reference) -> list[bytes]:
+    """What of this machine is read while it is mounted."""
+    place = [reference.place] if reference.transport in ("oci", "dir") else []
+    stores = [
+        each for each in (options.store, options.kept_chunks) if each is not None and not is_remote(each)
+    ]
+    return [local_path(each) for each in (*place, *stores)]
 
 
 def _by_kernel(options: argparse.Namespace, reference: Reference) -> int:
