@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,48 @@ def test_image_in_a_registry(tmp_path: Path, registry: RunningRegistry) -> None:
     where = f"{registry.reference('tables')}:1"
     read = pandas.read_csv(f"pycasync://data/rows.csv::{where}", storage_options={"insecure": True})
     assert (len(read), read["name"][49_999]) == (50_000, "row 49999")
+
+
+@pytest.mark.parametrize("where", ["registry", "layout", "plain"])
+def test_tables_in_images(tmp_path: Path, registry: RunningRegistry, where: str) -> None:
+    """pandas, pyarrow and DuckDB read a Parquet file in an image, converted or plain, of which a later layer wins."""
+    import duckdb
+    import fsspec
+    import pandas
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    from casync_compat.fsspec import ArchiveFileSystem
+
+    fsspec.register_implementation("pycasync", ArchiveFileSystem, clobber=True)
+    rows = 50_000
+    tables = []
+    for factor in (1, 2):
+        out = io.BytesIO()
+        numbers = [factor * number for number in range(rows)]
+        parquet.write_table(
+            pyarrow.table({"number": numbers, "text": [f"row {number}" for number in numbers]}),
+            out,
+            row_group_size=10_000,
+        )
+        tables.append(tar(rawtar.file(b"year/sales.parquet", out.getvalue())))
+    name = f"oci:{tmp_path / 'layout'}:plain"
+    with layout_at(tmp_path / "layout") as layout:
+        build(layout, "plain", tables)
+        if where != "plain":
+            place = layout if where == "layout" else registry.open("sales")
+            convert(layout, "plain", place, "1", ConvertOptions(thin=True))
+            name = f"oci:{tmp_path / 'layout'}:1" if where == "layout" else f"{registry.reference('sales')}:1"
+    fs = fsspec.filesystem("pycasync", fo=name, insecure=True, skip_instance_cache=True)
+    total = 2 * (rows * (rows - 1) // 2)
+    assert pandas.read_parquet(fs.open("year/sales.parquet"), columns=["number"])["number"].sum() == total
+    assert parquet.read_table("year/sales.parquet", filesystem=fs).num_rows == rows
+    with duckdb.connect() as connection:
+        connection.execute("set threads = 4")
+        connection.register_filesystem(fs)
+        found = connection.sql(
+            "select count(*), sum(number) from read_parquet('pycasync://year/sales.parquet')"
+        )
+        assert found.fetchall() == [(rows, total)]
+        found = connection.sql("select count(*) from read_parquet('pycasync://**/*.parquet')")
+        assert found.fetchall() == [(rows,)]
