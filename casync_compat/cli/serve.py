@@ -16,9 +16,10 @@ from casync_compat.cli._parser import Parser, by_words_alone
 from casync_compat.cli._types import parse_duration
 from casync_compat.errors import UsageError
 from casync_compat.serve.access import NOTHING, Rules
+from casync_compat.serve.addresses import Address
 from casync_compat.serve.inherited import inherited
 from casync_compat.serve.log import AccessLog, json_line, text_line
-from casync_compat.serve.server import Address, Tls
+from casync_compat.serve.server import Tls
 from casync_compat.serve.settings import Limits, Served, named
 from casync_compat.serve.tokens import read_tokens
 from casync_compat.verbs.serve import serve_stores

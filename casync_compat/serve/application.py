@@ -24,7 +24,15 @@ from casync_compat.serve.pace import Paces
 from casync_compat.serve.puts import Puts
 from casync_compat.serve.replies import BINARY, Field, Reply, not_modified, text, wanted_range
 from casync_compat.serve.requests import BodyLost, BodyTooLarge, BodyTooSlow, Receive, Scope, Send, WebRequest
-from casync_compat.serve.routes import ChunkRoute, FileRoute, NoRoute, OperatorRoute, OtherRoute, route
+from casync_compat.serve.routes import (
+    ChunkRoute,
+    FileRoute,
+    NoRoute,
+    OperatorRoute,
+    OtherRoute,
+    chunk_route,
+    route,
+)
 from casync_compat.serve.settings import FILES, Limits, Served
 from casync_compat.serve.threads import Pools
 from casync_compat.store.leases import StoreBusy
@@ -36,6 +44,8 @@ _LOGIN = (b"www-authenticate", b'Basic realm="pycasync", charset="UTF-8"')
 _PUBLIC = (b"cache-control", b"public, max-age=31536000, immutable")
 _PRIVATE = (b"cache-control", b"private, max-age=31536000, immutable")
 _RANGES = (b"accept-ranges", b"bytes")
+_ROUTES = 1 << 14
+"""Paths whose meaning is remembered; each costs some 500 bytes."""
 _NOT_STORED = (b"cache-control", b"no-store")
 
 
@@ -74,6 +84,7 @@ class Application:
         self.metrics = Metrics()
         self.pages = pages
         self._log = log
+        self._routes: dict[bytes, ChunkRoute] = {}
         self._tell = tell
         self._pools = pools = Pools(self.limits)
         self.stores: dict[str, ServedChunks] = {}
@@ -96,20 +107,52 @@ class Application:
         if scope["type"] != "http":
             return
         began = time.perf_counter()
-        request = WebRequest(scope, receive)
+        request = WebRequest.of(scope, receive)
         self.metrics.running += 1
         sent = 0
         answer = Reply(500)
         try:
-            answer = await self._answer(request)
+            answer = self.at_once(request) or await self._answer(request)
             sent = await self._send(request, answer, send)
+        except CasyncError as error:
+            self._tell(str(error))  # the status is sent already, and only a broken connection can say it
+            raise
         finally:
             self.metrics.running -= 1
-            seconds = time.perf_counter() - began
-            received = (request.length() or 0) if request.method == "PUT" and answer.status < 300 else 0
-            self.metrics.count(request.method, answer, sent, received, seconds)
-            if self._log is not None:
-                self._log.add(request, answer, sent, seconds)
+            self.done(request, answer, sent, time.perf_counter() - began)
+
+    def done(self, request: WebRequest, answer: Reply, sent: int, seconds: float) -> None:
+        """Take note of a request that was answered.
+
+        :param sent: bytes of the body that went out
+        """
+        received = (request.length() or 0) if request.method == "PUT" and answer.status < 300 else 0
+        self.metrics.count(request.method, answer, sent, received, seconds)
+        if self._log is not None:
+            self._log.add(request, answer, sent, seconds)
+
+    def at_once(self, request: WebRequest) -> Reply | None:
+        """The answer where nothing has to be waited for: for a chunk that is in memory, and known to be right. None
+        for all else; it does not say that there is none, or that it may not be had."""
+        if request.method != "GET":
+            return None
+        where = self._routes.get(request.path) or chunk_route(request.path, self.stores)
+        if where is None:
+            return None
+        grant = self.access.grant(request.fields.get(b"authorization"))
+        if grant is None or not grant.may_read(where.store):
+            return None
+        body = self.stores[where.store].at_once(where.id, where.form)
+        if body is None:
+            return None
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        self._routes[request.path] = where
+        if self._paces is not None and not self._paces.passes(request.client):
+            return _too_many()
+        answer = _given(request, body, self._kept(where))
+        answer.store = where.store
+        return answer
 
     async def _send(self, request: WebRequest, answer: Reply, send: Send) -> int:
         fields = answer.fields
@@ -142,7 +185,7 @@ class Application:
     async def _answer(self, request: WebRequest) -> Reply:
         try:
             if self._paces is not None and not self._paces.passes(request.client):
-                return text(429, "too many requests", (b"retry-after", b"1"))
+                return _too_many()
             return await self._routed(request)
         except ChunkMissing as error:
             return text(404, f"chunk {error.id.hex()} not found")
@@ -203,9 +246,7 @@ class Application:
                 return text(404, f"chunk {where.id} not found")
             tagged = [] if tag is None else [(b"etag", tag)]
             return Reply(200, [BINARY, self._kept(where), _RANGES, *tagged], size=size)
-        body = chunks.at_once(where.id, where.form)
-        if body is None:
-            body = await chunks.get(where.id, where.form)
+        body = await chunks.get(where.id, where.form)
         return _given(request, body, self._kept(where))
 
     def _kept(self, where: ChunkRoute) -> Field:
@@ -272,6 +313,10 @@ class Application:
         for name, chunks in self.stores.items():
             labels = f'{{store="{name}"}}'
             yield "upstream_chunks_total", "Chunks that stores behind gave.", labels, chunks.fetched
+
+
+def _too_many() -> Reply:
+    return text(429, "too many requests", (b"retry-after", b"1"))
 
 
 def _denied(grant: Grant, name: str = "") -> Reply:

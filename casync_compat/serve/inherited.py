@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping
 
 from casync_compat.errors import UsageError
-from casync_compat.serve.server import Address
+from casync_compat.serve.addresses import Address
 
 __all__ = ["inherited"]
 

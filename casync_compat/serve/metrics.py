@@ -10,6 +10,9 @@ from casync_compat.serve.replies import Reply
 __all__ = ["Metrics"]
 
 
+_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"})
+
+
 class Metrics:
     """Counters since the start. Used in the loop's thread only."""
 
@@ -29,6 +32,8 @@ class Metrics:
         :param seconds: from its head to its end
         """
         store = answer.store
+        if method not in _METHODS:
+            method = "other"  # clients may choose any word, and each would be kept
         self.requests[method, store, answer.status] += 1
         self.sent[store] += sent
         self.seconds[store] += seconds  # type: ignore[assignment]  # a Counter takes any number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
 from casync_compat.serve.settings import Limits
@@ -27,40 +27,56 @@ class BodyLost(Exception):
     """The client went away in the middle of its body."""
 
 
+async def _nothing() -> MutableMapping[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
 class WebRequest:
     """One request.
 
     :ivar method: in upper case
     :ivar path: as it was sent, still percent-encoded, without the query
     :ivar fields: header fields by lower-case name; of repeated ones the last
+    :ivar client: the address of whoever asks; empty where there is none
+    :ivar query: what follows the question mark
+    :ivar version: of HTTP
+    :param receive: gives ASGI's messages; without it there is no body
     """
 
-    __slots__ = ("_receive", "_scope", "fields", "method", "path")
+    __slots__ = ("_receive", "client", "fields", "method", "path", "query", "version")
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self._scope = scope
+    def __init__(
+        self,
+        method: str,
+        path: bytes,
+        fields: Mapping[bytes, bytes],
+        client: str = "",
+        query: bytes = b"",
+        version: str = "1.1",
+        receive: Receive = _nothing,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.fields = fields
+        self.client = client
+        self.query = query
+        self.version = version
         self._receive = receive
-        self.method: str = scope["method"]
+
+    @classmethod
+    def of(cls, scope: Scope, receive: Receive) -> WebRequest:
+        """One that an ASGI server tells of."""
         raw = scope.get("raw_path")
-        self.path: bytes = raw.partition(b"?")[0] if raw else scope["path"].encode()
-        self.fields: dict[bytes, bytes] = dict(scope["headers"])
-
-    @property
-    def query(self) -> bytes:
-        """What follows the question mark."""
-        query: bytes = self._scope.get("query_string") or b""
-        return query
-
-    @property
-    def client(self) -> str:
-        """The address of whoever asks; empty where there is none."""
-        client = self._scope.get("client")
-        return str(client[0]) if client else ""
-
-    @property
-    def version(self) -> str:
-        """Of HTTP."""
-        return str(self._scope.get("http_version", "1.1"))
+        client = scope.get("client")
+        return cls(
+            scope["method"],
+            raw.partition(b"?")[0] if raw else scope["path"].encode(),
+            dict(scope["headers"]),
+            str(client[0]) if client else "",
+            scope.get("query_string") or b"",
+            str(scope.get("http_version", "1.1")),
+            receive,
+        )
 
     @property
     def wants_page(self) -> bool:

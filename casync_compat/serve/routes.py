@@ -26,7 +26,17 @@ from casync_compat.kinds import Kind
 from casync_compat.serve.settings import DEFAULT
 from casync_compat.store.files import check_name
 
-__all__ = ["ChunkRoute", "FileRoute", "Form", "NoRoute", "OperatorRoute", "OtherRoute", "Route", "route"]
+__all__ = [
+    "ChunkRoute",
+    "FileRoute",
+    "Form",
+    "NoRoute",
+    "OperatorRoute",
+    "OtherRoute",
+    "Route",
+    "chunk_route",
+    "route",
+]
 
 _CHUNK = re.compile(rb"/(?:([^/%]+)/)?([0-9a-f]{4})/([0-9a-f]{64})(\.[a-z]+)?")
 _LIKE_CHUNK = re.compile(rb"(?:.*/)?[0-9A-Fa-f]{64}(?:\.[^/]*)?")
@@ -107,6 +117,13 @@ def route(raw: bytes, stores: Collection[str]) -> Route:
     if found is None:
         return _others(raw, stores)
     return _chunk(found, stores) or NoRoute("there is no such store")
+
+
+def chunk_route(raw: bytes, stores: Collection[str]) -> ChunkRoute | None:
+    """The same, of the path of a chunk as clients write it; None for all others."""
+    found = _CHUNK.fullmatch(raw)
+    where = None if found is None else _chunk(found, stores)
+    return where if isinstance(where, ChunkRoute) else None
 
 
 def _chunk(found: re.Match[bytes], stores: Collection[str]) -> Route | None:

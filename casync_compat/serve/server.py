@@ -1,4 +1,4 @@
-"""Sockets, TLS and signals around the application: granian, embedded, a server for each address.
+"""Sockets, TLS and signals around the application: a server for each address, over TLS granian's, embedded.
 
 SIGTERM and SIGINT: nothing new is taken, what runs may end within a time. SIGHUP: tokens and certificates are read
 again; for these the servers are begun anew while the old ones end what they have.
@@ -15,60 +15,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from casync_compat.errors import UsageError
 from casync_compat.fs.notify import notify
+from casync_compat.serve.addresses import UNIX, Address
 from casync_compat.serve.application import Application
+from casync_compat.serve.plain import PlainServer, listening
 
 if TYPE_CHECKING:
     from granian.server.embed import Server
 
-__all__ = ["Address", "Tls", "serve"]
+__all__ = ["Tls", "check_installed", "serve"]
 
 _BACKLOG = 1024
 _CONNECTIONS = 20_000
 """That may be open at once; more wait to be taken."""
 _HEADERS = 64 << 10
-_UNIX = "unix:"
 _LOOK_AGAIN = 0.01
 """Seconds after which it is looked again whether a server listens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen.
-
-    :ivar host: an address of this machine, not a name; of a Unix socket, which is inherited, `unix:` and its path
-    :ivar fd: of a socket that is listened on already; None where that is to be done
-    """
-
-    host: str
-    port: int
-    fd: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """``127.0.0.1:8080``, ``[::1]:8080`` or ``:8080``.
-
-        :raises UsageError: it is no such address
-        """
-        host, colon, port = text.rpartition(":")
-        if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or len(port) > 5:
-            raise UsageError(f"{text!r} is no address to listen on; write ADDRESS:PORT, as 127.0.0.1:8080")
-        host = host.removeprefix("[").removesuffix("]")
-        try:
-            found = socket.getaddrinfo(
-                host or "0.0.0.0", int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-        except OSError as error:
-            raise UsageError(f"{text!r} is no address to listen on: {error.strerror}") from error
-        return cls(str(found[0][4][0]), int(port))
-
-    def __str__(self) -> str:
-        if self.host.startswith(_UNIX):
-            return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +55,7 @@ def check_installed() -> None:
     try:
         import granian  # noqa: F401
     except ImportError as error:
-        raise UsageError("serving needs granian; install pycasync[serve]") from error
+        raise UsageError("serving over TLS needs granian; install pycasync[serve]") from error
 
 
 async def serve(
@@ -120,11 +85,20 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     loop.add_signal_handler(signal.SIGHUP, renew)
-    where = [_with_port(address) for address in addresses]
-    running = [_Running(application, address, tls) for address in where]
-    old: list[_Running] = []
+    where: list[Address] = []
+    running: list[_Server] = []
+    old: list[_Server] = []
     try:
-        await _listening(where, running)
+        for address in addresses:
+            if tls is None:
+                one = listening(address)
+                where.append(address.taken(one))
+                running.append(PlainServer(application, one))
+            else:
+                where.append(_with_port(address))
+                running.append(_Granian(application, where[-1], tls))
+        if tls is not None:
+            await _listening(where, running)
         ready(where)
         notify(notified, "READY=1")
         while not ended.is_set():
@@ -138,7 +112,7 @@ async def serve(
                 renewed.clear()
                 if tls is not None:
                     old += running
-                    running = [_Running(application, address, tls) for address in where]
+                    running = [_Granian(application, address, tls) for address in where]
                     for each in old:
                         each.stop()
                     old = [each for each in old if not each.task.done()]
@@ -159,10 +133,18 @@ def _allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-class _Running:
-    """A server at work."""
+class _Server(Protocol):
+    """A server at work: its task, which ends after `stop`."""
 
-    def __init__(self, application: Application, address: Address, tls: Tls | None) -> None:
+    task: asyncio.Task[None]
+
+    def stop(self) -> None: ...
+
+
+class _Granian:
+    """One over TLS."""
+
+    def __init__(self, application: Application, address: Address, tls: Tls) -> None:
         self._server = _server(application, address, tls)
         self.task = asyncio.get_running_loop().create_task(self._server.serve())
 
@@ -171,14 +153,14 @@ class _Running:
         self._server.stop()
 
 
-def _check(running: Sequence[_Running]) -> None:
+def _check(running: Sequence[_Server]) -> None:
     """:raises UsageError: one has ended by itself"""
     for each in running:
         if each.task.done():
             raise UsageError(f"the server has ended by itself: {each.task.exception()}")
 
 
-async def _listening(where: Sequence[Address], running: Sequence[_Running]) -> None:
+async def _listening(where: Sequence[Address], running: Sequence[_Server]) -> None:
     """Return when connections are taken, which granian does not tell."""
     for address in where:
         if address.fd is not None:
@@ -195,7 +177,9 @@ async def _listening(where: Sequence[Address], running: Sequence[_Running]) -> N
                 break
 
 
-async def _drained(running: Sequence[_Running], limit: float) -> None:
+async def _drained(running: Sequence[_Server], limit: float) -> None:
+    if not running:
+        return
     tasks = [each.task for each in running]
     _, left = await asyncio.wait(tasks, timeout=limit)
     for task in left:
@@ -204,7 +188,7 @@ async def _drained(running: Sequence[_Running], limit: float) -> None:
         await asyncio.wait(left, timeout=1)
 
 
-def _server(application: Application, address: Address, tls: Tls | None) -> Server:
+def _server(application: Application, address: Address, tls: Tls) -> Server:
     from granian.constants import HTTPModes, Interfaces, SSLProtocols
     from granian.http import HTTP1Settings, HTTP2Settings
     from granian.server.embed import Server
@@ -212,7 +196,7 @@ def _server(application: Application, address: Address, tls: Tls | None) -> Serv
     try:
         server = Server(
             application,
-            address="127.0.0.1" if address.host.startswith(_UNIX) else address.host,
+            address="127.0.0.1" if address.host.startswith(UNIX) else address.host,
             port=address.port,
             interface=Interfaces.ASGINL,
             http=HTTPModes.auto,
@@ -222,16 +206,16 @@ def _server(application: Application, address: Address, tls: Tls | None) -> Serv
             http1_settings=HTTP1Settings(max_buffer_size=_HEADERS),
             http2_settings=HTTP2Settings(max_headers_size=_HEADERS),
             log_enabled=False,
-            ssl_cert=None if tls is None else Path(tls.certificate),
-            ssl_key=None if tls is None else Path(tls.key),
+            ssl_cert=Path(tls.certificate),
+            ssl_key=Path(tls.key),
             ssl_protocol_min=SSLProtocols.tls12,
-            ssl_ca=None if tls is None or tls.clients is None else Path(tls.clients),
-            ssl_client_verify=tls is not None and tls.clients is not None,
+            ssl_ca=None if tls.clients is None else Path(tls.clients),
+            ssl_client_verify=tls.clients is not None,
         )
     except OSError as error:
         raise UsageError(f"the certificate or its key cannot be used: {error}") from error
     if address.fd is not None:
-        _hand_over(server, address.fd, unix=address.host.startswith(_UNIX))
+        _hand_over(server, address.fd, unix=address.host.startswith(UNIX))
     return server
 
 
@@ -270,4 +254,4 @@ def _with_port(address: Address) -> Address:
             tried.bind((address.host, address.port))
         except OSError as error:
             raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
-        return Address(address.host, tried.getsockname()[1])
+        return address.taken(tried)

@@ -160,7 +160,9 @@ class LocalFiles(Files):
         return _status(status)
 
     def peek(self, name: bytes, size: int) -> tuple[FileStatus, bytes] | None:
-        return self._peek(name, lambda fd, _: os.pread(fd, size, 0))
+        return self._peek(
+            name, lambda fd, there: os.pread(fd, min(size, there), 0)
+        )  # `size` alone costs its room
 
     def in_memory(self, name: bytes, size: int) -> tuple[FileStatus, bytes] | None:
         """As `peek`, of bytes that no disk is needed for. :raises FileError: EAGAIN where one is; or other errors"""

@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from casync_compat.serve.access import Rules
+from casync_compat.serve.addresses import Address
 from casync_compat.serve.application import Application
 from casync_compat.serve.log import AccessLog
 from casync_compat.serve.loop import ServerLoop
 from casync_compat.serve.pages.looking import Looking
-from casync_compat.serve.server import Address, Tls, check_installed, serve
+from casync_compat.serve.server import Tls, check_installed, serve
 from casync_compat.serve.settings import Limits, Served
 
 __all__ = ["serve_stores"]
@@ -39,10 +40,10 @@ def serve_stores(
     :param pages: whether there are pages for people in a browser
     :param tell: called with a line when something is wrong
     :param notified: the socket of systemd, `$NOTIFY_SOCKET`; empty for none
-    :raises UsageError: granian is missing, an address cannot be listened on, a certificate cannot be used
+    :raises UsageError: an address cannot be listened on; for TLS granian is missing, or a certificate cannot be used
     """
-    check_installed()
-
+    if tls is not None:
+        check_installed()
     looking = Looking(served, tell) if pages else None
 
     async def run() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from casync_compat.errors import UsageError
 from casync_compat.serve import inherited
-from casync_compat.serve.server import Address
+from casync_compat.serve.addresses import Address
 
 MINE = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
 

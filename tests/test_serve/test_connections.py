@@ -1,0 +1,473 @@
+"""Clients of HTTP/1.1 on real sockets: requests in order, and what becomes of those that are odd, slow or rude."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from casync_compat.compression import Compression, compress
+from casync_compat.errors import RemoteError
+from casync_compat.ids import ChunkId, Digest
+from casync_compat.serve import connections
+from casync_compat.serve.addresses import Address
+from casync_compat.serve.application import Application
+from casync_compat.serve.connections import Connections
+from casync_compat.serve.plain import PlainServer, listening
+from casync_compat.serve.replies import Reply
+from casync_compat.serve.settings import Limits, Served
+from casync_compat.store.local import LocalFiles, LocalStore
+
+D = Digest.SHA512_256
+RAWS = [b"%d some chunk " % number * 5000 for number in range(4)]
+NEW = b"a chunk that comes" * 30_000
+
+Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def path_of(id: ChunkId) -> bytes:
+    return f"/{id.hex()[:4]}/{id}".encode()
+
+
+def get(path: bytes, *fields: bytes, method: bytes = b"GET") -> bytes:
+    return b"\r\n".join([method + b" " + path + b" HTTP/1.1", b"Host: x", *fields, b"", b""])
+
+
+PATHS = [path_of(D.of(raw)) for raw in RAWS]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    store = LocalStore(bytes(tmp_path / "store"), compression=Compression.NONE)
+    for raw in RAWS:
+        store.put(D.of(raw), raw)
+    return store
+
+
+@pytest.fixture
+def application(tmp_path: Path, store: LocalStore) -> Iterator[Application]:
+    """A store that can be written to, and a place with a large archive."""
+    files = LocalFiles(bytes(tmp_path / "files"))
+    files.write(b"big.catar", bytes(8 << 20))
+    limits = Limits(chunk=1 << 20)
+    application = Application(Served({"default": store}, files, {"default": store}, True), limits)
+    yield application
+    application.close()
+
+
+@asynccontextmanager
+async def running(application: Application) -> AsyncIterator[tuple[Address, PlainServer]]:
+    """A server, until the block ends."""
+    one = listening(Address("127.0.0.1", 0))
+    address = Address("127.0.0.1", 0).taken(one)
+    server = PlainServer(application, one)
+    try:
+        yield address, server
+    finally:
+        server.task.cancel()
+        await asyncio.wait([server.task])
+
+
+def with_client(application: Application, act: Callable[[Client], Awaitable[None]]) -> None:
+    """Do something with a connection to a server."""
+
+    async def run() -> None:
+        async with running(application) as (address, _), asyncio.timeout(60):
+            client = await asyncio.open_connection(address.host, address.port)
+            try:
+                await act(client)
+            finally:
+                client[1].close()
+
+    asyncio.run(run())
+
+
+async def answer(
+    reader: asyncio.StreamReader, *, bare: bool = False
+) -> tuple[int, dict[bytes, bytes], bytes]:
+    """The next one.
+
+    :param bare: whether it has no body, whatever its fields say
+    """
+    head = await reader.readuntil(b"\r\n\r\n")
+    first, *lines = head[:-4].split(b"\r\n")
+    fields = {line.partition(b": ")[0]: line.partition(b": ")[2] for line in lines}
+    assert len(fields) == len(lines)
+    body = b"" if bare else await reader.readexactly(int(fields.get(b"content-length", b"0")))
+    return int(first.split()[1]), fields, body
+
+
+def test_many_requests_at_once(application: Application) -> None:
+    """What a client asks for without waiting is answered in its order, whatever takes time of it."""
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        asked = [*PATHS, b"/healthz", b"/big.catar", PATHS[0], b"/nothing", *PATHS * 20]
+        for _ in range(2):  # the second time, chunks are in memory and known
+            writer.write(b"".join(map(get, asked)) + b"\r\n")
+            for path in asked:
+                status, _, body = await answer(reader)
+                assert status == (404 if path == b"/nothing" else 200)
+                if path in PATHS:
+                    assert body == RAWS[PATHS.index(path)]
+                elif path == b"/big.catar":
+                    assert body == bytes(8 << 20)
+
+    with_client(application, act)
+
+
+def test_answers_without_a_body(application: Application) -> None:
+    """To HEAD, and to who has it already: the next answer on the connection begins where it should."""
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        for _ in range(2):
+            writer.write(get(PATHS[0]))
+            _, fields, body = await answer(reader)
+            tag = fields[b"etag"]
+            for path, size in ((PATHS[0], len(RAWS[0])), (b"/big.catar", 8 << 20), (b"/nothing", 30)):
+                writer.write(get(path, method=b"HEAD"))
+                _, fields, _ = await answer(reader, bare=True)
+                assert int(fields[b"content-length"]) == size
+            writer.write(get(PATHS[0], b"If-None-Match: " + tag))
+            status, fields, _ = await answer(reader)
+            assert status == 304
+            assert b"content-length" not in fields
+            writer.write(get(PATHS[0], b"Range: bytes=5-9"))
+            assert (await answer(reader))[::2] == (206, body[5:10])
+            writer.write(get(PATHS[0], b"Range: bytes=999999-"))
+            assert (await answer(reader))[0] == 416
+            writer.write(get(PATHS[0], b"Range: bytes=9-5", method=b"GET"))
+            assert (await answer(reader))[0] == 200
+
+    with_client(application, act)
+
+
+@pytest.mark.parametrize("way", ["at once", "in parts", "byte by byte", "when told"])
+def test_put(application: Application, store: LocalStore, way: str) -> None:
+    """However the body comes, the chunk is kept, and the connection goes on."""
+    body = compress(Compression.ZSTD, NEW)
+    path = path_of(D.of(NEW)) + b".cacnk"
+    length = b"Content-Length: %d" % len(body)
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        if way == "in parts":
+            parts = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:9], body[9:]))
+            writer.write(get(path, b"Transfer-Encoding: chunked", method=b"PUT") + parts + b"0\r\n\r\n")
+        elif way == "when told":
+            writer.write(get(path, length, b"Expect: 100-continue", method=b"PUT"))
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(body)
+        elif way == "byte by byte":
+            for byte in get(path, length, method=b"PUT") + body:
+                writer.write(bytes([byte]))
+                await asyncio.sleep(0)
+        else:
+            writer.write(get(path, length, method=b"PUT") + body)
+        writer.write(get(path))
+        assert (await answer(reader))[0] == 200
+        assert (await answer(reader))[::2] == (200, body)
+
+    with_client(application, act)
+    assert store.get(D.of(NEW), D, len(NEW)) == NEW
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_body_that_is_not_wanted(application: Application, waits: bool) -> None:
+    """The client hears why, even while it still sends; then the connection ends, for what follows is no request."""
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        fields = [b"Content-Length: 3000000", *([b"Expect: 100-continue"] if waits else [])]
+        writer.write(get(PATHS[0], *fields, method=b"PUT"))
+        if not waits:
+            writer.write(get(b"/smuggled") * 20_000)
+        status, fields_, _ = await answer(reader)
+        assert (status, fields_[b"connection"]) == (413, b"close")
+        assert await reader.read() == b""
+
+    with_client(application, act)
+
+
+@pytest.mark.parametrize("way", ["reset", "half-closed", "wrong parts"])
+def test_put_that_ends_midway(application: Application, store: LocalStore, way: str) -> None:
+    """Nothing is kept, and who can still be told is."""
+    path = path_of(D.of(NEW))
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        if way == "wrong parts":
+            writer.write(get(path, b"Transfer-Encoding: chunked", method=b"PUT") + b"5\r\nabcdeXX")
+        else:
+            writer.write(get(path, b"Content-Length: %d" % len(NEW), method=b"PUT") + NEW[:1000])
+        if way == "reset":
+            await writer.drain()
+            writer.transport.abort()
+            while application.metrics.running or not application.metrics.requests:
+                await asyncio.sleep(0.001)
+            return
+        if way == "half-closed":
+            writer.write_eof()
+        assert (await answer(reader))[0] == 400
+        assert await reader.read() == b""
+
+    with_client(application, act)
+    assert not store.has(D.of(NEW))
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\0\x01\0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"GET /" + b"a" * 70_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nx: " + b"y" * 70_000 + b"\r\n\r\n", 431),
+        (get(b"/", *[b"x: y"] * 200), 431),
+        (get(b"/x.caibx", b"Transfer-Encoding: gzip", method=b"PUT"), 501),
+        (get(b"/", b"Content-Length: 1", b"Transfer-Encoding: chunked"), 400),
+    ],
+)
+def test_what_is_no_request(application: Application, sent: bytes, status: int) -> None:
+    """It is answered with what is wrong, and nothing more is read; what came before it is answered, too."""
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        writer.write(get(PATHS[0]) + sent + get(PATHS[1]))
+        assert (await answer(reader))[::2] == (200, RAWS[0])
+        heard, fields, _ = await answer(reader)
+        assert (heard, fields[b"connection"]) == (status, b"close")
+        assert await reader.read() == b""
+
+    with_client(application, act)
+
+
+@pytest.mark.parametrize(
+    "fields", [b"GET %b HTTP/1.0\r\n\r\n", b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"]
+)
+@pytest.mark.parametrize("path", [PATHS[0], b"/healthz", b"/big.catar"])
+def test_the_last_request(application: Application, fields: bytes, path: bytes) -> None:
+    """Of old clients, and of those that say so: the connection ends behind the answer."""
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        writer.write(fields % path + get(PATHS[1]))
+        status, told, _ = await answer(reader)
+        assert (status, told[b"connection"]) == (200, b"close")
+        assert await reader.read() == b""
+
+    for _ in range(2):
+        with_client(application, act)
+
+
+def test_half_closed(application: Application) -> None:
+    """Who has said all that he has to say still gets every answer."""
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        asked = [*PATHS, b"/big.catar", *PATHS * 10]
+        writer.write(b"".join(map(get, asked)) + b"GET /half")
+        writer.write_eof()
+        for path in asked:
+            status, _, body = await answer(reader)
+            assert (status, len(body)) == (200, 8 << 20 if path == b"/big.catar" else len(RAWS[0]))
+        assert await reader.read() == b""
+
+    with_client(application, act)
+
+
+def test_who_does_not_read_gets_no_more(application: Application) -> None:
+    """Ten thousand requests of one client that reads no answer are not answered, until it does."""
+    many = 10_000
+
+    async def run() -> None:
+        async with running(application) as (address, server), asyncio.timeout(120):
+            reader, writer = await asyncio.open_connection(address.host, address.port, limit=1 << 16)
+            for path in PATHS:  # are known from now on
+                writer.write(get(path))
+                await answer(reader)
+            writer.transport.pause_reading()
+            before = sum(application.metrics.sent.values())
+            writer.write(get(PATHS[0]) * many)
+            still, last = 0, -1
+            while still < 5:
+                await asyncio.sleep(0.05)
+                sent = sum(application.metrics.sent.values())
+                still, last = (still + 1 if sent == last else 0), sent
+            assert last - before < 16 << 20  # what the system keeps between them, and two answers
+            (one,) = server._connections._all
+            assert one._transport.get_write_buffer_size() < 1 << 20
+            assert len(one._in) < 1 << 20
+            assert await other(address) == RAWS[1]
+            writer.transport.resume_reading()
+            for _ in range(many // 20):
+                assert (await answer(reader))[::2] == (200, RAWS[0])
+            writer.transport.abort()
+
+    async def other(address: Address) -> bytes:
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(get(PATHS[1]))
+        _, _, body = await answer(reader)
+        writer.close()
+        return body
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /half", get(PATHS[0]) + b"GE"])
+def test_silent_clients_are_sent_away(
+    application: Application, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """Also in the middle of a head, and after an answer."""
+    monkeypatch.setattr(connections, "_LOOK_EVERY", 0.01)
+
+    async def act(client: Client) -> None:
+        client[1].write(sent)
+        await client[0].read()
+
+    monkeypatch.setattr(Connections.__init__, "__defaults__", (0.1,))
+    with_client(application, act)
+
+
+def test_who_takes_nothing_of_an_answer_is_sent_away(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_LOOK_EVERY", 0.01)
+
+    async def run() -> None:
+        async with running(application) as (address, server), asyncio.timeout(60):
+            server._connections.stalled = 0.1
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.transport.pause_reading()
+            writer.write(get(PATHS[0]) * 2000)
+            while not server._connections._all:
+                await asyncio.sleep(0.001)
+            await server._connections.ended()
+            writer.transport.abort()
+            del reader
+
+    asyncio.run(run())
+
+
+def test_what_breaks_off_does_not_end_as_if_whole(application: Application) -> None:
+    """An answer that fails midway has no end that a client could take for one."""
+
+    def pieces() -> Iterator[bytes]:
+        yield b"a" * 100
+        raise RemoteError("it is gone")
+
+    async def failing(*_: object, **__: object) -> Reply:
+        return Reply(200, [], pieces=pieces(), size=1000)
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        writer.write(get(b"/x.catar") + get(PATHS[0]))
+        status, _, _ = await answer_head(reader)
+        assert status == 200
+        try:
+            left = await reader.read()
+        except ConnectionResetError:
+            left = b""
+        assert len(left) <= 100
+
+    async def answer_head(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
+        head = await reader.readuntil(b"\r\n\r\n")
+        return int(head.split()[1]), head, b""
+
+    assert application.files is not None
+    application.files.get = failing  # type: ignore[method-assign]
+    with_client(application, act)
+
+
+def test_no_room(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who find no room are sent away at once, and those who are there are served."""
+    monkeypatch.setattr("casync_compat.serve.plain._CONNECTIONS", 3)
+
+    async def run() -> None:
+        async with running(application) as (address, _), asyncio.timeout(60):
+            there = [await asyncio.open_connection(address.host, address.port) for _ in range(3)]
+            for reader, writer in there:
+                writer.write(get(PATHS[0]))
+                await answer(reader)
+            reader, _ = await asyncio.open_connection(address.host, address.port)
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+            for reader, writer in there:
+                writer.write(get(PATHS[1]))
+                assert (await answer(reader))[::2] == (200, RAWS[1])
+                writer.close()
+
+    asyncio.run(run())
+
+
+def test_end(application: Application) -> None:
+    """At the end, who waits for nothing is sent away, and what runs is answered in full, as the last."""
+
+    async def run() -> None:
+        async with running(application) as (address, server), asyncio.timeout(60):
+            idle, _ = await asyncio.open_connection(address.host, address.port)
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.write(get(b"/big.catar"))
+            got = await reader.readexactly(1000)
+            server.stop()
+            assert await idle.read() == b""
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(address.host, address.port)
+            writer.write(get(PATHS[0]))
+            got += await reader.read()
+            assert got.partition(b"\r\n\r\n")[2].startswith(bytes(8 << 20))
+            await asyncio.wait_for(server.task, 60)
+
+    asyncio.run(run())
+
+
+def test_ipv6_and_unix_sockets(application: Application, tmp_path: Path) -> None:
+    """Of the one the address is known, of the other there is none."""
+    six = listening(Address("::1", 0))
+    one = socket.socket(socket.AF_UNIX)
+    one.bind(str(tmp_path / "socket"))
+    one.listen()
+    unix = listening(Address(f"unix:{tmp_path}/socket", 0, one.fileno()))
+    heard: list[str] = []
+    at_once = application.at_once
+    application.at_once = lambda request: heard.append(request.client) or at_once(request)  # type: ignore[method-assign, func-returns-value]
+
+    async def run() -> None:
+        servers = [PlainServer(application, six), PlainServer(application, unix)]
+        for reader, writer in (
+            await asyncio.open_connection("::1", six.getsockname()[1]),
+            await asyncio.open_unix_connection(tmp_path / "socket"),
+        ):
+            writer.write(get(PATHS[0]))
+            assert (await answer(reader))[::2] == (200, RAWS[0])
+            writer.close()
+        for server in servers:
+            server.stop()
+            await server.task
+
+    asyncio.run(run())
+    one.close()
+    assert heard[0] == "::1"
+    assert heard[-1] == ""
+
+
+def test_fields_of_answers_have_one_line(application: Application) -> None:
+    """Whatever the names of files are: no answer has fields that its server did not write."""
+
+    async def split(*_: object, **__: object) -> Reply:
+        return Reply(200, [(b"x", b"a\r\nset-cookie: b")], b"body")
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        writer.write(get(b"/x.catar"))
+        assert await reader.read() == b""
+
+    assert application.files is not None
+    application.files.get = split  # type: ignore[method-assign]
+    with_client(application, act)
