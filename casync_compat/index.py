@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from operator import sub
 from typing import BinaryIO, NamedTuple
 
@@ -44,6 +44,8 @@ MAX_INDEX_SIZE = 1 << 30
 """Largest index file that is read, in bytes: 26 million chunks."""
 
 _PIECE = 1 << 20
+_TOGETHER = 1 << 20
+"""Chunks that are told apart at a time; 200 MB."""
 
 _HEADER = Fields(*_layouts.INDEX_HEADER)
 _ITEM = Fields(*_layouts.INDEX_ITEM)
@@ -208,6 +210,19 @@ class Index:
         """The chunk ids in order, repeated ones included."""
         for _, id_ in _items(self.table):
             yield ChunkId(id_)
+
+    def distinct(self) -> Iterator[tuple[bytes, int]]:
+        """Id and size of each chunk, once, in no order; of many chunks, some are looked at after the others."""
+        step, ends = _ITEM.size, self.ends
+        firsts = bytes(self.table[_ID_AT::step])
+        parts = min(1 + len(self) // _TOGETHER, 256)
+        for part in range(parts):
+            belongs = bytes(first * parts >> 8 == part for first in range(256))
+            last: dict[bytes, int] = {}
+            for number in compress(range(len(self)), firsts.translate(belongs)):
+                last[self.table[(at := number * step + _ID_AT) : at + _ID_SIZE]] = number
+            for id, number in last.items():
+                yield id, ends[number] - (ends[number - 1] if number else 0)
 
     def find(self, id: ChunkId, first: int = 0) -> int:
         """Number of the next chunk of an id, from number `first` on; `len(index)` where there is none."""

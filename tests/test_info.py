@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import threading
+from collections.abc import Callable, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +76,46 @@ def test_the_store_is_asked_for_each_chunk_once() -> None:
         store.chunks[ChunkId(number.to_bytes(32, "big"))] = b"whatever"
     assert describe(SOME, store).in_store == 2
     assert sorted(store.asked) == sorted(set(SOME.ids()))
+
+
+def test_a_store_far_away_is_asked_for_many_chunks_at_once() -> None:
+    """Where a question takes a round trip, many are under way, and none is asked twice."""
+    together = threading.Barrier(32, timeout=20)
+
+    class Far(MemoryStore):
+        far = eager = True
+
+        def begin(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> Callable[[], list[bytes]]:
+            raise AssertionError("no chunk is read")
+
+        def get_many(self, wanted: Sequence[tuple[ChunkId, int]], digest: Digest) -> list[bytes]:
+            raise AssertionError("no chunk is read")
+
+        def has(self, id: ChunkId) -> bool:
+            together.wait()  # goes on when 32 are here
+            return super().has(id)
+
+    store = Far()
+    for number in range(20):
+        store.chunks[ChunkId(number.to_bytes(32, "big"))] = b"whatever"
+    index = index_of(*((number, 100 + number) for number in range(64)))
+    assert describe(index, store).in_store == 20
+
+
+def test_many_chunks_are_told_apart_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is unique does not depend on how many chunks are looked at together."""
+    numbers = random.Random(5)
+    ids = [numbers.randbytes(32) for _ in range(300)]
+    builder = IndexBuilder(flags.DEFAULT, ChunkSizes(32, 128, 512))
+    for id in ids + ids[::2]:
+        builder.append(ChunkId(id), 32 + id[0])
+    index = builder.build()
+    expected = {id: 32 + id[0] for id in ids}
+    for together in (1 << 20, 100, 7, 1):
+        monkeypatch.setattr("casync_compat.index._TOGETHER", together)
+        found = list(index.distinct())
+        assert len(found) == 300
+        assert dict(found) == expected
 
 
 def test_as_json() -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
+from operator import sub
 from typing import Any
 
+from casync_compat.ids import ChunkId
 from casync_compat.index import Index
-from casync_compat.store.base import ChunkSource
+from casync_compat.store.base import ChunkSource, far_source
+from casync_compat.streams.transfer import OrderedPool
 from catar.flags import flag_names
 
 __all__ = ["IndexInfo", "describe"]
+
+_ASKING = 64
+"""Threads that ask a store for chunks where each question takes a round trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +62,14 @@ def describe(index: Index, store: ChunkSource | None = None) -> IndexInfo:
     :param store: asked for each unique chunk, when given
     :raises FileError: when the store cannot be read
     """
-    sizes: dict[bytes, int] = {}
-    buckets: dict[int, int] = {}
-    smallest, largest = 0, 0
-    for chunk in index:
-        sizes[chunk.id] = chunk.size
-        bucket = 1 << (chunk.size - 1).bit_length()
-        buckets[bucket] = buckets.get(bucket, 0) + 1
-        smallest = min(smallest or chunk.size, chunk.size)
-        largest = max(largest, chunk.size)
-    in_store = None
-    if store is not None:
-        in_store = sum(store.has(id_) for id_ in set(index.ids()))
+    ends = index.ends
+    sizes = array("Q", map(sub, ends, chain((0,), ends)))
+    buckets = Counter(map(int.bit_length, map((-1).__add__, sizes)))
+    unique = unique_size = in_store = 0
+    for there, size in _looked_for(index, store):
+        unique += 1
+        unique_size += size
+        in_store += there
     return IndexInfo(
         index.digest.value,
         index.feature_flags,
@@ -72,10 +78,27 @@ def describe(index: Index, store: ChunkSource | None = None) -> IndexInfo:
         index.sizes.max,
         index.size,
         len(index),
-        len(sizes),
-        sum(sizes.values()),
-        smallest,
-        largest,
-        in_store,
-        tuple(sorted(buckets.items())),
+        unique,
+        unique_size,
+        min(sizes, default=0),
+        max(sizes, default=0),
+        None if store is None else in_store,
+        tuple((1 << bits, count) for bits, count in sorted(buckets.items())),
     )
+
+
+def _looked_for(index: Index, store: ChunkSource | None) -> Iterator[tuple[bool, int]]:
+    """Of each chunk whether the store has it, and its size."""
+    if store is None or far_source(store) is None:
+        for id, size in index.distinct():
+            yield store is not None and store.has(ChunkId(id)), size
+        return
+    far = store
+
+    def look(id: bytes, size: int) -> tuple[bool, int]:
+        return far.has(ChunkId(id)), size
+
+    with OrderedPool[tuple[bool, int]](_ASKING, depth=4 * _ASKING) as pool:
+        for id, size in index.distinct():
+            yield from pool.submit(look, id, size)
+        yield from pool.drain()
