@@ -36,6 +36,7 @@ class Progress:
     :ivar kept_chunks: those that were in their place already
     :ivar total_chunks: chunks in all, where each is counted as one of the three kinds; None for no such count
     :ivar path: the file being worked on
+    :ivar unit: what `done` and `total` count, where that is not bytes: `chunks`
 
     >>> Progress(done=512, total=2048).total
     2048
@@ -50,6 +51,7 @@ class Progress:
     seed_chunks: int = 0
     kept_chunks: int = 0
     total_chunks: int | None = None
+    unit: str = ""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class _State:
     seed_chunks: int = 0
     kept_chunks: int = 0
     total_chunks: int | None = None
+    unit: str = ""
 
     def now(self) -> Progress:
         """What is known at this moment."""
@@ -78,6 +81,7 @@ class _State:
             self.seed_chunks,
             self.kept_chunks,
             self.total_chunks,
+            self.unit,
         )
 
 

@@ -16,6 +16,7 @@ from casync_compat.compression import Compression
 from casync_compat.errors import CasyncError, FileError, FormatError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.index import Index, IndexBuilder
+from casync_compat.progress import Progress, Reporter
 from casync_compat.store.local import LocalStore
 from casync_compat.streams.inputs import load_index
 from casync_compat.verbs.gc import GcResult, collect_garbage
@@ -105,6 +106,17 @@ def test_a_dry_run_removes_nothing(tmp_path: Path) -> None:
     assert files(store) == before
     assert result == GcResult(2, 2, 6, 4, 0, 0)
     assert named == sorted(map(id_of, range(2, 6)))
+
+
+def test_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told how many chunks were looked at, and then how many of those that go are gone."""
+    monkeypatch.setattr(Reporter, "due", True)
+    told: list[Progress] = []
+    collect_garbage(filled(tmp_path, *range(5)), [index_of(0, 1)], progress=told.append)
+    assert told == [
+        *(Progress(done, unit="chunks") for done in range(1, 6)),
+        *(Progress(done, 3, unit="chunks") for done in range(1, 4)),
+    ]
 
 
 def test_each_chunk_is_told_before_it_goes(tmp_path: Path) -> None:

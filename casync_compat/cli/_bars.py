@@ -49,17 +49,24 @@ def _rows(stream: TextIO) -> int:
         return _ROWS
 
 
+def _amount(count: float, unit: str, *, of: bool = False) -> str:
+    """So many bytes, or of what else is counted. :param of: the unit comes later"""
+    if not unit:
+        return human_size(count)
+    return f"{count:.0f}" if of else f"{count:.0f} {unit}"
+
+
 def _words(what: str, fetched: str, progress: Progress, rate: float) -> tuple[str, str]:
     """What stands before the bar, and behind it."""
-    done, total = progress.done, progress.total
+    done, total, unit = progress.done, progress.total, progress.unit
     head = what
     parts = [""]
     if total:
         head += f"  {100 * done / total:.0f}%"
-        parts.append(f"{human_size(done)} of {human_size(total)}")
+        parts.append(f"{_amount(done, unit, of=True)} of {_amount(total, unit)}")
     else:
-        parts.append(human_size(done))
-    parts.append(f"{human_size(rate)}/s")
+        parts.append(_amount(done, unit))
+    parts.append(f"{_amount(rate, unit)}/s")
     if total and rate and done < total:
         parts.append(f"{human_time((total - done) / rate)} left")
     if progress.entries:
@@ -145,8 +152,11 @@ class Bar(tqdm):
 
     def show(self, progress: Progress) -> None:
         """Draw a moment of the run."""
+        other = bool(self.n) and progress.unit != self._progress.unit
         self._progress = progress
         self.total = progress.total or None
+        if other or progress.done < self.n:  # it is about something else now, which has a speed of its own
+            self.reset()
         moved = progress.done - self.n
         if not moved:
             self.refresh()

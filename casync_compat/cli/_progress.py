@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TextIO
 
-from casync_compat.progress import Progress, ProgressCallback, human_size, human_time
+from casync_compat.progress import Progress, ProgressCallback, Reporter, human_size, human_time
 
 if TYPE_CHECKING:
     from casync_compat.cli._bars import Bars
+    from casync_compat.index import Index, IndexChunk
 
 __all__ = ["ProgressLine", "counted", "human_size", "progress_line", "tells"]
 
@@ -149,6 +151,43 @@ class ProgressLine:
             if self._drawn and self._bars is not None:
                 self._drawn = False
                 self._bars.clear()
+
+    def stop(self) -> None:
+        """Take the line off the screen, and draw no more."""
+        with self.lock:
+            self.clear()
+            self._on = False
+
+    def on_chunk(self, index: Index | None) -> Callable[[IndexChunk], None] | None:
+        """What is to be told of chunks as they are read, in the order of an index; None when nothing is to be drawn."""
+        reporter = Reporter(self.callback)
+        if index is None or not reporter.active:
+            return None
+        reporter.state.total = index.size
+
+        def told(chunk: IndexChunk) -> None:
+            reporter.state.done = chunk.end
+            reporter.state.chunks += 1
+            reporter.state.new_chunks += 1
+            if reporter.due:
+                reporter.report()
+
+        return told
+
+    def before(self, lines: Iterable[bytes]) -> Iterable[bytes]:
+        """Lines for standard output: where that is no file, the line gives way to the first, and does not come back.
+
+        A terminal shows how it goes on by itself; and what reads a pipe, a pager say, may have the screen for itself.
+        """
+        if not self._on or stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
+            return lines
+        return self._until_the_first(lines)
+
+    def _until_the_first(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        for number, line in enumerate(lines):
+            if not number:
+                self.stop()
+            yield line
 
     def tell(self, *parts: str, always: bool = False) -> None:
         """Say in one line what was done, where somebody looks on: parts that are not empty, and how long it took."""

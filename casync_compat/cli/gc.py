@@ -9,6 +9,7 @@ from casync_compat.cli._location import default_store, open_chunk_store, open_in
 from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
 from casync_compat.cli._process import started
+from casync_compat.cli._progress import progress_line
 from casync_compat.ids import ChunkId
 from casync_compat.progress import human_size
 from casync_compat.streams.inputs import load_index
@@ -35,7 +36,7 @@ def add_arguments(parser: Parser) -> None:
         "also those of other machines; for stores that casync or desync fill meanwhile there is --grace.",
     )
     add_positional(parser, "indexes", "every index whose chunks are to stay", "+")
-    add_options(parser, "--store", *NETWORK, "--dry-run", "--yes", "--wait", "--grace")
+    add_options(parser, "--store", *NETWORK, "--dry-run", "--yes", "--wait", "--grace", "--no-progress")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,18 +52,20 @@ def run(options: argparse.Namespace) -> int:
     def on_chunk(id_: ChunkId) -> None:
         print(f"{'Would remove' if dry else 'Removing'} chunk {id_}.cacnk.")
 
-    result = collect_garbage(
-        store,
-        indexes,
-        dry_run=dry,
-        ignore_unnamed=options.yes,
-        grace=options.grace,
-        wait=options.wait,
-        named=map(os.fsencode, paths),
-        began=started(),  # until then whoever named the indexes saw them all
-        on_chunk=on_chunk if options.verbose else None,
-        tell=warn,
-    )
+    with progress_line(options, "collecting") as line:
+        result = collect_garbage(
+            store,
+            indexes,
+            progress=line.callback,
+            dry_run=dry,
+            ignore_unnamed=options.yes,
+            grace=options.grace,
+            wait=options.wait,
+            named=map(os.fsencode, paths),
+            began=started(),  # until then whoever named the indexes saw them all
+            on_chunk=on_chunk if options.verbose else None,
+            tell=line.above(warn),
+        )
     if result.unnamed and dry and not options.yes:
         warn(unnamed_message(result.unnamed))
     if options.verbose:

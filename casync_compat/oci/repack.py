@@ -22,6 +22,7 @@ from casync_compat.oci.spec.blobs import WritablePlace
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.wrapper import Wrapper
+from casync_compat.progress import ProgressCallback, Reporter
 
 __all__ = ["Repacked", "repack"]
 
@@ -37,7 +38,13 @@ class Repacked:
     bytes_after: int
 
 
-def repack(place: WritablePlace, tag: str, on_image: Callable[[Repacked], None] | None = None) -> Descriptor:
+def repack(
+    place: WritablePlace,
+    tag: str,
+    on_image: Callable[[Repacked], None] | None = None,
+    *,
+    progress: ProgressCallback | None = None,
+) -> Descriptor:
     """Repack all converted images that a tag leads to, and let it name the new ones.
 
     :returns: what the tag names now
@@ -47,9 +54,10 @@ def repack(place: WritablePlace, tag: str, on_image: Callable[[Repacked], None] 
     if not found.wrappers:
         raise ImageError(found.where, "it is not a converted image; there is nothing to repack")
     new: dict[str, Descriptor] = {}
+    reporter = Reporter(progress)
     for choice in found.wrappers:
         with WrappedImage.open(place, choice.descriptor, found.where) as image:
-            done = _repack(place, image)
+            done = _repack(place, image, reporter)
         new[str(choice.descriptor.digest)] = done.descriptor
         if on_image is not None:
             on_image(done)
@@ -69,7 +77,7 @@ def repack(place: WritablePlace, tag: str, on_image: Callable[[Repacked], None] 
     return root
 
 
-def _repack(place: WritablePlace, image: WrappedImage) -> Repacked:
+def _repack(place: WritablePlace, image: WrappedImage, reporter: Reporter) -> Repacked:
     old = image.wrapper
     with ChunkSpool(Compression.ZSTD, lambda _: True) as nothing_new:
         packed = write_packs(
@@ -82,6 +90,7 @@ def _repack(place: WritablePlace, image: WrappedImage) -> Repacked:
             else media.PACK,
             base=BasePacks(place, old.packs, image.packs),
             repack=True,
+            progress=reporter,
         )
     pack_index = Descriptor.of(media.PACK_INDEX, packed.index.raw)
     place.put(pack_index, [packed.index.raw])

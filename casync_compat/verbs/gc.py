@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from casync_compat.errors import CasyncError, FileError, UsageError, show_path
 from casync_compat.ids import ChunkId
 from casync_compat.index import MAX_INDEX_SIZE, Index
+from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import Leased, Neighboured, OnDisk, Prunable, PrunableTogether, Repacking
 from casync_compat.store.files import ONLY_HERE, Files
 from casync_compat.store.leases import boot_time
@@ -106,6 +107,7 @@ def collect_garbage(
     named: Iterable[bytes] = (),
     on_chunk: Callable[[ChunkId], None] | None = None,
     tell: Callable[[str], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> GcResult:
     """Remove from a store every chunk that is in none of the indexes.
 
@@ -117,6 +119,7 @@ def collect_garbage(
     :param named: paths of the indexes that are files here; others that have appeared beside them since then live, too
     :param on_chunk: called with each chunk before it is removed, also in a dry run
     :param tell: called with a line about what others do there
+    :param progress: told now and then how many chunks were looked at, and then how many of those that go are gone
     :raises StoreBusy: others write, and do not end; nothing is removed
     :raises UnnamedIndexes: such indexes would lose chunks; a dry run only tells
     :raises UsageError: the store does not know how old chunks are
@@ -132,7 +135,16 @@ def collect_garbage(
 
     def run(collection: Collection, *, empty: bool = False) -> _Run:
         return _Run(
-            store, collection, ignore_unnamed, on_chunk, since, named, jumped, dry=dry_run, empty=empty
+            store,
+            collection,
+            ignore_unnamed,
+            on_chunk,
+            since,
+            named,
+            jumped,
+            Reporter(progress),
+            dry=dry_run,
+            empty=empty,
         )
 
     if dry_run:
@@ -170,6 +182,7 @@ class _Run:
     began: float
     named: Iterable[bytes]
     jumped: _Jumps
+    reporter: Reporter
     dry: bool = False
     empty: bool = False
 
@@ -182,6 +195,9 @@ class _Run:
     def before(self, ids: Sequence[ChunkId]) -> None:
         """Say what goes next. :raises LeaseLost: others may write"""
         self.tell(ids)
+        self.reporter.state.done += len(ids)
+        if self.reporter.due:
+            self.reporter.report()
         self.collection.check()
 
     def since_it_began(self) -> Iterator[Index]:
@@ -220,8 +236,12 @@ def _collect(run: _Run, indexes: Iterable[Index], grace: float) -> GcResult:
     directories = 0 if run.dry else store.directories()
     chunks = 0
     garbage: list[ChunkId] = []
+    run.reporter.state.unit = "chunks"
     for id_ in () if run.empty else store.ids():
         chunks += 1
+        if run.reporter.due:
+            run.reporter.state.done = chunks
+            run.reporter.report()
         if id_ not in needed and id_ not in kept:
             garbage.append(id_)
     found = len(garbage)
@@ -232,6 +252,7 @@ def _collect(run: _Run, indexes: Iterable[Index], grace: float) -> GcResult:
     if unnamed and not (run.dry or run.ignore_unnamed):
         raise UnnamedIndexes(unnamed)
     freed = 0
+    run.reporter.state.done, run.reporter.state.total = 0, len(garbage)
     if run.dry:
         run.tell(garbage)
     elif isinstance(store, PrunableTogether):

@@ -232,9 +232,9 @@ SHOWN = {
     "extract": "NETWORK store extra-store what with without uid-shift uid-range seed seed-output "
     "in-place reflink hardlink punch-holes compare delete undo-immutable strict json "
     "dry-run jobs no-progress",
-    "gc": "NETWORK store dry-run yes grace wait",
+    "gc": "NETWORK store dry-run yes grace wait no-progress",
     "info": "NETWORK store json",
-    "list": "NETWORK store extra-store what with without recursive json jobs",
+    "list": "NETWORK store extra-store what with without recursive json jobs no-progress",
     "make": "NETWORK store chunk-size digest compression layout what with without exclude-nodump "
     "exclude-submounts exclude-file uid-shift uid-range strict json dry-run wait jobs "
     "verify-reused stream-digest cache cache-auto cache-check no-progress",
@@ -242,7 +242,7 @@ SHOWN = {
     "verify-reused no-progress",
     "mkdev": "NETWORK store extra-store what socket background",
     "mount": "NETWORK store extra-store what mkdir verify fetch background",
-    "mtree": "NETWORK store extra-store what with without jobs",
+    "mtree": "NETWORK store extra-store what with without jobs no-progress",
     "pull": "NETWORK store extra-store dry-run jobs",
     "push": "NETWORK store extra-store dry-run wait jobs",
     "self-check": "json",

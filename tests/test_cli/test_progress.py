@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pyte
 import pytest
 
+from casync_compat.chunker import ChunkSizes
 from casync_compat.cli import _bars, _progress
 from casync_compat.cli._progress import ProgressLine, human_size
-from casync_compat.progress import Progress
+from casync_compat.ids import Digest
+from casync_compat.index import IndexBuilder
+from casync_compat.progress import Progress, Reporter
+from catar import flags
 
 MIB = 1 << 20
 
@@ -77,6 +82,16 @@ def test_at_the_beginning_and_the_end() -> None:
 def test_long_times() -> None:
     """Hours are shown when there are some."""
     assert "2:46:30 left" in line(Progress(MIB, 1000 * MIB))
+
+
+def test_what_is_not_bytes() -> None:
+    """Other things are counted by their name."""
+    bar = "|█████               |"
+    assert (
+        line(Progress(50, 200, unit="chunks"))
+        == f"making  25%  {bar}  50 of 200 chunks  5 chunks/s  0:30 left"
+    )
+    assert line(Progress(50, unit="chunks")) == "making  50 chunks  5 chunks/s"
 
 
 def test_fetched_chunks() -> None:
@@ -160,6 +175,42 @@ def test_what_is_said_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
         drawn.callback(Progress(3))
         assert "half a line\n\rmaking  3 B" in terminal.getvalue()
     assert sys.stderr is terminal
+
+
+def test_one_thing_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What begins anew has a speed of its own."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(_progress, "_QUIET", 0)
+    with ProgressLine("collecting") as drawn:
+        assert drawn.callback is not None
+        drawn.callback(Progress(1 << 60, unit="chunks"))
+        drawn.callback(Progress(0, 9, unit="chunks"))
+        assert terminal.getvalue().endswith("0 of 9 chunks  0 chunks/s")
+
+
+@pytest.mark.parametrize("to_file", [True, False])
+def test_lines_of_a_listing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, to_file: bool) -> None:
+    """The line stays while lines go to a file, and gives way for good to the first that goes anywhere else."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(_progress, "_QUIET", 0)
+    monkeypatch.setattr(Reporter, "due", True)
+    index = IndexBuilder(flags.DEFAULT, ChunkSizes())
+    index.append(Digest.SHA512_256.of(b""), 100)
+    index.append(Digest.SHA512_256.of(b"x"), 300)
+    with open(tmp_path / "out" if to_file else "/dev/null", "w") as out, ProgressLine("listing") as drawn:
+        monkeypatch.setattr(sys, "stdout", out)
+        on_chunk = drawn.on_chunk(made := index.build())
+        assert on_chunk is not None
+        chunks = list(made)
+        on_chunk(chunks[0])
+        assert "listing  25%" in terminal.getvalue()
+        assert list(drawn.before([b"a", b"b"])) == [b"a", b"b"]
+        on_chunk(chunks[1])
+        assert ("listing  100%" in terminal.getvalue()) == to_file
+    assert ProgressLine("listing", wanted=False).on_chunk(made) is None
+    assert ProgressLine("listing", wanted=False).before(lines := [b"a"]) is lines
 
 
 def test_parts_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ from casync_compat.oci.spec.errors import BlobCorrupt, BlobError, ImageError
 from casync_compat.oci.spec.manifest import ImageManifest
 from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex
 from casync_compat.oci.verify import verify_image
+from casync_compat.progress import Progress, Reporter
 from casync_compat.store.memory import MemoryStore
 
 DUAL = ConvertOptions(sizes=ChunkSizes(1024, 4096, 16384), jobs=2)
@@ -173,7 +174,11 @@ def test_repack(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     before = inspect_image(layout, "x")
     old = layout.resolve("x")
     monkeypatch.setattr(packwriter, "PACK_SIZE", 1 << 20)
-    root = repack(layout, "x")
+    told: list[Progress] = []
+    monkeypatch.setattr(Reporter, "due", True)
+    root = repack(layout, "x", progress=told.append)
+    assert told[-1].done == told[-1].total
+    assert told[-1].done > told[0].done > 0
     assert layout.resolve("x").digest == root.digest != old.digest
     after = inspect_image(layout, "x")
     assert len(after.images[0].packs) == 1 < len(before.images[0].packs)

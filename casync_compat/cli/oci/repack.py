@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli._progress import human_size
+from casync_compat.cli._progress import human_size, progress_line
 from casync_compat.cli.oci._common import opened, references, tag_for, tell_traffic
-from casync_compat.cli.oci._options import add_image, add_registry
+from casync_compat.cli.oci._options import add_image, add_progress, add_registry
 from casync_compat.oci.repack import Repacked, repack
 
 EXAMPLES = (
@@ -18,14 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
     add_image(parser, "image", "a converted image, oci: or docker://")
     add_registry(parser)
+    add_progress(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (image,) = references(options.image)
     done: list[Repacked] = []
-    with opened(options) as places:
-        root = repack(places.writable(image, change=True), tag_for(image, image), done.append)
+    with opened(options) as places, progress_line(options, "repacking") as line:
+        to = places.writable(image, change=True)
+        root = repack(to, tag_for(image, image), done.append, progress=line.callback)
         if options.verbose:
             tell_traffic(places)
     print(root.digest)

@@ -11,6 +11,7 @@ What goes far away is sent right out of the spool.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import BlobSink, BlobSource
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, PackRow
+from casync_compat.progress import Reporter
 from casync_compat.streams.transfer import OrderedPool
 
 __all__ = ["PACK_SIZE", "BasePacks", "Packed", "pack_size", "write_packs"]
@@ -87,12 +89,14 @@ def write_packs(
     media_type: str = media.PACK_ZSTD,
     base: BasePacks | None = None,
     repack: bool = False,
+    progress: Reporter | None = None,
 ) -> Packed:
     """Store the packs that these chunks need.
 
     :param ids: all chunks of the image, in the order of their use; repeated ones do no harm
     :param spool: has those that the base has not
     :param repack: write everything anew, all packs full
+    :param progress: told of the bytes that go into new packs
     :raises StoreError: a chunk of the base is missing or corrupt
     """
     order = list(dict.fromkeys(ids))
@@ -111,7 +115,7 @@ def write_packs(
     )
     if base is not None:
         base.chunks.prefetch(id_ for id_ in places if id_ not in kept)
-    new = _write_all(planned, spool, sink, digest, media_type, base)
+    new = _write_all(planned, spool, sink, digest, media_type, base, progress or Reporter(None))
     return _number(order, kept, planned, new, base)
 
 
@@ -151,8 +155,24 @@ def _write_all(
     digest: Digest,
     media_type: str,
     base: BasePacks | None,
+    reporter: Reporter,
 ) -> list[Descriptor]:
     checked: set[ChunkId] = set()
+    written: set[ChunkId] = set()
+    lock = threading.Lock()
+    state = reporter.state
+    state.total = (state.total or state.done) + sum(pack.size for pack in planned)
+
+    def told(row: PackRow) -> bytes:
+        """A frame, which may be asked for again: to hash it, and to send it."""
+        found = frame(row)
+        with lock:
+            if row.id not in written:
+                written.add(row.id)
+                state.done += row.stored
+                if reporter.due:
+                    reporter.report()
+        return found
 
     def frame(row: PackRow) -> bytes:
         if spool.sizes(row.id) is not None or base is None:
@@ -163,7 +183,7 @@ def _write_all(
 
     def write(pack: _Pack) -> Descriptor:
         """Runs on a worker."""
-        view = PackView(pack.rows, frame, "the new packs")
+        view = PackView(pack.rows, told, "the new packs")
         if sink.near:
             with sink.stage() as staged:
                 for piece in view.frames():
