@@ -22,10 +22,11 @@ from casync_compat.oci.places.graph import walk
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.places.selection import look_up
 from casync_compat.oci.spec import media
-from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, Place
+from casync_compat.oci.spec.blobs import MANIFEST_LIMIT, BlobStream, Place
 from casync_compat.oci.spec.descriptor import Descriptor
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.packindex import ChunkPlace, PackIndex, parse_pack_table, table_size
+from casync_compat.progress import ProgressCallback, Reporter
 from casync_compat.store.base import ChunkSource, checked
 from casync_compat.streams.transfer import OrderedPool
 from catar.errors import CatarError
@@ -63,7 +64,8 @@ class _NearCopy:
 
     near = True
 
-    def __init__(self, place: Place, local: Layout) -> None:
+    def __init__(self, place: Place, local: Layout, reporter: Reporter) -> None:
+        self._reporter = reporter
         self.name = place.name
         self._place = place
         self._local = local
@@ -76,7 +78,13 @@ class _NearCopy:
 
     def _fetch(self, descriptor: Descriptor) -> None:
         if not self._local.has(descriptor):
-            self._local.borrow(descriptor, self._place)
+            with self._place.open(descriptor) as stream:
+                self._local.put(descriptor, self._pieces(stream))
+
+    def _pieces(self, stream: BlobStream) -> Iterator[bytes]:
+        while piece := stream.read(_PIECE):
+            _count(self._reporter, self._reporter.state.done + len(piece))
+            yield piece
 
     def open(self, descriptor: Descriptor) -> FileStream:
         self._fetch(descriptor)
@@ -92,6 +100,13 @@ class _NearCopy:
         return self._local.read_range(descriptor, offset, size)
 
 
+def _count(reporter: Reporter, done: int) -> None:
+    """Report so many bytes, unless more were told already: of a blob while it was fetched."""
+    reporter.state.done = max(reporter.state.done, done)
+    if reporter.due:
+        reporter.report()
+
+
 def verify_image(
     place: Place,
     reference: str | None,
@@ -99,50 +114,74 @@ def verify_image(
     store: ChunkSource | None = None,
     jobs: int | None = None,
     on_step: Callable[[str], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Verified:
     """Look at everything that a tag leads to.
 
     :param store: has the chunks of packs that are not there
     :param jobs: threads; None for one a processor
     :param on_step: told what is looked at now
+    :param progress: told now and then how many bytes were looked at, of blobs and then of layers, and of which
     :raises CasyncError: the place cannot be asked at all, or has no such image
     """
     report = Verified()
     found = look_up(place, reference)
-    step = on_step or (lambda _: None)
+    reporter = Reporter(progress)
+
+    def step(what: str) -> None:
+        reporter.state.path = what.encode()
+        if reporter.due:
+            reporter.report()
+        if on_step is not None:
+            on_step(what)
+
     with ExitStack() as stack:
         near = place
         if not place.near:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pycasync-"))
             local = stack.enter_context(Layout(os.fsencode(directory)))
-            near = _NearCopy(place, local)
-        _verify_blobs(near, found.root, report, store is not None, step)
+            near = _NearCopy(place, local, reporter)
+        _verify_blobs(near, found.root, report, store is not None, step, reporter)
         for choice in found.wrappers:
             with report.noting(found.where):
                 image = stack.enter_context(WrappedImage.open(near, choice.descriptor, found.where, store))
                 if choice.of.startswith("sha256:") and choice.of != str(image.config.source_manifest.digest):
                     report.problems.append(f"{found.where}: the index says that it was made from {choice.of}")
-                _verify_wrapper(image, report, store is not None, step, jobs)
+                _verify_wrapper(image, report, store is not None, step, jobs, reporter)
     return report
 
 
 def _verify_blobs(
-    place: Place, root: Descriptor, report: Verified, in_store: bool, step: Callable[[str], None]
+    place: Place,
+    root: Descriptor,
+    report: Verified,
+    in_store: bool,
+    step: Callable[[str], None],
+    reporter: Reporter,
 ) -> None:
     """Every blob that a manifest names, by its digest."""
     with report.noting(place.name):
-        for blob in walk(place, root).blobs.values():
+        blobs = walk(place, root).blobs.values()
+        reporter.state.total = sum(blob.size for blob in blobs)
+        for blob in blobs:
             if in_store and blob.media_type in media.PACK_TYPES and not place.has(blob):
                 continue
             step(f"blob {blob.digest.hex[:12]}")
             report.blobs += 1
+            done = reporter.state.done
             with report.noting(str(blob.digest)), place.open(blob) as stream:
-                while stream.read(_PIECE):
-                    pass
+                while piece := stream.read(_PIECE):
+                    done += len(piece)
+                    _count(reporter, done)
 
 
 def _verify_wrapper(
-    image: WrappedImage, report: Verified, in_store: bool, step: Callable[[str], None], jobs: int | None
+    image: WrappedImage,
+    report: Verified,
+    in_store: bool,
+    step: Callable[[str], None],
+    jobs: int | None,
+    reporter: Reporter,
 ) -> None:
     _check_documents(image, report)
     with report.noting(image.where):
@@ -162,8 +201,9 @@ def _verify_wrapper(
         with report.noting(image.label(number)):
             if not in_store:
                 _check_index(image, number, image.pack_index)
-            for _ in image.rebuild(number):
-                pass
+            reporter.state.total = None  # of what layers have when they are put together
+            for piece in image.rebuild(number):
+                _count(reporter, reporter.state.done + len(piece))
 
 
 def _check_documents(image: WrappedImage, report: Verified) -> None:

@@ -72,6 +72,23 @@ def test_all_good(layout: Layout) -> None:
     assert verify_image(layout, "plain").problems == []
 
 
+@pytest.mark.parametrize("far", [False, True])
+def test_progress(layout: Layout, monkeypatch: pytest.MonkeyPatch, far: bool) -> None:
+    """Bytes of blobs are told with how many there are, as they are fetched, then those of layers; and of what."""
+    monkeypatch.setattr(Reporter, "due", True)
+    told: list[Progress] = []
+    fake = FakeRegistry()
+    if far:
+        copy_image(layout, "x", fake.open(), "x")
+    verify_image(fake.open() if far else layout, "x", progress=told.append)
+    assert told[0].path.startswith(b"blob ")
+    of_blobs = [one for one in told if one.total is not None]
+    assert of_blobs[-1].done == of_blobs[-1].total
+    assert told[-1].path.startswith(b"layer ")
+    assert told[-1].done > of_blobs[-1].done
+    assert [one.done for one in told] == sorted(one.done for one in told)
+
+
 def test_every_blob_counts(layout: Layout) -> None:
     """A flipped bit, or a missing file, is found in whichever blob it is; and the blob is named."""
     for blob in walk(layout, layout.resolve("x")).blobs.values():

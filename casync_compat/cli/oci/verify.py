@@ -6,8 +6,16 @@ import argparse
 import json
 import sys
 
+from casync_compat.cli._progress import progress_line
 from casync_compat.cli.oci._common import chunk_store, display, opened, references, tell_traffic
-from casync_compat.cli.oci._options import add_image, add_jobs, add_json, add_registry, add_store
+from casync_compat.cli.oci._options import (
+    add_image,
+    add_jobs,
+    add_json,
+    add_progress,
+    add_registry,
+    add_store,
+)
 from casync_compat.errors import CasyncError
 from casync_compat.oci.verify import verify_image
 
@@ -21,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_jobs(parser, "two")
     add_registry(parser)
     add_json(parser)
+    add_progress(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,13 +39,14 @@ def run(options: argparse.Namespace) -> int:
     def on_step(what: str) -> None:
         print(f"checking {what}", file=sys.stderr)
 
-    with opened(options) as places:
+    with opened(options) as places, progress_line(options, "verifying") as line:
         report = verify_image(
             places.readable(image),
             image.target,
             store=chunk_store(options),
             jobs=options.jobs,
             on_step=on_step if options.verbose else None,
+            progress=line.callback,
         )
         if options.verbose:
             tell_traffic(places)
