@@ -39,6 +39,8 @@ _TOGETHER = 256 << 10
 """Bytes of chunks to fetch with one call."""
 
 _Fetched = Future[bytes]
+_Key = tuple[ChunkId, int]
+"""What a chunk is kept by, wherever it stands: its id, and the size that the index says."""
 
 
 @dataclass(slots=True)
@@ -65,10 +67,10 @@ class SharedReader(Closing):
         self._most = kept
         self._pool = FreePool(fetcher.threads)
         self._lock = threading.Lock()  # of all that follows
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._kept: OrderedDict[_Key, bytes] = OrderedDict()
         self._size = 0
         self._closed = False
-        self._coming: dict[int, _Fetched] = {}
+        self._coming: dict[_Key, _Fetched] = {}
         self._under_way = 0
         self._trails: OrderedDict[int, _Trail] = OrderedDict()  # by where a read ended
 
@@ -105,7 +107,7 @@ class SharedReader(Closing):
         while chunk.end < end:
             chunk = self._index[number + len(chunks)]
             chunks.append(chunk)
-        data = self._get(number, chunks)
+        data = self._get(chunks)
         self._follow(offset, end, number + len(chunks))
         return [
             memoryview(found)[max(offset - chunk.start, 0) : end - chunk.start]
@@ -151,50 +153,51 @@ class SharedReader(Closing):
         if len(wanted) > 1:  # one alone is as well fetched by whoever reads it
             self._begin(list(wanted))
 
-    def _get(self, first: int, chunks: list[IndexChunk]) -> list[bytes]:
-        """The bytes of chunks that follow one another: kept, coming, or fetched here."""
-        found: dict[int, bytes] = {}
-        coming: dict[int, _Fetched] = {}
-        mine: dict[int, _Fetched] = {}
+    def _get(self, chunks: list[IndexChunk]) -> list[bytes]:
+        """The bytes of chunks: kept, coming, or fetched here."""
+        found: dict[_Key, bytes] = {}
+        coming: dict[_Key, _Fetched] = {}
+        mine: dict[_Key, IndexChunk] = {}
+        keys = [(chunk.id, chunk.size) for chunk in chunks]
         with self._lock:
-            for number in range(first, first + len(chunks)):
-                data = self._kept.get(number)
+            for key, chunk in zip(keys, chunks, strict=True):
+                data = self._kept.get(key)
                 if data is not None:
-                    self._kept.move_to_end(number)
-                    found[number] = data
-                elif number in self._coming:
-                    coming[number] = self._coming[number]
+                    self._kept.move_to_end(key)
+                    found[key] = data
+                elif key in self._coming:
+                    coming[key] = self._coming[key]
                 else:
-                    mine[number] = self._coming[number] = Future()
+                    mine[key] = chunk
+                    coming[key] = self._coming[key] = Future()
         if mine:
             self._fetch(mine)
-        for number, future in (mine | coming).items():
-            found[number] = future.result()
-        return [found[number] for number in range(first, first + len(chunks))]
+        for key, future in coming.items():
+            found[key] = future.result()
+        return [found[key] for key in keys]
 
-    def _fetch(self, wanted: dict[int, _Fetched]) -> None:
+    def _fetch(self, wanted: dict[_Key, IndexChunk]) -> None:
         """Fetch chunks, and tell whoever waits for them."""
         try:
             if self._closed:
                 raise ClosedError("the archive was closed")
-            data = self._fetcher.fetch_all([self._index[number] for number in wanted])
+            data = self._fetcher.fetch_all(list(wanted.values()))
         except BaseException as error:
             with self._lock:
-                for number in wanted:
-                    del self._coming[number]
-            for future in wanted.values():
+                futures = [self._coming.pop(key) for key in wanted]
+            for future in futures:
                 future.set_exception(error)
             if not isinstance(error, Exception):
                 raise
             return
         with self._lock:
-            for number, piece in zip(wanted, data, strict=True):
-                del self._coming[number]
-                self._kept[number] = piece
+            futures = [self._coming.pop(key) for key in wanted]
+            for key, piece in zip(wanted, data, strict=True):
+                self._kept[key] = piece
                 self._size += len(piece)
             while self._size > self._most and len(self._kept) > len(wanted):
                 self._size -= len(self._kept.popitem(last=False)[1])
-        for future, piece in zip(wanted.values(), data, strict=True):
+        for future, piece in zip(futures, data, strict=True):
             future.set_result(piece)
 
     def _follow(self, offset: int, end: int, number: int) -> None:
@@ -221,12 +224,14 @@ class SharedReader(Closing):
 
     def _begin(self, numbers: Sequence[int]) -> int:
         """Begin to fetch what is neither there nor coming. Returns the chunk before which all has been begun."""
-        batches: list[dict[int, _Fetched]] = []
+        batches: list[dict[_Key, IndexChunk]] = []
         size = _TOGETHER
         begun = numbers[-1] + 1
         with self._lock:
             for number in numbers:
-                if number in self._kept or number in self._coming:
+                chunk = self._index[number]
+                key = chunk.id, chunk.size
+                if key in self._kept or key in self._coming:
                     continue
                 if self._closed or self._under_way > self._most // 2:
                     begun = number
@@ -234,16 +239,16 @@ class SharedReader(Closing):
                 if size >= _TOGETHER:
                     batches.append({})
                     size = 0
-                length = self._index[number].size
-                size += length
-                self._under_way += length
-                batches[-1][number] = self._coming[number] = Future()
+                size += chunk.size
+                self._under_way += chunk.size
+                batches[-1][key] = chunk
+                self._coming[key] = Future()
         for batch in batches:
             self._pool.submit(self._fetch_ahead, batch)
         return begun
 
-    def _fetch_ahead(self, batch: dict[int, _Fetched]) -> None:
+    def _fetch_ahead(self, batch: dict[_Key, IndexChunk]) -> None:
         with suppress(Exception):
             self._fetch(batch)
         with self._lock:
-            self._under_way -= sum(self._index[number].size for number in batch)
+            self._under_way -= sum(size for _, size in batch)

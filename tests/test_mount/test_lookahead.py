@@ -78,6 +78,23 @@ def test_each_chunk_is_fetched_once(source: Source, index: Index) -> None:
     assert len(source.asked) == len(set(source.asked)) == len(source.chunks)
 
 
+def test_what_stands_twice_is_fetched_once(source: Source) -> None:
+    """A chunk that is in several places, as in copies of a tree, comes once, also by two of them in one read."""
+    builder = IndexBuilder(flags.DEFAULT, SIZES)
+    pieces = [random.Random(seed).randbytes(SIZES.max) for seed in range(4)]
+    for piece in pieces * 3:
+        id_ = Digest.SHA512_256.of(piece)
+        source.chunks[id_] = piece
+        builder.append(id_, len(piece))
+    whole = b"".join(pieces) * 3
+    for size in (1000, len(whole)):
+        source.asked.clear()
+        with SharedReader(ChunkFetcher(builder.build(), source)) as reader:
+            for offset in range(0, len(whole), size):
+                assert reader.read_at(offset, size) == whole[offset : offset + size]
+        assert len(source.asked) == 4
+
+
 def test_waiting_for_what_another_fetches(source: Source, index: Index) -> None:
     """Who wants a chunk that is on its way waits for it, and does not ask a second time."""
     source.gate.clear()
