@@ -25,30 +25,42 @@ _SELINUX = b"security.selinux"
 _LISTINGS = 200_000
 """Names to remember of directories that were listed, all together."""
 
+_MODES: dict[int, int] = {}
+"""One object a mode: an archive has few of them."""
+
 _F = FeatureFlags
 
 
 class _Inode(MountedInode):
-    """One of an archive.
+    """One of an archive, in few bytes: the kernel may know of millions, and forgets none while it has memory.
 
-    :ivar where: the node, its path being only its name
     :ivar flags: chattr and FAT flags, with the values of `FeatureFlags`
-    :ivar payload: offset of a regular file's first byte
     :ivar target: of a symlink
     :ivar extended: attributes by name, ACLs among them
     """
 
-    __slots__ = ("extended", "flags", "payload", "target", "where")
+    __slots__ = ("_end", "_skip", "extended", "flags", "target")
 
     def __init__(
         self, attributes: InodeAttributes, node: Node, where: Located, extended: Mapping[bytes, bytes] | None
     ) -> None:
         super().__init__(attributes)
-        self.where = where
+        self.mode = _MODES.setdefault(self.mode, self.mode)
+        self._end = where.end
+        self._skip = node.payload_offset - where.entry
         self.flags = node.flags
-        self.payload = node.payload_offset
         self.target = node.target or b""
         self.extended = extended
+
+    @property
+    def where(self) -> Located:
+        """Where the node stands; its path is not known."""
+        return Located(b"", self.number - ROOT, self._end)
+
+    @property
+    def payload(self) -> int:
+        """Offset of a regular file's first byte."""
+        return self.number - ROOT + self._skip
 
 
 class MountedArchive:
