@@ -125,6 +125,44 @@ class Decoder:
             self._state = _State.END
         return missing
 
+    @property
+    def is_between_entries(self) -> bool:
+        """Whether the next record is an entry's FILENAME or a directory's GOODBYE, and all before it was told."""
+        return self._state is _State.CHILDREN and not self._events_left and not self.payload_left
+
+    def pass_over(self, name: bytes, size: int) -> int:
+        """Take it that an entry of the innermost directory comes next, with all that is in it, and drop it unseen.
+
+        Only where `is_between_entries`, and for somebody who knows these bytes from elsewhere.
+
+        :param size: of all its records, from FILENAME to the end
+        :returns: as `skip_payload`
+        :raises FormatError: there was an entry of that name
+        """
+        table = self._open[-1]
+        if table.starts and table.is_duplicate(name):
+            raise self._bad(f"file name {name!r} occurs twice in one directory")
+        table.add(name, self.offset)
+        return self._inbox.skip(size)
+
+    @property
+    def received(self) -> int:
+        """Offset of the first byte that was not received yet."""
+        return self._inbox.end
+
+    def without_run(self) -> None:
+        """Let the next record be read by itself, since what follows it will not come."""
+        self._refused_at = self.offset
+
+    def end_node(self) -> Node | None:
+        """The node of which the metadata was read last, for somebody who knows that an entry follows it.
+
+        :returns: None where none is under way, or something of it is missing
+        """
+        node = self._node
+        complete = self._state is _State.METADATA and not self._inbox.has(1)
+        return self._finish(node) if complete and node is not None and TAILS[node.kind] is None else None
+
     def _starved(self) -> Sentinel:
         if self._inbox.ended:
             left = self.payload_left

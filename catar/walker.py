@@ -11,7 +11,9 @@ A payload that is not asked for is skipped in the source, so that listing an arc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from catar.decoder import END, NEED_DATA, Decoder
@@ -19,7 +21,7 @@ from catar.grammar import DIR
 from catar.records import Data, DirectoryEnd, Node
 from catar.runs import Run
 
-__all__ = ["ByteSource", "TreeStream", "Walker"]
+__all__ = ["ByteSource", "Known", "TreeStream", "Walker"]
 
 
 class ByteSource(Protocol):
@@ -63,6 +65,26 @@ class TreeStream(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A directory of which somebody knows the records, and needs none of them.
+
+    :ivar start: offset of its FILENAME record in the archive
+    :ivar end: where its GOODBYE record ends
+    :ivar path: without a leading slash
+    :ivar entries: nodes in it, itself included
+    """
+
+    start: int
+    end: int
+    path: bytes
+    entries: int
+
+
+def _nobody(known: Known) -> bool:
+    return False
+
+
 def _below(directory: bytes, name: bytes) -> bytes:
     return directory + b"/" + name if directory else name
 
@@ -85,6 +107,37 @@ class Walker:
         self._rewindable: Rewindable | None = None  # the source, where it is one
         self._top = top
         self._parents: list[bytes] = []
+        self._known: deque[Known] = deque()
+        self._passes: Callable[[Known], bool] = _nobody
+
+    def pass_over(self, known: Iterable[Known], passes: Callable[[Known], bool]) -> None:
+        """Have directories passed over by `runs`, with all that is in them.
+
+        That is done where a directory begins at its offset under its path, and the bytes before it were read by
+        themselves: a source that knows of it stops there.
+
+        :param known: in their order
+        :param passes: asked whether it is to be, when one comes
+        """
+        self._known = deque(known)
+        self._passes = passes
+
+    def _pass_next(self) -> bool:
+        """Pass over the next known directory, where that is what comes."""
+        decoder, known = self.decoder, self._known
+        at = decoder.offset
+        while known and known[0].start < at:
+            known.popleft()
+        if not known or known[0].start != at or not decoder.is_between_entries:
+            return False
+        step = known.popleft()
+        name = step.path.rpartition(b"/")[2]
+        if _below(self._parents[-1], name) != step.path or not self._passes(step):
+            return False
+        missing = decoder.pass_over(name, step.end - step.start)
+        if missing:
+            self._source.skip(missing)
+        return True
 
     def __iter__(self) -> Iterator[Node | DirectoryEnd]:
         decoder, source = self.decoder, self._source
@@ -122,11 +175,18 @@ class Walker:
         # Looked up once: it takes 0.1 ms.
         self._rewindable = source if isinstance(source, Rewindable) else None
         while True:
+            if self._known and self._pass_next():
+                continue
             run = decoder.next_run()
             if run is NEED_DATA:
-                self._receive_more()
-                continue
+                if not self._known or self._known[0].start != decoder.received:
+                    self._receive_more()
+                    continue
+                decoder.without_run()
+                run = None
             step = run or decoder.next_event()
+            if step is NEED_DATA and self._known and self._known[0].start == decoder.offset:
+                step = decoder.end_node() or step
             if type(step) is Run:
                 self.path = parents[-1]
                 del parents[len(parents) - step.closed :]

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -162,6 +163,51 @@ def test_ranges_and_skips_are_slices(what: tuple[bytes, ChunkSizes], jobs: int, 
             at += len(piece)
         assert read_all(stream) == case.data[at:stop]
     assert set(case.store.gets) <= case.touched(start, stop)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([(SMALL_DATA, SIZES), (LARGE_DATA, LARGE)]),
+    st.integers(1, 3),
+    st.booleans(),
+    st.data(),
+)
+def test_gaps(what: tuple[bytes, ChunkSizes], jobs: int, joined: bool, draw: st.DataObject) -> None:
+    """Reading stops before each; whether it is passed over, read, or in part, the bytes are those that are there.
+
+    Where all are passed over nothing is fetched that lies wholly in them, and nothing twice.
+    """
+    case = Case(*what)
+    size = len(case.data)
+    offsets = draw.draw(st.lists(st.integers(0, size), max_size=12).map(sorted))
+    gaps = [(start, end) for start, end in pairwise(offsets) if start < end]
+    gaps = [gap for gap in gaps if draw.draw(st.booleans()) or len(gaps) < 3]
+    lies = draw.draw(st.booleans())
+    at, starts, passed = 0, dict(gaps), set()
+    told: list[IndexChunk] = []
+    with ChunkStream(case.fetcher(), jobs=jobs, joined=joined, on_chunk=told.append, gaps=gaps) as stream:
+        while at < size:
+            if at in starts and (not lies or draw.draw(st.booleans())):
+                count = draw.draw(st.integers(1, starts[at] - at)) if lies else starts[at] - at
+                passed.add(at)
+                stream.skip(count)
+                at += count
+                continue
+            piece = stream.read()
+            assert piece
+            assert piece == case.data[at : at + len(piece)]
+            if not lies:
+                assert not any(at < start < at + len(piece) for start in starts)
+            at += len(piece)
+        assert stream.read() == b""
+    assert len(told) == len(set(told))
+    if not lies:
+        inside = bytearray(size)
+        for start, end in gaps:
+            inside[start:end] = b"x" * (end - start)
+        needed = [chunk for chunk in case.index if bytes(1) in inside[chunk.start : chunk.end]]
+        assert told == needed
+        assert set(case.store.gets) == {chunk.id for chunk in needed}
 
 
 def test_only_a_range_is_fetched(large: Case) -> None:

@@ -29,6 +29,7 @@ from casync_compat.store.layered import Layered
 from casync_compat.store.local import LocalStore
 from casync_compat.store.memory import MemoryStore
 from casync_compat.streams.extraction import ExtractOptions, ExtractResult
+from casync_compat.streams.treeseed import TreeSeed
 from casync_compat.verbs.extract import extract_archive
 from casync_compat.verbs.extract_blob import extract_blob
 from casync_compat.verbs.make import (
@@ -260,6 +261,106 @@ def test_a_seed_that_cannot_be_one(place: Place, seed: str) -> None:
         place.store.remove(id)
     with pytest.raises(ChunkMissing, match=f"and {place.at / seed} could not be used as a seed"):
         place.extract(Kind.ARCHIVE_INDEX, path, "again", options=options)
+
+
+def change_contents(out: Path, rng: random.Random) -> None:
+    path = rng.choice([path for path in below(out) if path.is_file() and not path.is_symlink()])
+    status = path.stat()
+    path.write_bytes(rng.randbytes(rng.choice([status.st_size, 5])))
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+
+def change_metadata(out: Path, rng: random.Random) -> None:
+    path = rng.choice(below(out))
+    if not path.is_symlink():
+        path.chmod(rng.choice([0o700, 0o741]))
+
+
+def take_away(out: Path, rng: random.Random) -> None:
+    path = rng.choice(below(out))
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def add_something(out: Path, rng: random.Random) -> None:
+    path = rng.choice([out, *(path for path in below(out) if path.is_dir() and not path.is_symlink())])
+    for name in rng.sample(["!", "zz", ".x", "m"], 2):
+        (path / name).mkdir(exist_ok=True)
+        (path / name / "file").write_bytes(rng.randbytes(100_000))
+
+
+def swap(out: Path, rng: random.Random) -> None:
+    first, second = rng.sample(
+        sorted(path for path in out.iterdir() if path.is_dir() and not path.is_symlink()), 2
+    )
+    first.rename(out / "swap")
+    second.rename(first)
+    (out / "swap").rename(second)
+
+
+def become_a_link(out: Path, rng: random.Random) -> None:
+    """What is there is the same, but by way of a link."""
+    path = rng.choice([path for path in out.iterdir() if path.is_dir() and not path.is_symlink()])
+    path.rename(out.parent / "elsewhere")
+    path.symlink_to(out.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_target_with_some_changes(place: Place, seed: int) -> None:
+    """Whatever was changed where, the target is as the archive then, and all is counted once."""
+    rng = random.Random(seed)
+    tree = place.at / "tree"
+    for name in ("a", "b/c", "b/d", "e/f/g", "h", "i"):
+        (tree / name).mkdir(parents=True)
+        for number in range(rng.randint(0, 30)):
+            (tree / name / f"{number}").write_bytes(rng.randbytes(rng.choice([0, 100, 9000, 60_000])))
+        if rng.random() < 0.5:
+            (tree / name / "link").symlink_to("nowhere")
+        if rng.random() < 0.3:
+            os.mkfifo(tree / name / "0fifo")
+    shutil.copytree(tree / "h", tree / "like h", symlinks=True, ignore=shutil.ignore_patterns("*fifo"))
+    path = place.make(Kind.ARCHIVE_INDEX, tree)
+    place.extract(Kind.ARCHIVE_INDEX, path)
+    out = place.at / "out"
+    for change in rng.choices(
+        [change_contents, change_metadata, take_away, add_something, swap, become_a_link], k=rng.randint(1, 3)
+    ):
+        if not (place.at / "elsewhere").exists():
+            change(out, rng)
+    place.store.gets.clear()
+    result = place.extract(Kind.ARCHIVE_INDEX, path)
+    compare.assert_same(tree, out)
+    index = Index.load(os.fsencode(path))
+    assert (result.chunks, result.entries) == (len(index), len(below(tree)) + 1)
+    assert result.from_seeds + place.store.gets.total() == len(index)
+    assert result.created + result.updated + result.unchanged == result.entries
+    assert place.extract(Kind.ARCHIVE_INDEX, path).unchanged == result.entries
+
+
+def test_most_of_a_target_is_read_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one file changed, its directory is looked at again, and those that begin or end in changed chunks."""
+    tree = place.at / "tree"
+    rng = random.Random(1)
+    for name in "abcdefgh":
+        (tree / name).mkdir(parents=True)
+        for number in range(20):
+            (tree / name / f"{number}").write_bytes(rng.randbytes(50_000))
+    path = place.make(Kind.ARCHIVE_INDEX, tree)
+    place.extract(Kind.ARCHIVE_INDEX, path)
+    (place.at / "out/c/7").write_bytes(b"changed")
+    asked: list[bytes] = []
+    read = TreeSeed.read
+
+    def reading(seed: TreeSeed, id: bytes) -> bytes | None:
+        asked.append(id)
+        return read(seed, id)
+
+    monkeypatch.setattr(TreeSeed, "read", reading)
+    result = place.extract(Kind.ARCHIVE_INDEX, path)
+    assert (result.updated, result.unchanged) == (2, 167)
+    assert sum(chunk.size for chunk in Index.load(os.fsencode(path)) if chunk.id in asked) < 3_300_000
 
 
 def test_an_output_that_cannot_be_a_seed_is_only_a_warning(place: Place) -> None:

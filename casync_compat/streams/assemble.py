@@ -17,6 +17,7 @@ from casync_compat.errors import FormatError
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index, IndexChunk
 from casync_compat.store.base import BatchSource, ChunkSource, far_source
+from casync_compat.streams.gaps import Gaps
 from casync_compat.streams.transfer import OrderedPool, default_jobs
 
 __all__ = ["ChunkFetcher", "ChunkStream", "Fetch", "IndexReader", "place_chunks"]
@@ -172,6 +173,8 @@ class ChunkStream(Closing):
     :param jobs: threads; None for one a processor
     :param on_chunk: called with each chunk as it is handed out, on the reader's thread
     :param joined: hand out several chunks at a time, in pieces of up to two megabytes or more; else one by one
+    :param gaps: stretches that the reader will pass over, most likely, in their order: reading stops before each, and
+        chunks that lie wholly in one are not fetched before they are read after all
     """
 
     def __init__(
@@ -183,7 +186,11 @@ class ChunkStream(Closing):
         jobs: int | None = None,
         on_chunk: Callable[[IndexChunk], None] | None = None,
         joined: bool = False,
+        gaps: Iterable[tuple[int, int]] = (),
     ) -> None:
+        self._gaps = Gaps(gaps)
+        self._sparse = bool(self._gaps)
+        self._told = 0
         self._fetcher = fetcher
         self._collect = _joined if joined else _pieces
         self._index = fetcher.index
@@ -209,6 +216,7 @@ class ChunkStream(Closing):
         # Both grow while reading goes straight on: batches to have under way, and bytes in one.
         self._ahead = 1
         self._size = _BATCH
+        self._gaps.begin()
 
     def _batch(self) -> list[IndexChunk]:
         """The next chunks to fetch together."""
@@ -218,10 +226,22 @@ class ChunkStream(Closing):
             chunk = next(self._chunks, None)
             if chunk is None:
                 break
+            if self._gaps and self._gaps.has(chunk):
+                self._scheduled = chunk.end
+                if batch:
+                    break  # what is handed out together has no gaps
+                continue
             batch.append(chunk)
             size += chunk.size
             self._scheduled = chunk.end
         return batch
+
+    def _drop(self) -> None:
+        """Begin anew, with what stands where reading is."""
+        self._ready.clear()
+        if self._pool is not None:
+            self._pool.discard()
+        self._seek()
 
     def _fill(self) -> None:
         """Have the next batch in `_ready`, and more under way."""
@@ -254,9 +274,21 @@ class ChunkStream(Closing):
         """The next piece; empty at the end. :raises StoreError: when a chunk cannot be had"""
         if self._at >= self._end:
             return b""
+        last = self._end
+        if self._gaps:
+            wanted = self._gaps.starts_at(self._at)  # after all
+            stop = self._gaps.stop(self._at)
+            if wanted:
+                self._drop()
+            last = last if stop is None else min(stop, last)
         while True:
             if not self._ready:
                 self._fill()
+            if self._sparse and (not self._ready or self._ready[0][0][0].start > self._at):
+                self._sparse = False  # it is not gaps that are passed over
+                self._gaps.clear()
+                self._drop()
+                continue
             if not self._ready:
                 return b""
             chunks, data = self._ready.popleft()
@@ -264,9 +296,12 @@ class ChunkStream(Closing):
                 break
         if self._on_chunk is not None:
             for chunk in chunks:
-                if chunk.end > self._at:
+                if chunk.end > self._at and chunk.start < last and chunk.end > self._told:
+                    self._told = chunk.end
                     self._on_chunk(chunk)
-        start, end = chunks[0].start, min(chunks[-1].end, self._end)
+        start, end = chunks[0].start, min(chunks[-1].end, last)
+        if end < chunks[-1].end and end < self._end:
+            self._ready.appendleft((chunks, data))
         begin, stop = self._at - start, end - start
         self._at = end
         return data if begin == 0 and stop == len(data) else data[begin:stop]
@@ -275,10 +310,7 @@ class ChunkStream(Closing):
         """Pass over `count` bytes; chunks that lie wholly in them are not fetched."""
         self._at += count
         if self._at >= self._scheduled:
-            self._ready.clear()
-            if self._pool is not None:
-                self._pool.discard()
-            self._seek()
+            self._drop()
 
 
 def place_chunks(

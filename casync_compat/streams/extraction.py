@@ -147,11 +147,19 @@ class ExtractCounter:
         self._seeds = seeds
         self._chunks = self._bytes = 0
         self._kept = self._kept_bytes = 0
+        self._passed = self._passed_bytes = 0
 
     def keep(self, chunks: int, size: int) -> None:
         """Chunks of this size together were in their place."""
         self._kept += chunks
         self._kept_bytes += size
+        self._chunks += chunks
+        self._bytes += size
+
+    def passed(self, chunks: int, size: int) -> None:
+        """Chunks of this size together were not even asked for, since all that they make is there."""
+        self._passed += chunks
+        self._passed_bytes += size
         self._chunks += chunks
         self._bytes += size
 
@@ -164,7 +172,8 @@ class ExtractCounter:
         if self.reporter.due:
             state.chunks = self._chunks
             # Seeds are asked ahead of what was handed out, so the difference is a lower bound, and may shrink.
-            state.new_chunks = max(self._chunks - self._kept - self._seeds.used, state.new_chunks)
+            seeded = self._seeds.used + self._passed
+            state.new_chunks = max(self._chunks - self._kept - seeded, state.new_chunks)
             state.seed_chunks = self._chunks - self._kept - state.new_chunks
             state.kept_chunks = self._kept
             self.reporter.report()
@@ -175,10 +184,12 @@ class ExtractCounter:
             entries,
             size,
             self._chunks,
-            self._seeds.used,
-            self._seeds.used_bytes,
+            self._seeds.used + self._passed,
+            self._seeds.used_bytes + self._passed_bytes,
             shared,
             in_place=self._kept,
             in_place_bytes=self._kept_bytes,
-            fetched_bytes=max(self._bytes - self._kept_bytes - self._seeds.used_bytes, 0),
+            fetched_bytes=max(
+                self._bytes - self._kept_bytes - self._seeds.used_bytes - self._passed_bytes, 0
+            ),
         )

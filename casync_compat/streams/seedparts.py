@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from casync_compat.ids import ChunkId
 from casync_compat.index import Index
 from casync_compat.store.base import Put
 
-__all__ = ["ChunkPlaces", "FilePart", "Nowhere", "read_file"]
+__all__ = ["ChunkPlaces", "FilePart", "Nowhere", "Stretch", "read_file", "same_stretches"]
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -55,6 +56,36 @@ class ChunkPlaces:
             return None
         chunk = self._index[number]
         return (chunk.start, chunk.size) if chunk.id == id_ else None
+
+
+class Stretch(NamedTuple):
+    """Bytes that two streams have in common.
+
+    :ivar start: offset in the first
+    :ivar end: where they end there
+    :ivar there: offset in the second
+    """
+
+    start: int
+    end: int
+    there: int
+
+
+def same_stretches(first: Index, second: Index) -> list[Stretch]:
+    """Runs of chunks that two streams have, in the order of the first. The last that start together are the longest."""
+    numbers = {id_: number for number, id_ in enumerate(first.ids())}
+    chunks = list(first.chunks())
+    found: list[Stretch] = []
+    following = -1
+    for chunk in second.chunks():
+        if not (0 <= following < len(chunks) and chunks[following].id == chunk.id):
+            following = numbers.get(chunk.id, -1)
+            if following < 0:
+                continue
+            found.append(Stretch(chunks[following].start, chunks[following].start, chunk.start))
+        found[-1] = found[-1]._replace(end=chunks[following].end)
+        following += 1
+    return sorted(found)
 
 
 def read_file(path: bytes, offset: int, size: int) -> bytes:

@@ -8,7 +8,7 @@ It hides where bytes come from; what is done with the nodes is for the verbs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 from casync_compat.closing import Closing
@@ -127,11 +127,13 @@ class Tree(Closing):
         *,
         on_chunk: Callable[[IndexChunk], None] | None = None,
         piece: int = _PIECE,
+        gaps: Iterable[tuple[int, int]] = (),
     ) -> TreeStream:
         """The nodes of the whole tree, or from `path` inwards.
 
         :param on_chunk: called for each chunk that was read
         :param piece: bytes to read of an archive file at a time; where it is large, pieces of an index's are, too
+        :param gaps: what will be passed over in a whole tree in chunks (`ChunkStream`)
         :raises UsageError: when `path` cannot be looked up in this kind of tree
         """
         if self.kind is Kind.DIRECTORY:
@@ -151,7 +153,7 @@ class Tree(Closing):
             return self._stack.enter_context(scanner)
         where = self.locate(path) if path.strip(b"/") else None
         return Walker(
-            self.bytes(where, on_chunk, piece),
+            self.bytes(where, on_chunk, piece, gaps),
             self.decoder(where),
             top=where.path if where is not None else b"",
         )
@@ -167,13 +169,20 @@ class Tree(Closing):
         where: Located | None = None,
         on_chunk: Callable[[IndexChunk], None] | None = None,
         piece: int = _PIECE,
+        gaps: Iterable[tuple[int, int]] = (),
     ) -> ByteSource:
         """The archive's bytes, or those of one located node, as a stream."""
         if self._fetcher is not None:
             start, end = (where.entry, where.end) if where is not None else (0, None)
             joined = piece > _PIECE
             stream = ChunkStream(
-                self._fetcher, start=start, end=end, jobs=self._jobs, on_chunk=on_chunk, joined=joined
+                self._fetcher,
+                start=start,
+                end=end,
+                jobs=self._jobs,
+                on_chunk=on_chunk,
+                joined=joined,
+                gaps=gaps,
             )
             return self._stack.enter_context(stream)
         if self._stored is not None:

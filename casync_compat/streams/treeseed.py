@@ -21,14 +21,19 @@ from casync_compat.index import Index
 from casync_compat.spool import Appender, Spool, SpoolError
 from casync_compat.streams.archive import ArchiveOutput, Archiver
 from casync_compat.streams.chunking import ChunkingSink
-from casync_compat.streams.seedparts import ChunkPlaces, FilePart, Nowhere, read_file
+from casync_compat.streams.seedparts import ChunkPlaces, FilePart, Nowhere, read_file, same_stretches
 from catar.grammar import NODE_FEATURES
 from catar.records import Node
+from catar.walker import Known
 
 __all__ = ["TreeSeed"]
 
 _ALL_KINDS = reduce(or_, NODE_FEATURES.values())
 """Flags without which some types of nodes are not recorded."""
+
+
+_WORTH_PASSING = 1 << 16
+"""Bytes that a directory has in an archive, at least, to be passed over as a whole."""
 
 
 class _Scratch:
@@ -70,6 +75,8 @@ class _Noting(Archiver):
         self.before = array("Q")
         self.paths = array("Q", (0,))
         self.links: dict[bytes, int] = {}
+        self.directories: list[Known] = []
+        self._under_way: list[tuple[int, bytes, int]] = []
         self._scanner = scanner
         self._digest = links
         self._hasher: Hasher | None = None
@@ -78,7 +85,14 @@ class _Noting(Archiver):
 
     def on_records(self, node: Node | None, records: bytes) -> None:
         self._skeleton.append(records)
-        if node is None or not node.is_regular:
+        if node is None:
+            start, path, before = self._under_way.pop()
+            if path and self.encoder.offset - start >= _WORTH_PASSING:
+                self.directories.append(Known(start, self.encoder.offset, path, self.entries - before))
+            return
+        if node.is_dir:
+            self._under_way.append((node.start, self._scanner.path, self.entries - 1))
+        if not node.is_regular:
             return
         self.starts.append(node.payload_offset)
         self.sizes.append(node.size)
@@ -145,6 +159,7 @@ class TreeSeed(Closing):
         self._links: dict[bytes, int] = {}
         self._places: ChunkPlaces | None = None
         self._cut: Index | None = None
+        self._directories: list[Known] = []
         self.entries = 0
         """Nodes that it has."""
         try:
@@ -194,6 +209,7 @@ class TreeSeed(Closing):
         self._starts, self._sizes, self._before = archiver.starts, archiver.sizes, archiver.before
         self._paths, self._links = archiver.paths, archiver.links
         self.entries = archiver.entries
+        self._directories = sorted(archiver.directories, key=lambda each: (each.start, -each.end))
 
     def is_all_of(self, index: Index) -> bool:
         """Whether the directory has what an index describes, metadata as far as it is recorded, and nothing else.
@@ -202,6 +218,26 @@ class TreeSeed(Closing):
         """
         complete = index.feature_flags & _ALL_KINDS == _ALL_KINDS
         return complete and self._cut is not None and self._cut.table == index.table
+
+    def known_in(self, index: Index) -> list[Known]:
+        """Directories of which an index describes what is there, and nothing else, where they lie in its stream.
+
+        Large ones only, and none within another.
+        """
+        if self._cut is None or index.feature_flags & _ALL_KINDS != _ALL_KINDS:
+            return []
+        stretches = same_stretches(self._cut, index)
+        starts = [stretch.start for stretch in stretches]
+        found = []
+        end = 0
+        for each in self._directories:
+            number = bisect_right(starts, each.start) - 1
+            if each.start < end or number < 0 or each.end > stretches[number].end:
+                continue
+            end = each.end
+            off = stretches[number].there - stretches[number].start
+            found.append(Known(each.start + off, each.end + off, each.path, each.entries))
+        return sorted(found, key=lambda each: each.start)
 
     def _path(self, row: int) -> bytes:
         begin, end = self._paths[row], self._paths[row + 1]

@@ -44,6 +44,7 @@ from catar.errors import NotFound
 from catar.flags import time_granularity
 from catar.records import Node
 from catar.runs import Run, count_nodes, run_paths
+from catar.walker import Known, Walker
 
 __all__ = ["extract_archive"]
 
@@ -123,10 +124,10 @@ def _tree_seeds(
     return None
 
 
-def _is_current(index: Index, was: TreeSeed, options: ExtractOptions) -> bool:
-    """Whether the output is known to need nothing, so that the archive need not even be read."""
+def _may_stay(index: Index, options: ExtractOptions) -> bool:
+    """Whether what the archive of the output has in common with the index need not be looked at again."""
     exact = time_granularity(index.feature_flags) == 1 and not options.hardlink
-    return exact and options.on_change is None and was.is_all_of(index)
+    return exact and options.on_change is None
 
 
 def _nothing_done(index: Index, entries: int) -> ExtractResult:
@@ -146,11 +147,15 @@ class _Follower(Follower):
     """Tells whoever wants to know which nodes are written, and the progress of an archive that has no chunks."""
 
     def __init__(
-        self, counter: ExtractCounter, in_chunks: bool, on_node: Callable[[bytes], None] | None
+        self, counter: ExtractCounter, index: Index | None, on_node: Callable[[bytes], None] | None
     ) -> None:
         self.entries = 0
+        self._counter = counter
+        self._index = index
+        self._passed_from = self._passed_to = -1  # what was passed over without a break
+        self._counted = (0, 0)  # chunks that lie wholly in it, and their bytes
         self._reporter = counter.reporter
-        self._in_chunks = in_chunks
+        self._in_chunks = index is not None
         self._on_node = on_node
 
     def begins(self, step: TreeStep, path: bytes) -> None:
@@ -165,6 +170,22 @@ class _Follower(Follower):
             elif isinstance(step, Run):
                 self._reporter.state.done = step.base
             self._reporter.report()
+
+    def passed(self, known: Known) -> bool:
+        """Count a directory that was left as it is, with all that is in it."""
+        assert self._index is not None, "archives without chunks have nothing to be known by"
+        if known.start != self._passed_to:
+            self._passed_from, self._counted = known.start, (0, 0)
+        self._passed_to = known.end
+        first, last = self._index.at(self._passed_from), self._index.at(known.end)
+        first += self._index[first].start < self._passed_from
+        if first < last:
+            chunks, size = last - first, self._index[last].start - self._index[first].start
+            self._counter.passed(chunks - self._counted[0], size - self._counted[1])
+            self._counted = chunks, size
+        self.entries += known.entries
+        self._reporter.state.entries, self._reporter.state.path = self.entries, known.path
+        return True
 
     def ended(self, step: TreeStep, path: bytes) -> None:
         self.entries += count_nodes(step) if isinstance(step, Run) else isinstance(step, Node)
@@ -272,7 +293,7 @@ def extract_archive(
         if inside.strip(b"/"):
             tree.archive()  # which opens what is far away once, and not to be read from front to back
         counter = ExtractCounter(progress, tree.size, seeds)
-        follower = _Follower(counter, index is not None, on_node)
+        follower = _Follower(counter, index, on_node)
         sharing = (
             BlockSharing(index, seeds) if index is not None and options.reflink and seeds.seeds else None
         )
@@ -292,9 +313,13 @@ def extract_archive(
         )
         _refuse_to_replace(tree, inside.strip(b"/"), output, name, in_use)
         whole = name is None and on_node is None
-        if index is not None and was is not None and whole and _is_current(index, was, options):
-            return _nothing_done(index, was.entries)
-        stream = tree.stream(inside, on_chunk=counter.on_chunk, piece=_PIECE)
+        known: list[Known] = []
+        if index is not None and was is not None and whole and _may_stay(index, options):
+            if was.is_all_of(index):
+                return _nothing_done(index, was.entries)
+            known = was.known_in(index)
+        gaps = [(each.start, each.end) for each in known]
+        stream = tree.stream(inside, on_chunk=counter.on_chunk, piece=_PIECE, gaps=gaps)
         if options.on_change is not None:
             preview = PreviewWriter(output, how, warn=warn, on_change=options.on_change, name=name)
             apply_tree(stream, preview, follower)
@@ -317,6 +342,8 @@ def extract_archive(
             pool=pool,
             depth=_WAITING + (options.jobs or default_jobs()),
         )
+        if known and isinstance(stream, Walker):
+            stream.pass_over(known, lambda each: writer.leave(each) and follower.passed(each))
         try:
             apply_tree(stream, writer, follower)
         except BaseException as error:

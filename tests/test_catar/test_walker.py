@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from strategies import Archived, archives, directory, encode, file
 
 from catar.decoder import Decoder
 from catar.errors import FormatError
 from catar.records import DirectoryEnd, Node
-from catar.walker import TreeStream, Walker
+from catar.runs import Run, run_paths
+from catar.walker import Known, TreeStream, Walker
 
 from .feeding import fixture
 from .samples import EVERYTHING
@@ -52,6 +54,92 @@ def walk(
             data = b"".join(walker.payload())
         out.append((walker.path, step, data))
     return out
+
+
+class Stopping(Stream):
+    """Gives no more at a time than up to the next of some offsets."""
+
+    def __init__(self, data: bytes, stops: list[int], seed: int) -> None:
+        super().__init__(data, None, seed)
+        self._stops = stops
+
+    def read(self) -> bytes:
+        begin = self.at
+        data = super().read()
+        stop = min((stop for stop in self._stops if stop > begin), default=len(self.data))
+        self.at = min(self.at, stop)
+        return data[: self.at - begin]
+
+
+def rows(walker: Walker) -> list[tuple[bytes, bool]]:
+    """Paths of all nodes as `runs` gives them, and whether contents are as large as they ought to be."""
+    found: list[tuple[bytes, bool]] = []
+    for step in walker.runs():
+        if isinstance(step, Run):
+            found += [(path, True) for path in run_paths(step, walker.path)]
+        elif isinstance(step, Node):
+            taken = sum(map(len, walker.payload()))
+            found.append((walker.path, taken == step.size))
+    return found
+
+
+@given(archives(), st.booleans(), st.integers(0, 1 << 32), st.data())
+@settings(max_examples=60)
+def test_known_directories(archived: Archived, native: bool, seed: int, draw: st.DataObject) -> None:
+    """They are passed over with all that is in them, where somebody agrees; everything else comes as ever."""
+    starts: list[int] = []
+    known: list[Known] = []
+    walker = Walker(Stream(archived.data))
+    paths = []
+    for step in walker:
+        if isinstance(step, DirectoryEnd):
+            start, before = starts.pop(), paths.index(walker.path)
+            known.append(Known(start, step.end, walker.path, len(paths) - before))
+        else:
+            assert isinstance(step, Node)
+            paths.append(walker.path)
+            if step.is_dir:
+                starts.append(step.start)
+    known = [each for each in known if each.path and draw.draw(st.booleans())]
+    known.sort(key=lambda each: each.start)
+    top = [each for each in known if not any(other.start < each.start < other.end for other in known)]
+    refused = {each.path for each in top if draw.draw(st.integers(0, 3)) == 0}
+    asked: list[bytes] = []
+
+    def passes(each: Known) -> bool:
+        asked.append(each.path)
+        return each.path not in refused
+
+    walker = Walker(Stopping(archived.data, [each.start for each in top], seed), Decoder(native=native))
+    walker.pass_over(top, passes)
+    found = rows(walker)
+    assert asked == [each.path for each in top]
+    gone = [each.path for each in top if each.path not in refused]
+    assert found == [
+        (path, True)
+        for path in paths
+        if not any(path == each or path.startswith(each + b"/") for each in gone)
+    ]
+
+
+def test_a_known_directory_of_another_place() -> None:
+    """Under another path, or twice in a directory, it is not passed over, or an error."""
+    data = encode(directory(b"", directory(b"a", file(b"f", b"x")), directory(b"b", file(b"f", b"x")))).data
+    (first, second) = (
+        step for step in Walker(Stream(data)) if isinstance(step, Node) and step.is_dir and step.name
+    )
+    end = next(step.end for step in Walker(Stream(data)) if isinstance(step, DirectoryEnd))
+
+    def walked(*known: Known) -> list[tuple[bytes, bool]]:
+        walker = Walker(Stopping(data, [first.start, second.start], 0), Decoder(native=False))
+        walker.pass_over(known, lambda each: True)
+        return rows(walker)
+
+    everything = [(b"", True), (b"a", True), (b"a/f", True), (b"b", True), (b"b/f", True)]
+    assert walked(Known(first.start, end, b"x/a", 2)) == everything
+    assert walked(Known(first.start, end, b"a", 2)) == [everything[0], *everything[3:]]
+    with pytest.raises(FormatError, match="occurs twice"):
+        walked(Known(first.start, end, b"a", 2), Known(second.start, len(data), b"a", 2))
 
 
 @given(archives())

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace as changed
 
 from casync_compat.errors import CasyncError, FileError, FormatError, UsageError
 from casync_compat.fs.apply.claims import Claim
-from casync_compat.fs.apply.follower import Follower, StepWriter, TreeStep
+from casync_compat.fs.apply.follower import Follower, TreeStep, apply_tree
 from casync_compat.fs.apply.placing import Placer
 from casync_compat.fs.apply.regular import FileWriter, LinkFinder, PayloadHook
 from casync_compat.fs.apply.restore import ApplyOptions, Restorer
@@ -34,12 +34,12 @@ from casync_compat.fs.apply.updates import UpdateReader
 from casync_compat.fs.apply.uptodate import Tally
 from casync_compat.fs.losses import LeftOutKind
 from casync_compat.fs.remove import TempNames, remove
-from casync_compat.fs.together import FallenTogether, shown_name
+from casync_compat.fs.together import FallenTogether, key_of, shown_name
 from catar.flags import FeatureFlags
 from catar.grammar import MAX_DEPTH, NODE_FEATURES, check_name
 from catar.records import DirectoryEnd, Node
 from catar.runs import Run, node_of_row
-from catar.walker import TreeStream, Walker
+from catar.walker import Known
 
 __all__ = ["ApplyOptions", "Follower", "TreeStep", "TreeWriter", "apply_tree"]
 
@@ -177,6 +177,29 @@ class TreeWriter:
             self._child(parent, step, path)
         else:
             self._top(step, path)
+
+    def leave(self, known: Known) -> bool:
+        """Leave a directory alone that is known to be as the archive has it, with all that is in it.
+
+        :returns: whether that can be done; if not, it is to be fed
+        """
+        if self._files.busy:
+            self._files.finish()
+        parent, name = self._stack[-1], known.path.rpartition(b"/")[2]
+        if self._skipping or parent.fresh or parent.merged is not None or self._name is not None:
+            return False
+        found = key_of(parent.fd, name)
+        if (
+            found is None
+            or not stat.S_ISDIR(found[1].st_mode)
+            or self._placer.first(parent, name) is not None
+        ):
+            return False
+        if parent.names is not None:
+            parent.names.add(name)
+        self._placer.wrote(parent, name)
+        self._placer.tally.unchanged += known.entries
+        return True
 
     def feed_run(self, run: Run) -> None:
         """Take several nodes and ends of directories, with whole payloads. Not with hooks, which want paths.
@@ -416,35 +439,3 @@ class TreeWriter:
     def _remove(self, directory_fd: int, name: bytes, path: bytes) -> None:
         remove(directory_fd, name, path, undo_immutable=self._options.undo_immutable)
         self.deleted.add(path)
-
-
-def apply_tree(stream: TreeStream, writer: StepWriter, follower: Follower | None = None) -> None:
-    """Have a whole stream written; when that fails, for whatever reason, nothing is left under way.
-
-    :param writer: begun, or told the stream's feature flags here
-    :param follower: is told of each step
-    :raises FileError: naming the file in the target, and whatever the stream and the follower raise
-    """
-    follower = follower or Follower()
-    steps: Iterator[TreeStep]
-    steps = stream.runs() if isinstance(stream, Walker) and not writer.has_hooks else iter(stream)
-    try:
-        for step in steps:
-            follower.begins(step, stream.path)
-            if not writer.begun:
-                writer.begin(stream.feature_flags)
-            if isinstance(step, Run):
-                writer.feed_run(step)
-            else:
-                writer.feed(step, stream.path)
-            if writer.wants_payload:
-                for piece in stream.payload():
-                    writer.write(piece)
-                    follower.wrote(step)
-            follower.ended(step, stream.path)
-        if not writer.begun:
-            raise FormatError("the tree is empty", writer.target)
-        writer.finish()
-    except BaseException as error:
-        writer.abort(error)
-        raise
