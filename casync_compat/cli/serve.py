@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,9 +15,10 @@ from casync_compat.cli._location import open_chunk_store, open_directory, open_s
 from casync_compat.cli._options import NETWORK, add_options
 from casync_compat.cli._parser import Parser, by_words_alone
 from casync_compat.cli._types import parse_duration
-from casync_compat.errors import UsageError
+from casync_compat.errors import FileError, UsageError, show_path
 from casync_compat.serve.access import NOTHING, Rules
 from casync_compat.serve.addresses import Address
+from casync_compat.serve.chunks import directories
 from casync_compat.serve.inherited import inherited
 from casync_compat.serve.log import AccessLog, json_line, text_line
 from casync_compat.serve.server import Tls
@@ -104,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
     addresses += inherited(os.environ)
     addresses = addresses or [Address.parse("127.0.0.1:8080")]
     served = _served(options, places)
+    _look_for(served)
     log = None if options.dry_run else _log(options)
     if options.dry_run:
         _rules(options)
@@ -169,6 +172,21 @@ def _served(options: argparse.Namespace, by_name: dict[str, list[str]]) -> Serve
     if options.writable:
         sinks = {name: open_chunk_store(places[0], layout=options.layout) for name, places in by_name.items()}
     return Served(sources, files, sinks, options.writable)
+
+
+def _look_for(served: Served) -> None:
+    """Say what is not there, which may come later.
+
+    :raises FileError: a file is where a directory should be
+    """
+    files = () if served.files is None else served.files.own_paths
+    stores = [path for source in served.stores.values() for path in directories(source)]
+    for path in dict.fromkeys([*stores, *files]):
+        if os.path.isdir(path):
+            continue
+        if os.path.lexists(path):
+            raise FileError(path, "serve", NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+        warn(f"{show_path(path)} is not there; nothing of it can be given until it is")
 
 
 def _tls(options: argparse.Namespace) -> Tls | None:

@@ -48,7 +48,7 @@ def index_location(where: IndexPlace, settings: Settings) -> tuple[Files, bytes]
         )
     if not isinstance(where, str) or not in_registry(where):
         parent, name = os.path.split(local_path(where))
-        return LocalFiles(parent or b".", what="index"), name
+        return LocalFiles(parent or b"."), name
     from casync_compat.locations import registries  # lazily, as is all that knows registries
 
     return registries.index_files(where, settings)
@@ -63,7 +63,7 @@ def open_directory(where: PathType, settings: Settings) -> Files:
         if in_files(where):
             return open_files(where, settings)
         return index_location(f"{where.rstrip('/')}/-", settings)[0]
-    return LocalFiles(local_path(where), what="index")
+    return LocalFiles(local_path(where))
 
 
 def open_index(where: IndexPlace | Index, settings: Settings) -> Index:

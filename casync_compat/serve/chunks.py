@@ -31,7 +31,7 @@ from casync_compat.store.files import FileDamaged, FileStatus
 from casync_compat.store.layered import Layered
 from casync_compat.store.local import LocalFiles
 
-__all__ = ["Busy", "ChunkBody", "ServedChunks", "is_near"]
+__all__ = ["Busy", "ChunkBody", "ServedChunks", "directories", "is_near"]
 
 _USUAL = 256 << 10
 """Bytes of a chunk file that are read at once; few have more."""
@@ -258,6 +258,15 @@ def is_near(source: ChunkSource) -> bool:
     if isinstance(source, Layered):
         return all(map(is_near, source.layers))
     return isinstance(source, ChunkStore) and not source.far
+
+
+def directories(source: ChunkSource) -> Iterator[bytes]:
+    """Those on this machine that a source reads, there or not."""
+    if isinstance(source, Layered):
+        for layer in source.layers:
+            yield from directories(layer)
+    elif isinstance(source, ChunkStore):
+        yield from source.files.own_paths
 
 
 def _near(source: ChunkSource) -> Iterator[ChunkStore]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 
@@ -20,8 +21,12 @@ def inherited(environ: Mapping[str, str]) -> list[Address]:
     :raises UsageError: something else was handed over
     """
     count = environ.get("LISTEN_FDS", "")
-    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isascii() or not count.isdigit():
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not count:
         return []
+    if not re.fullmatch("[0-9]{1,4}", count):
+        raise UsageError(
+            f"LISTEN_FDS is {count!r}, which is no number of sockets; unset it, or start this by systemd"
+        )
     return [_address(fd) for fd in range(_FIRST, _FIRST + int(count))]
 
 

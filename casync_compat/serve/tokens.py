@@ -10,7 +10,9 @@ write = ["internal", "indexes"]
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 
@@ -19,6 +21,7 @@ from casync_compat.serve.access import Grant
 
 __all__ = ["read_tokens"]
 
+_LARGEST = 16 << 20
 _KEYS = frozenset({"sha256", "read", "write", "comment"})
 
 
@@ -29,8 +32,7 @@ def read_tokens(path: str) -> tuple[Mapping[str, Grant], Grant]:
     :raises FileError: it cannot be read
     """
     try:
-        with open(path, "rb") as file:
-            said = tomllib.load(file)
+        said = tomllib.loads(_content(path).decode())
     except OSError as error:
         raise FileError(path, "read", error) from error
     except UnicodeDecodeError as error:
@@ -52,6 +54,20 @@ def read_tokens(path: str) -> tuple[Mapping[str, Grant], Grant]:
         read, write = _names(path, row, "read"), _names(path, row, "write")
         tokens[digest.lower()] = Grant(read, write, known=True)
     return tokens, Grant(_names(path, said, "anybody"))
+
+
+def _content(path: str) -> bytes:
+    """Of a file that can be read again later; nobody is waited for."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(
+                f"{show_path(path)} is no regular file; tokens are read again while the server runs"
+            )
+        if status.st_size > _LARGEST:
+            raise UsageError(f"{show_path(path)}: a file of tokens has no more than {_LARGEST >> 20} MiB")
+        return file.read(_LARGEST)
 
 
 def _names(path: str, row: Mapping[str, object], key: str) -> frozenset[str]:

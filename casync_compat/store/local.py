@@ -11,7 +11,6 @@ Not here: what the files mean (`store.chunks` knows chunks).
     >>> store = LocalStore(b"/srv/default.castr")
     >>> store.put(id, raw)
     Put(new=True, stored=1482)
-    >>> store.sync()
 """
 
 from __future__ import annotations
@@ -160,9 +159,7 @@ class LocalFiles(Files):
         return _status(status)
 
     def peek(self, name: bytes, size: int) -> tuple[FileStatus, bytes] | None:
-        return self._peek(
-            name, lambda fd, there: os.pread(fd, min(size, there), 0)
-        )  # `size` alone costs its room
+        return self._peek(name, lambda fd, there: os.pread(fd, min(size, there), 0))
 
     def in_memory(self, name: bytes, size: int) -> tuple[FileStatus, bytes] | None:
         """As `peek`, of bytes that no disk is needed for. :raises FileError: EAGAIN where one is; or other errors"""
@@ -216,7 +213,8 @@ class LocalFiles(Files):
         except FileExistsError as e:
             raise FileChanged(name, self.name) from e
         except OSError as e:
-            raise self._error(self.path, f"store a {self._what}", e) from e
+            path = target if e.errno == errno.EISDIR else self.path
+            raise self._error(path, f"store a {self._what}", e) from e
         self._unsynced = True  # only now: a sync() that runs meanwhile must not take this file for done
         return version
 

@@ -10,11 +10,12 @@ known here of locations (`locations`), nor are chunks removed (`verbs.gc`).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from casync_compat.errors import CasyncError, FormatError, NotFound, StoreError, UsageError
+from casync_compat.errors import CasyncError, FileError, FormatError, NotFound, StoreError, UsageError
 from casync_compat.fs.glob import translate
 from casync_compat.ids import ChunkId
 from casync_compat.index import MAX_INDEX_SIZE, Index, IndexChunk
@@ -109,8 +110,9 @@ def mirror(
         work.result.files += 1
         try:
             work.copy(source, name, target, name)
-        except _OF_ONE as error:
-            if on_failure is None:
+        except (*_OF_ONE, FileError) as error:
+            of_one = isinstance(error, _OF_ONE) or error.errno == errno.EISDIR  # a directory is in its way
+            if on_failure is None or not of_one:
                 raise
             work.result.failed += 1
             on_failure(name, error)

@@ -169,6 +169,34 @@ def test_logins(pair: Pair, desync: Tool, at: Path, tmp_path: Path) -> None:
         while curl("-H", "Authorization: Bearer second", f"{it.url}/tree.caidx")[0] != 200:
             assert time.monotonic() < deadline
         assert curl(f"{url}/tree.caidx")[0] == 401
+        assert it.process.stderr is not None
+        for break_it in (
+            lambda: rules.write_text("anybody = ["),
+            rules.unlink,
+            rules.mkdir,
+            lambda: (rules.rmdir(), os.mkfifo(rules)),
+        ):
+            break_it()
+            it.process.send_signal(signal.SIGHUP)
+            said = it.process.stderr.readline()
+            assert str(rules).encode() in said
+            assert said.endswith(b"the rules stay as they were\n")
+            assert curl("-H", "Authorization: Bearer second", f"{it.url}/tree.caidx")[0] == 200
+            assert curl(f"{it.url}/tree.caidx")[0] == 401
+
+
+def test_a_store_that_comes_later(pair: Pair, at: Path, tmp_path: Path) -> None:
+    """That it is not there is told at once; when it is, it is served, and casync gets what it wants."""
+    late = tmp_path / "late"
+    with serving(pair.pycasync, late / "default.castr", f"--index-dir={late}") as it:
+        assert it.process.stderr is not None
+        for name in (late / "default.castr", late):
+            assert f"{name} is not there".encode() in it.process.stderr.readline()
+        assert curl(f"{it.url}/tree.caidx")[0] == 404
+        late.symlink_to(at)
+        for client in (pair.casync, pair.pycasync):
+            client("extract", f"{it.url}/disk.caibx", pair.base / "back")
+            assert (pair.base / "back").read_bytes() == (at / "disk").read_bytes()
 
 
 SAME = [

@@ -64,10 +64,16 @@ def test_what_cannot_be_served_at(given: socket.socket) -> None:
         {},
         {"LISTEN_FDS": "1"},
         {**MINE, "LISTEN_PID": "1"},
-        {**MINE, "LISTEN_FDS": "x"},
         {**MINE, "LISTEN_FDS": "0"},
     ],
 )
 def test_for_somebody_else(environ: dict[str, str]) -> None:
     """What was not handed to this process is not touched."""
     assert inherited.inherited(environ) == []
+
+
+@pytest.mark.parametrize("count", ["x", "-1", "1 ", "1.0", "99999", "\u0661"])
+def test_no_number(count: str) -> None:
+    """What is meant for this process, and cannot be read, is told: to listen elsewhere would be a surprise."""
+    with pytest.raises(UsageError, match="no number of sockets"):
+        inherited.inherited({**MINE, "LISTEN_FDS": count})

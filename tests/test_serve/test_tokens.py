@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from hashlib import sha256
 from pathlib import Path
 
@@ -65,3 +67,29 @@ def test_no_file(tmp_path: Path) -> None:
     """A file that is not there is an error of files, not an open door."""
     with pytest.raises(FileError, match="tokens"):
         read_tokens(str(tmp_path / "tokens"))
+
+
+@pytest.mark.parametrize("what", ["fifo", "directory", "socket", "terminal"])
+def test_what_is_no_regular_file(tmp_path: Path, what: str) -> None:
+    """It is refused at once: nobody waits for a writer, and what is read again must be there again."""
+    path = tmp_path / "tokens"
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "directory":
+        path.mkdir()
+    elif what == "socket":
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(path))
+    else:
+        path = Path("/dev/null")
+    with pytest.raises((UsageError, FileError), match="tokens"):
+        read_tokens(str(path))
+
+
+def test_a_large_file(tmp_path: Path) -> None:
+    """Nothing without bounds is read."""
+    path = tmp_path / "tokens"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UsageError, match="no more than 16 MiB"):
+        read_tokens(str(path))
