@@ -61,7 +61,7 @@ def _words(what: str, fetched: str, progress: Progress, rate: float) -> tuple[st
     done, total, unit = progress.done, progress.total, progress.unit
     head = what
     parts = [""]
-    if total:
+    if total and done <= total:  # else it was guessed, and too low
         head += f"  {100 * done / total:.0f}%"
         parts.append(f"{_amount(done, unit, of=True)} of {_amount(total, unit)}")
     else:

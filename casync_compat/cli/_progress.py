@@ -114,6 +114,7 @@ class ProgressLine:
         self._screen = sys.stderr
         self._bars: Bars | None = None
         self._drawn = False
+        self._last = Progress()
         self._above: list[_Above] = []
         self._redirected = ExitStack()
         self.parts: Callable[[], Iterable[tuple[str, Progress]]] = tuple
@@ -144,6 +145,11 @@ class ProgressLine:
             self.clear()
             if self._bars is not None:
                 self._bars.close()
+
+    def again(self) -> None:
+        """Draw it again, where something else has changed: `parts`."""
+        if self._on:
+            self._draw(self._last)
 
     def clear(self) -> None:
         """Take the line off the screen."""
@@ -207,9 +213,10 @@ class ProgressLine:
         return clear_and_say
 
     def _draw(self, progress: Progress) -> None:
-        if time.monotonic() - self._begin < _QUIET:
-            return
         with self.lock:
+            self._last = progress
+            if time.monotonic() - self._begin < _QUIET:
+                return
             if not self._on or not all(above.ended for above in self._above):
                 return
             if self._bars is None:

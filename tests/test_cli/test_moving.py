@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 from pathlib import Path
@@ -11,11 +12,22 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_oci.images import build, layer, layout_at, noise
 
-from casync_compat.cli.oci._moving import Moving
+from casync_compat.cli import _progress
+from casync_compat.cli.oci._moving import Moving, Network
 from casync_compat.oci.copy import copy_image
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.progress import Progress, Reporter
+
+
+class OnScreen(io.StringIO):
+    """Standard error as a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
 
 BLOB = Descriptor("application/octet-stream", BlobDigest.parse("sha256:" + 64 * "0"), 1000)
 
@@ -72,6 +84,23 @@ def test_asked_while_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     moving.begin(BLOB)
     moving.bytes(250)
     assert told == [[("sha256:000000000000", Progress(250, 1000))]]
+
+
+def test_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes from registries is shown below the line, also while the work itself waits for it."""
+    monkeypatch.setattr(_progress, "_QUIET", 0)
+    monkeypatch.setattr("casync_compat.cli.oci._moving._BETWEEN", 0)
+    monkeypatch.setattr(sys, "stderr", terminal := OnScreen())
+    with _progress.ProgressLine("converting") as line:
+        network = Network(line)
+        assert network.parts() == []
+        network.bytes(1 << 20)
+        network.bytes(1 << 20)
+        assert "converting  0 B" in terminal.getvalue()
+        assert "\n\r  network  2 MiB" in terminal.getvalue()
+    shown = terminal.getvalue()
+    network.bytes(1 << 20)
+    assert terminal.getvalue() == shown
 
 
 def test_without_registries() -> None:

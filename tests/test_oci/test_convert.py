@@ -32,6 +32,7 @@ from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import BlobCorrupt, BlobMissing, ImageError
 from casync_compat.oci.spec.manifest import ImageIndex, ImageManifest, parse_document
+from casync_compat.progress import Progress, Reporter
 from casync_compat.store.memory import MemoryStore
 
 SMALL = ChunkSizes(1024, 4096, 16384)
@@ -197,6 +198,19 @@ def test_options(source: Layout, target: Layout, tmp_path: Path, options: Conver
         options.compression,
     )
     assert (config.mtime, config.epoch) == (options.mtime, options.epoch)
+
+
+def test_progress(source: Layout, target: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much there is in all is guessed by the layer that is at work, and not far off."""
+    monkeypatch.setattr(Reporter, "due", True)
+    tars = [layer({name: noise(100_000, number)}) for number, name in enumerate("ab")]
+    build(source, "x", tars)
+    told: list[Progress] = []
+    convert(source, "x", target, "x", ConvertOptions(), progress=told.append)
+    size = sum(map(len, tars))
+    assert all(one.total is not None and 0 < one.done <= one.total for one in told)
+    assert all(one.total is not None and abs(one.total - size) < size / 20 for one in told)
+    assert told[-1].done > size * 0.9
 
 
 def test_same_layer_twice(source: Layout, target: Layout, tmp_path: Path) -> None:

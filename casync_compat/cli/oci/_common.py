@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from casync_compat.cli import _log
 from casync_compat.cli._location import open_chunk_store
 from casync_compat.cli._parser import WrongWords, by_words_alone
-from casync_compat.cli._progress import counted, human_size
+from casync_compat.cli._progress import ProgressLine, counted, human_size, progress_line
+from casync_compat.cli.oci._moving import Network
 from casync_compat.oci.places.opened import DEFAULT_TAG, Login, Places
 from casync_compat.oci.spec.descriptor import Platform
 from casync_compat.oci.spec.errors import ImageError
@@ -19,6 +20,7 @@ from casync_compat.oci.spec.reference import Reference, parse_reference
 from casync_compat.store.base import Store
 
 __all__ = [
+    "at_work",
     "chunk_store",
     "display",
     "logins",
@@ -60,6 +62,18 @@ def opened(options: argparse.Namespace, on_bytes: Callable[[int], None] | None =
     login, source = logins(options)
     with Places(environ=os.environ, login=login, source=source, warn=warn, on_bytes=on_bytes) as places:
         yield places
+
+
+@contextmanager
+def at_work(options: argparse.Namespace, what: str) -> Iterator[tuple[Places, ProgressLine]]:
+    """What opens places, as `opened`, and the line of progress, below which stands what moves to and from registries.
+
+    :param what: verb of the work
+    """
+    with progress_line(options, what) as line:
+        network = Network(line)
+        with opened(options, network.bytes if line.callback is not None else None) as places:
+            yield places, line
 
 
 def logins(options: argparse.Namespace) -> tuple[Login, Login]:

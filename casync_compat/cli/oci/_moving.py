@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 import threading
+import time
 
+from casync_compat.cli._progress import ProgressLine
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.progress import Progress, ProgressCallback, Reporter
 
-__all__ = ["Moving"]
+__all__ = ["Moving", "Network"]
+
+_BETWEEN = 0.1
+
+
+class Network:
+    """Shows what moves to and from registries below a line of progress. Threads may tell at once."""
+
+    def __init__(self, line: ProgressLine) -> None:
+        self._lock = threading.Lock()
+        self._due = 0.0
+        self._moved = 0
+        self._line = line
+        line.parts = self.parts
+
+    def bytes(self, count: int) -> None:
+        """Hear of bytes that moved."""
+        now = time.monotonic()
+        with self._lock:
+            self._moved += count
+            due = now >= self._due
+            if due:
+                self._due = now + _BETWEEN
+        if due:
+            self._line.again()
+
+    def parts(self) -> list[tuple[str, Progress]]:
+        """What has moved so far, in either direction."""
+        with self._lock:
+            return [("network", Progress(self._moved))] if self._moved else []
 
 
 class Moving:

@@ -7,8 +7,8 @@ import json
 import os
 import sys
 
-from casync_compat.cli._progress import human_size, progress_line, tells
-from casync_compat.cli.oci._common import opened, references, tag_for
+from casync_compat.cli._progress import human_size, tells
+from casync_compat.cli.oci._common import at_work, references, tag_for
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_registry
 from casync_compat.oci.apply import apply_delta
 from casync_compat.oci.spec.descriptor import Descriptor
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     (target,) = references(options.target)
     tag = tag_for(target, target)
     done = 0
-    with opened(options) as places, progress_line(options, "applying") as line:
+    with at_work(options, "applying") as (places, line):
 
         def on_blob(blob: Descriptor) -> None:
             nonlocal done

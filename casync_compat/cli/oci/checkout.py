@@ -8,8 +8,8 @@ import sys
 
 from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._location import local_path
-from casync_compat.cli._progress import human_size, progress_line
-from casync_compat.cli.oci._common import opened, references, tell_traffic, warn
+from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._common import at_work, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_tree
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.oci.checkout import CheckoutOptions, CheckoutResult, Link, checkout
@@ -53,9 +53,8 @@ def run(options: argparse.Namespace) -> int:
     )
     store = local_path(options.file_store)
     with (
-        opened(options) as places,
+        at_work(options, "checking out") as (places, line),
         image_tree(options, places, reference) as image,
-        progress_line(options, "checking out") as line,
     ):
         result = checkout(
             image, local_path(options.directory), store, wanted, warn=warn, progress=line.callback

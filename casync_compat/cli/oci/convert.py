@@ -11,10 +11,10 @@ from typing import Any
 from casync_compat.chunker.params import ChunkSizes
 from casync_compat.cli._location import cache_home, local_path
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import ProgressLine, counted, human_size, progress_line
+from casync_compat.cli._progress import ProgressLine, counted, human_size
 from casync_compat.cli.oci._common import (
+    at_work,
     chunk_store,
-    opened,
     platform_of,
     references,
     tag_for,
@@ -88,8 +88,7 @@ def run(options: argparse.Namespace) -> int:
     store = chunk_store(options)
     with (
         writing(store, "oci convert", wait=options.wait, tell=warn) as lease,
-        opened(options) as places,
-        progress_line(options, "converting") as line,
+        at_work(options, "converting") as (places, line),
     ):
         wanted = _options(options, store, lease)
         result = convert(

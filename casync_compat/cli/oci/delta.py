@@ -7,8 +7,8 @@ import json
 import os
 
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import human_size, progress_line
-from casync_compat.cli.oci._common import opened, references
+from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._common import at_work, references
 from casync_compat.cli.oci._options import add_json, add_progress, add_registry
 from casync_compat.oci.delta import ImageDelta, Named, make_delta
 from casync_compat.oci.places.opened import DEFAULT_TAG
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         raise WrongWords("say with -o what file to make; standard output cannot be one")
     output = None if estimate else os.fsencode(options.output)
     done = 0
-    with opened(options) as places, progress_line(options, "packing") as line:
+    with at_work(options, "packing") as (places, line):
 
         def on_blob(blob: Descriptor) -> None:
             nonlocal done

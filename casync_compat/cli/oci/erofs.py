@@ -8,8 +8,7 @@ import json
 from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._location import local_path
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import progress_line
-from casync_compat.cli.oci._common import opened, references, tell_traffic, warn
+from casync_compat.cli.oci._common import at_work, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_restoring
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.oci.erofsfile import write_erofs
@@ -49,9 +48,8 @@ def run(options: argparse.Namespace) -> int:
     output = None if options.dry_run else local_path(options.output)
     store = local_path(options.file_store) if options.file_store is not None else None
     with (
-        opened(options) as places,
+        at_work(options, "reading") as (places, line),
         image_tree(options, places, reference) as image,
-        progress_line(options, "reading") as line,
     ):
         result = write_erofs(
             image,

@@ -8,10 +8,9 @@ import os
 from dataclasses import replace
 
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import progress_line
 from casync_compat.cli.oci._common import (
+    at_work,
     chunk_store,
-    opened,
     platform_of,
     references,
     tag_for,
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         layer_limit=options.max_layer_size,
         store=chunk_store(options),
     )
-    with opened(options) as places, progress_line(options, "exporting") as line:
+    with at_work(options, "exporting") as (places, line):
         place = places.readable(source)
         if target.transport == "docker-archive":
             tags = [target.tag] if target.tag is not None else []

@@ -13,8 +13,8 @@ from casync_compat.cli._daemon import in_background
 from casync_compat.cli._location import is_remote, local_path, open_cache
 from casync_compat.cli._mounted import until_gone
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import human_size, progress_line
-from casync_compat.cli.oci._common import opened, platform_of, references, tell_traffic, warn
+from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._common import at_work, opened, platform_of, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_restoring
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.errors import UsageError, show_path
@@ -169,14 +169,11 @@ def _by_kernel(options: argparse.Namespace, reference: Reference) -> int:
         strict=options.strict,
     )
     target, store = local_path(options.directory), local_path(options.file_store)
-    with opened(options) as places:
+    with at_work(options, "mounting") as (places, line):
         digest = ImageTree.look_up(places.readable(reference), reference.target, platform_of(options))
         result = mount_again(digest, str(reference), target, store, wanted)
         if result is None:
-            with (
-                image_tree(options, places, reference) as image,
-                progress_line(options, "mounting") as line,
-            ):
+            with image_tree(options, places, reference) as image:
                 result = mount(image, target, store, wanted, warn=warn, progress=line.callback)
                 line.clear()
         if options.verbose:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from casync_compat.cli._progress import human_size, progress_line
-from casync_compat.cli.oci._common import opened, references, tag_for, tell_traffic
+from casync_compat.cli._progress import human_size
+from casync_compat.cli.oci._common import at_work, references, tag_for, tell_traffic
 from casync_compat.cli.oci._options import add_image, add_progress, add_registry
 from casync_compat.oci.repack import Repacked, repack
 
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb. Returns the exit status."""
     (image,) = references(options.image)
     done: list[Repacked] = []
-    with opened(options) as places, progress_line(options, "repacking") as line:
+    with at_work(options, "repacking") as (places, line):
         to = places.writable(image, change=True)
         root = repack(to, tag_for(image, image), done.append, progress=line.callback)
         if options.verbose:

@@ -8,8 +8,7 @@ import os
 
 from casync_compat.chunker import ChunkSizes
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import progress_line
-from casync_compat.cli.oci._common import display, opened, platform_of, references, warn
+from casync_compat.cli.oci._common import at_work, display, platform_of, references, warn
 from casync_compat.cli.oci._options import add_json, add_platform, add_progress, add_registry
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.oci.chart import sharing_png, sharing_svg
@@ -53,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if options.chart is not None and not options.chart.endswith((".svg", ".png")):
         raise WrongWords(f"{options.chart}: a chart is written as .svg or .png")
     platform = platform_of(options)
-    with opened(options) as places, progress_line(options, "measuring") as line:
+    with at_work(options, "measuring") as (places, line):
         sharing = measure(
             [(places.readable(name), name.target) for name in names],
             sizes,

@@ -9,9 +9,9 @@ import sys
 from casync_compat.cli._common import INCOMPLETE, left_out_json
 from casync_compat.cli._location import local_path
 from casync_compat.cli._parser import WrongWords
-from casync_compat.cli._progress import human_size, progress_line
+from casync_compat.cli._progress import human_size
 from casync_compat.cli._types import parse_boolean
-from casync_compat.cli.oci._common import opened, references, tell_traffic, warn
+from casync_compat.cli.oci._common import at_work, references, tell_traffic, warn
 from casync_compat.cli.oci._options import add_image, add_json, add_progress, add_reading, add_tree
 from casync_compat.cli.oci._tree import image_tree
 from casync_compat.oci.unpack import UnpackOptions, UnpackResult, unpack
@@ -58,9 +58,8 @@ def run(options: argparse.Namespace) -> int:
         kernel=local_path(options.file_store) if options.file_store is not None else None,
     )
     with (
-        opened(options) as places,
+        at_work(options, "unpacking") as (places, line),
         image_tree(options, places, reference) as image,
-        progress_line(options, "unpacking") as line,
     ):
         result = unpack(image, local_path(options.bundle), wanted, warn=warn, progress=line.callback)
         line.clear()

@@ -6,8 +6,7 @@ import argparse
 import json
 import sys
 
-from casync_compat.cli._progress import progress_line
-from casync_compat.cli.oci._common import chunk_store, display, opened, references, tell_traffic
+from casync_compat.cli.oci._common import at_work, chunk_store, display, references, tell_traffic
 from casync_compat.cli.oci._options import (
     add_image,
     add_jobs,
@@ -39,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     def on_step(what: str) -> None:
         print(f"checking {what}", file=sys.stderr)
 
-    with opened(options) as places, progress_line(options, "verifying") as line:
+    with at_work(options, "verifying") as (places, line):
         report = verify_image(
             places.readable(image),
             image.target,

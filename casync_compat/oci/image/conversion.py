@@ -246,7 +246,7 @@ class Conversion:
             self._layer_options,
             where=self._label(number),
             jobs=self._options.jobs,
-            progress=self._progress(),
+            progress=self._progress(number, tar.size),
         )
         if converted.reason:
             result.tars.append((number, converted.reason))
@@ -261,8 +261,12 @@ class Conversion:
         limit = self._options.layer_limit
         return open_layer_tar(self._source, blob, diff_id, where=self._label(number), limit=limit)
 
-    def _progress(self) -> Callable[[int], None]:
+    def _progress(self, number: int, size: int) -> Callable[[int], None]:
+        """What hears how much of a layer's tar is done. How large those of later ones are is guessed by this one."""
         begin = self._reporter.state.done
+        layers = () if self._options.squash else self._manifest.layers[number:]
+        later = sum(layer.size for layer in layers[1:])
+        self._reporter.state.total = begin + size + (later * size // max(layers[0].size, 1) if layers else 0)
 
         def report(done: int) -> None:
             self._reporter.state.done = begin + done
