@@ -19,6 +19,7 @@ from typing import Any
 
 from casync_compat.oci.image.conversion import Conversion, Converted, ConvertOptions
 from casync_compat.oci.image.wrapped import WrappedImage
+from casync_compat.oci.places.attached import attestations, copy_attached, copy_beneath, find_attached
 from casync_compat.oci.places.selection import Choice, Found, look_into, look_up, named_before
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place, WritablePlace
@@ -36,12 +37,16 @@ class ConvertResult:
     """What a run made.
 
     :ivar descriptor: what the tag names now
-    :ivar left_out: artifacts beside the image, such as attestations, that were not taken along
+    :ivar left_out: artifacts beside the image that were not taken along, being about none of the images
+    :ivar attached: signatures, attestations and the like that are there, too
+    :ivar unfit: digests that some of those are about and the tag does not lead to
     """
 
     descriptor: Descriptor
     images: tuple[Converted, ...]
     left_out: tuple[Descriptor, ...]
+    attached: int = 0
+    unfit: tuple[BlobDigest, ...] = ()
 
 
 def convert(
@@ -77,10 +82,20 @@ def convert(
         runs = [Conversion(source, sink, choice, options, bases, there, reporter) for choice in choices]
         made = [(run.run(), run.raw) for run in runs]
     stays = now if now is not None and _leads_to(now, made) else None
-    root = _publish(sink, tag, before, now, stays, made, options)
-    kept = {one.digest for one in stays.others} if stays is not None else set()
+    plain = [choice.descriptor.digest for choice in choices]
+    about = attestations(found, plain)
+    copy_beneath(source, about, sink)
+    attached = find_attached(source, [found.root.digest, *plain])
+    if attached and not sink.roomy:
+        warn(f"{sink.name}: there is no room for the {len(attached)} signatures or attestations of the image")
+        attached = []
+    carried = len(attached) if source is sink else copy_attached(source, attached, sink, warn)
+    root = _publish(sink, tag, before, now, stays, made, about, options)
+    kept = {one.digest for one in (*about, *(stays.others if stays is not None else ()))}
     left_out = tuple(one for one in found.others if one.digest not in kept)
-    return ConvertResult(root, tuple(image for image, _ in made), left_out)
+    holds = {root.digest, *(one.descriptor.digest for one in attached), *(() if options.thin else plain)}
+    unfit = tuple(dict.fromkeys(one.subject for one in attached if one.subject not in holds))
+    return ConvertResult(root, tuple(image for image, _ in made), left_out, carried, unfit)
 
 
 def _look(sink: WritablePlace, before: Descriptor | None) -> Found | None:
@@ -165,6 +180,7 @@ def _publish(
     now: Found | None,
     stays: Found | None,
     made: list[tuple[Converted, bytes]],
+    about: Sequence[Descriptor],
     options: ConvertOptions,
 ) -> Descriptor:
     """Let the tag name the images.
@@ -172,14 +188,18 @@ def _publish(
     :param now: what it leads to
     :param stays: the same where that is these very images, and nothing may be taken from it
     :param made: what is known of each, and its manifest
+    :param about: attestations that the source's index names, and that are there
     """
     unchanged = now.root.digest if now is not None and not sink.near else None
     images = [image for image, _ in made]
     if stays is not None and stays.index is not None:
-        index = stays.index.spliced(_entries(stays, stays.index, images, options.thin), stays.where)
+        entries = _entries(stays, stays.index, images, options.thin)
+        there = {entry["digest"] for entry in entries}
+        entries += [one.to_json() for one in about if str(one.digest) not in there]
+        index = stays.index.spliced(entries, stays.where)
     else:
         plain = [] if options.thin else [image.plain for image in images]
-        index = ImageIndex.build(plain + [wrapper_entry(image) for image in images])
+        index = ImageIndex.build([*plain, *map(wrapper_entry, images), *about])
     root, raw = index.descriptor, index.raw
     rest = made
     if options.thin and _is_only(index, images):

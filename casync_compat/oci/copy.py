@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from casync_compat.ids import ChunkId
 from casync_compat.oci.image.wrapped import WrappedImage
+from casync_compat.oci.places.attached import Attached, copy_attached, find_attached
 from casync_compat.oci.places.graph import Graph, collect, walk
 from casync_compat.oci.places.selection import Found, look_up, named_before
 from casync_compat.oci.spec import media
@@ -39,6 +40,8 @@ class Copied:
     :ivar blobs: blobs that the image has
     :ivar moved: blobs that were not there yet; `moved_bytes` is their size
     :ivar chunks: chunks that went into a chunk store; `chunk_bytes` were fetched for them
+    :ivar attached: signatures, attestations and the like that are there, too
+    :ivar unfit: digests that some of those are about and the tag does not lead to
     """
 
     descriptor: Descriptor
@@ -47,6 +50,8 @@ class Copied:
     moved_bytes: int
     chunks: int = 0
     chunk_bytes: int = 0
+    attached: int = 0
+    unfit: tuple[BlobDigest, ...] = ()
 
 
 def copy_image(
@@ -61,6 +66,7 @@ def copy_image(
     on_plan: Callable[[int], None] | None = None,
     on_start: Callable[[Descriptor], None] | None = None,
     on_blob: Callable[[Descriptor, bool], None] | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Copied:
     """Copy an image, or an index with all that it names.
 
@@ -70,6 +76,7 @@ def copy_image(
     :param on_plan: told, before anything moves, how many bytes the blobs have that may have to move
     :param on_start: told each blob before it moves, on the thread that will move it
     :param on_blob: told each blob, and whether bytes were moved for it, on the caller's thread
+    :param warn: told what of that which is attached to the image could not be copied
     :raises BlobError: a blob is missing or corrupt
     """
     found = look_up(source, reference)
@@ -94,6 +101,12 @@ def copy_image(
         on_plan(sum(blob.size for blob in blobs))
     moved = _move(source, sink, blobs, on_start, on_blob, update=bool(there.blobs))
     chunks = _chunks(source, found, store, lease) if store is not None else (0, 0)
+    attached = find_attached(source, found.subjects)
+    if attached and not sink.roomy:
+        warn(f"{sink.name}: there is no room for the {len(attached)} signatures or attestations of the image")
+        attached = []
+    carried = copy_attached(source, attached, sink, warn)
+    gone = () if made is None and root.digest == found.root.digest else _not_there(attached, root, made)
     top = graph.manifests.pop(root.digest, None)
     for descriptor, data in graph.manifests.values():
         sink.put_manifest(descriptor, data)
@@ -104,7 +117,15 @@ def copy_image(
             sink.tag(tag, root)  # a manifest that was there as a child of another
     elif sink.near and top is not None:
         sink.put_manifest(root, top[1])  # a tag may name a damaged one
-    return Copied(root, len(graph.blobs), len(moved), sum(blob.size for blob in moved), *chunks)
+    return Copied(
+        root, len(graph.blobs), len(moved), sum(blob.size for blob in moved), *chunks, carried, gone
+    )
+
+
+def _not_there(attached: list[Attached], root: Descriptor, made: ImageIndex | None) -> tuple[BlobDigest, ...]:
+    there = {root.digest, *(one.digest for one in (made.manifests if made is not None else ()))}
+    there.update(one.descriptor.digest for one in attached)
+    return tuple(dict.fromkeys(one.subject for one in attached if one.subject not in there))
 
 
 def _root(found: Found, thin: bool) -> tuple[Descriptor, ImageIndex | None]:

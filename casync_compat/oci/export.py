@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from casync_compat.errors import CasyncError
 from casync_compat.oci.image.layertar import LAYER_LIMIT
 from casync_compat.oci.image.wrapped import WrappedImage
+from casync_compat.oci.places.attached import attestations, copy_attached, copy_beneath, find_attached
 from casync_compat.oci.places.docker_archive import ArchiveImage, write_docker_archive
 from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.spec import media
@@ -126,12 +127,25 @@ def export(
         run = _Export(image, sink, options, reporter)
         run.run()
         runs.append(run)
-    if len(runs) == 1 and not options.all_platforms:
+    given = [run.manifest.descriptor.digest for run in runs]
+    about = attestations(found, given)
+    copy_beneath(source, about, sink)
+    if len(runs) == 1 and not options.all_platforms and not about:
         root = runs[0].manifest.descriptor
     else:
-        index = ImageIndex.build(replace(run.manifest.descriptor, platform=run.platform) for run in runs)
+        images = [replace(run.manifest.descriptor, platform=run.platform) for run in runs]
+        index = ImageIndex.build([*images, *about])
         root = index.descriptor
         sink.put_manifest(root, index.raw)
+    attached = find_attached(source, [root.digest, *given])
+    if attached and source is not sink:
+        if sink.roomy:
+            copy_attached(source, attached, sink, warn)
+        else:
+            warn(
+                f"{sink.name}: there is no room for the {len(attached)} signatures or attestations of the image"
+            )
+    _tell_lost(source, found, runs, warn)
     sink.tag(tag, root)
     return ExportResult(
         root,
@@ -139,6 +153,18 @@ def export(
         all(run.original for run in runs),
         sum(run.rebuilt for run in runs),
     )
+
+
+def _tell_lost(source: Place, found: Found, runs: Sequence[_Export], warn: Callable[[str], None]) -> None:
+    """Warn of what is attached to an image that was not given back to the bit."""
+    for run in runs:
+        if not run.original:
+            digest = run.source_digest
+            if attestations(found, [digest]) or find_attached(source, [digest]):
+                warn(
+                    f"what is attached to {digest} (signatures, attestations) does not hold for what was given back, "
+                    f"{run.manifest.descriptor.digest}, whose layers are compressed in another way"
+                )
 
 
 class _Export:
@@ -156,6 +182,7 @@ class _Export:
         self._reporter = reporter
         self._done: dict[BlobDigest, Descriptor] = {}
         self.manifest = image.source_manifest
+        self.source_digest = image.source_manifest.descriptor.digest
         image.check_source()
         self.platform = image.config.platform
         self.image_id = image.wrapper.source_config.digest

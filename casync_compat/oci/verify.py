@@ -70,6 +70,7 @@ class _NearCopy:
         self._place = place
         self._local = local
         self.resolve = place.resolve
+        self.referrers = place.referrers
         self.read_manifest = place.read_manifest
         self.tags = place.tags
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -147,3 +148,17 @@ def test_unpacked_by_umoci(pycasync: Tool, layout: str, tmp_path: Path) -> None:
     command = [umoci, "unpack", "--rootless", "--image", f"{tmp_path}/out:app", tmp_path / "bundle"]
     subprocess.run(command, check=True, timeout=60, capture_output=True)
     assert (tmp_path / "bundle/rootfs/etc/app").read_bytes() == b"1" * 500
+
+
+def test_signatures(pycasync: Tool, registry: RunningRegistry, layout: str, tmp_path: Path) -> None:
+    """A signature as cosign stores it goes to a registry and comes back with the image; skopeo finds it by its tag."""
+    there, place = registry.reference("signed/app"), layout.removesuffix(":app")
+    digest = hashlib.sha256(pycasync("oci", "inspect", "--raw", layout)).hexdigest()
+    with layout_at(Path(place.removeprefix("oci:"))) as images:
+        build(images, f"sha256-{digest}.sig", [layer({"payload": b"signed"})])
+    signature = f"sha256-{digest}.sig"
+    raw = pycasync("oci", "inspect", "--raw", f"{place}:{signature}")
+    assert json.loads(pycasync("oci", "push", "--json", layout, f"{there}:1"))["attached"] == 1
+    assert by_skopeo("inspect", "--raw", "--tls-verify=false", f"{there}:{signature}") == raw
+    pycasync("oci", "pull", f"{there}:1", f"oci:{tmp_path}/back:app")
+    assert pycasync("oci", "inspect", "--raw", f"oci:{tmp_path}/back:{signature}") == raw

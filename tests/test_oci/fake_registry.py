@@ -162,6 +162,7 @@ class FakeRegistry:
     :ivar other_range: whether the answer to a Range has another one
     :ivar no_artifacts: answer to a manifest that is no plain image's: status, code and detail
     :ivar missing: status of the answer for what is not there
+    :ivar referrers: whether it lists what refers to a manifest, one a page
     """
 
     tls: bool = True
@@ -197,6 +198,7 @@ class FakeRegistry:
     other_range: bool = False
     no_artifacts: tuple[int, str, str] | None = None
     missing: int = 404
+    referrers: bool = False
     deletes: bool = True
 
     def __post_init__(self) -> None:
@@ -308,6 +310,8 @@ class FakeRegistry:
             return self._blob(seen, match[1], match[2])
         if match := re.fullmatch(r"(.+)/manifests/([^/]+)", path):
             return self._manifest(seen, match[1], match[2], body)
+        if (match := re.fullmatch(r"(.+)/referrers/([^/]+)", path)) and self.referrers:
+            return self._refer(seen, match[1], match[2])
         if match := re.fullmatch(r"(.+)/tags/list", path):
             return self._list(seen, match[1])
         return problem(404, "NOT_FOUND")
@@ -325,7 +329,7 @@ class FakeRegistry:
                 401, "UNAUTHORIZED", **{"WWW-Authenticate": 'Basic realm="fake, with \\"quotes\\""'}
             )
         path = seen.path.removeprefix("/v2/")
-        name = re.split(r"/(?:blobs|manifests|tags)/", path)[0] if path else ""
+        name = re.split(r"/(?:blobs|manifests|tags|referrers)/", path)[0] if path else ""
         actions = {"GET": ["pull"], "HEAD": ["pull"], "DELETE": ["delete"]}.get(seen.method, ["pull", "push"])
         if "/uploads/" in path:
             actions = ["pull", "push"]
@@ -532,3 +536,17 @@ class FakeRegistry:
         if len(shown) < len(rest):
             headers["Link"] = f'</v2/{name}/tags/list?last={shown[-1]}&n={self.page}>; rel="next"'
         return FakeResponse(200, headers, json.dumps({"name": name, "tags": shown or None}).encode())
+
+    def _refer(self, seen: Seen, name: str, subject: str) -> FakeResponse:
+        found = []
+        for key, (kind, body) in sorted(self.store(name).manifests.items()):
+            manifest = json.loads(body)
+            if (manifest.get("subject") or {}).get("digest") == subject:
+                entry = {"mediaType": kind, "digest": key, "size": len(body)}
+                found.append({**entry, "artifactType": manifest["artifactType"]})
+        at = int(parse_qs(urlsplit(seen.url).query).get("at", ["0"])[0])
+        headers = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
+        if at + 1 < len(found):
+            headers["Link"] = f'</v2/{name}/referrers/{subject}?at={at + 1}>; rel="next"'
+        index = {"schemaVersion": 2, "mediaType": headers["Content-Type"], "manifests": found[at : at + 1]}
+        return FakeResponse(200, headers, json.dumps(index).encode())

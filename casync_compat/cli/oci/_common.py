@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from casync_compat.cli import _log
@@ -14,7 +14,7 @@ from casync_compat.cli._parser import WrongWords, by_words_alone
 from casync_compat.cli._progress import ProgressLine, counted, human_size, progress_line
 from casync_compat.cli.oci._moving import Network
 from casync_compat.oci.places.opened import DEFAULT_TAG, Login, Places
-from casync_compat.oci.spec.descriptor import Platform
+from casync_compat.oci.spec.descriptor import BlobDigest, Platform
 from casync_compat.oci.spec.errors import ImageError
 from casync_compat.oci.spec.reference import Reference, parse_reference
 from casync_compat.store.base import Store
@@ -30,6 +30,7 @@ __all__ = [
     "references",
     "tag_for",
     "tell_traffic",
+    "tell_unfit",
     "traffic_of",
     "warn",
 ]
@@ -152,6 +153,15 @@ def tag_for(target: Reference, source: Reference) -> str:
 def chunk_store(options: argparse.Namespace) -> Store | None:
     """The store that `--store` names."""
     return open_chunk_store(options.store) if options.store is not None else None
+
+
+def tell_unfit(target: str, subjects: Sequence[BlobDigest]) -> None:
+    """Warn of signatures and the like that were taken along, but are about what an image no longer leads to."""
+    for subject in subjects:
+        warn(
+            f"what is attached to {subject} (signatures, attestations) does not hold for {target}; it is kept there, "
+            "and holds again for the image when that is given back to the bit"
+        )
 
 
 def tell_traffic(places: Places) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from casync_compat.cli._location import local_path, open_chunk_store, warn
+from casync_compat.cli._location import local_path, open_chunk_store
 from casync_compat.cli._progress import counted, human_size, progress_line
-from casync_compat.cli.oci._common import opened, references, tag_for, traffic_of
+from casync_compat.cli.oci._common import opened, references, tag_for, tell_unfit, traffic_of, warn
 from casync_compat.cli.oci._moving import Moving
 from casync_compat.fs.atomic import AtomicFile
 from casync_compat.oci.copy import copy_image
@@ -42,6 +42,7 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
             on_plan=moving.plan,
             on_start=moving.begin,
             on_blob=moving.blob,
+            warn=line.above(warn),
         )
         line.clear()
         traffic = places.traffic
@@ -51,9 +52,10 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
             )
             chunks = f"{counted(copied.chunks, 'chunk')} fetched: {human_size(copied.chunk_bytes)}"
             what = str(copied.descriptor.digest) if options.verbose else ""
-            line.tell(
-                what, blobs, chunks if store is not None else "", traffic_of(places), always=options.verbose
-            )
+            beside = f"{copied.attached} attached" if copied.attached else ""
+            fetched = chunks if store is not None else ""
+            line.tell(what, blobs, beside, fetched, traffic_of(places), always=options.verbose)
+    tell_unfit(str(target), copied.unfit)
     if digest_file is not None:
         with AtomicFile(digest_file) as out:
             out.write(
@@ -67,6 +69,7 @@ def run_copy(options: argparse.Namespace, what: str) -> int:
             "moved_bytes": copied.moved_bytes,
             "chunks": copied.chunks,
             "chunk_bytes": copied.chunk_bytes,
+            "attached": copied.attached,
             "requests": traffic[0],
             "bytes_sent": traffic[1],
             "bytes_received": traffic[2],

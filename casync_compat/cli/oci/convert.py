@@ -19,6 +19,7 @@ from casync_compat.cli.oci._common import (
     references,
     tag_for,
     tell_traffic,
+    tell_unfit,
     warn,
 )
 from casync_compat.cli.oci._options import add_image, add_jobs, add_layer_limit, add_rewriting, add_wait
@@ -114,6 +115,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(result.descriptor.digest)
     _report(result, options.verbose)
+    tell_unfit(str(target), result.unfit)
     return 0
 
 
@@ -176,6 +178,7 @@ def _summary(result: ConvertResult) -> dict[str, Any]:
         "digest": str(result.descriptor.digest),
         "media_type": result.descriptor.media_type,
         "images": [_image(image) for image in result.images],
+        "attached": result.attached,
         "left_out": [str(descriptor.digest) for descriptor in result.left_out],
     }
 
@@ -220,6 +223,6 @@ def _report(result: ConvertResult, verbose: bool) -> None:
             )
     if result.left_out:
         print(
-            f"{len(result.left_out)} artifacts beside the image (attestations, say) were left out",
+            f"{len(result.left_out)} artifacts beside the image, which are about none of its parts, were left out",
             file=sys.stderr,
         )

@@ -44,6 +44,8 @@ class BlobFiles(Closing):
 
     near = True
     """Reading a range costs nothing worth saving."""
+    roomy = True
+    """More than one image can be there."""
 
     def __init__(self, path: bytes, transport: str) -> None:
         self.path = path
@@ -137,6 +139,9 @@ class BlobFiles(Closing):
         if len(data) != size:
             raise BlobCorrupt(str(descriptor.digest), self.name, f"it ends before byte {offset + size}")
         return data
+
+    def referrers(self, subject: BlobDigest) -> None:
+        """Nothing: there is no list of them."""
 
     # ---- writing blobs
 

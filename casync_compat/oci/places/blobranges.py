@@ -108,3 +108,6 @@ class BlobRanges(Closing):
 
     def read_manifest(self, descriptor: Descriptor) -> bytes:
         return self.read(descriptor)
+
+    def referrers(self, subject: BlobDigest) -> None:
+        """Nothing: there is no list of them."""

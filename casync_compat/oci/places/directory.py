@@ -48,6 +48,8 @@ class ImageDirectory(BlobFiles):
     :raises UsageError: that can be the path of nothing
     """
 
+    roomy = False
+
     def __init__(self, path: bytes) -> None:
         if not path or b"\0" in path:
             raise UsageError("the path of a directory of an image is empty or has a NUL in it")
@@ -173,6 +175,10 @@ class ImageDirectory(BlobFiles):
         """Let the directory be this image. :param name: is not kept"""
         check_blob(descriptor, data, "the manifest to be stored")
         self._become(descriptor, data)
+
+    def put_beside(self, name: str, descriptor: Descriptor, data: bytes) -> None:
+        """:raises ImageError: always: there is one image"""
+        raise ImageError(self.name, "there is room for one image in such a directory")
 
     def swap_tag(self, name: str, descriptor: Descriptor, expected: Descriptor | None) -> bool:
         """Let the directory be this image, if it still is `expected`."""

@@ -94,6 +94,8 @@ class Layout(LayoutBlobs):
         self.put_manifest(descriptor, data)
         self.tag(name, descriptor)
 
+    put_beside = put_tagged
+
     def swap_tag(self, name: str, descriptor: Descriptor, expected: Descriptor | None) -> bool:
         """Let a tag name another manifest, if it still names `expected`. Returns False, and does nothing, if not."""
         return self.retag({name: descriptor}, expected)

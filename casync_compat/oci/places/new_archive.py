@@ -40,6 +40,8 @@ class NewOciArchive(BlobRanges):
     :raises UsageError: it would be standard output
     """
 
+    roomy = True
+
     def __init__(self, path: bytes) -> None:
         super().__init__(path, "oci-archive")
         if path == b"-":
@@ -111,6 +113,11 @@ class NewOciArchive(BlobRanges):
     def put_tagged(self, name: str, descriptor: Descriptor, data: bytes) -> None:
         self.put_manifest(descriptor, data)
         self.tag(name, descriptor)
+
+    def put_beside(self, name: str, descriptor: Descriptor, data: bytes) -> None:
+        self.put_manifest(descriptor, data)
+        with self._lock:
+            self._named[name] = descriptor
 
     def swap_tag(self, name: str, descriptor: Descriptor, expected: Descriptor | None) -> bool:
         """As `tag`: nobody else can have moved it."""

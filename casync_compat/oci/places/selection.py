@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from casync_compat.errors import AccessDenied
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place, WritablePlace
-from casync_compat.oci.spec.descriptor import Descriptor, Platform
+from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
 from casync_compat.oci.spec.errors import BlobError, ImageError, NoSuchPlatform
 from casync_compat.oci.spec.manifest import ImageConfig, ImageIndex, ImageManifest, parse_document
 from casync_compat.oci.spec.platforms import kernel_named, normalized, runnable
@@ -80,6 +80,12 @@ class Found:
     plain: tuple[Choice, ...]
     wrappers: tuple[Choice, ...]
     others: tuple[Descriptor, ...]
+
+    @property
+    def subjects(self) -> list[BlobDigest]:
+        """What others may be about: the root, and the images beneath it."""
+        images = (*self.plain, *self.wrappers)
+        return list(dict.fromkeys([self.root.digest, *(one.descriptor.digest for one in images)]))
 
     def choose_plain(
         self, wanted: Platform | None, everything: bool = False, warn: Warn = _silent

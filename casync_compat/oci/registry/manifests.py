@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, urljoin
 
 from casync_compat.errors import RemoteError, UsageError
@@ -41,6 +41,7 @@ _KEPT_BYTES = 16 << 20
 _TAGS_A_PAGE = 1000
 _PAGE_LIMIT = 32 << 20
 _PAGES = 100_000
+_PAGES_OF_REFERRERS = 20
 _NEXT = re.compile(r"<([^<>]*)>\s*((?:;\s*[A-Za-z]+\s*=\s*(?:\"[^\"]*\"|[^\s;,]*)\s*)*)")
 
 
@@ -56,6 +57,7 @@ class ManifestStore:
         self._access = access
         self._lock = threading.Lock()
         self.was_read = False
+        self._lists_referrers = True
         self._manifests: OrderedDict[BlobDigest, bytes] = OrderedDict()
 
     def resolve(self, reference: str | None) -> Descriptor:
@@ -132,6 +134,8 @@ class ManifestStore:
         check_blob(descriptor, data, "the manifest to be stored")
         self._put(_tag(name), descriptor, data)
         self._keep(descriptor, data)
+
+    put_beside = put_tagged
 
     def swap_tag(self, name: str, descriptor: Descriptor, expected: Descriptor | None) -> bool:
         """Let a tag name another manifest, if it still names the one that the caller has seen.
@@ -237,6 +241,42 @@ class ManifestStore:
             target = self._next_page(answer)
             if target is not None and (target in seen or len(seen) >= _PAGES):
                 raise RemoteError(self.name, op, "its list of tags does not end")
+
+    # ---- what is about others
+
+    def referrers(self, subject: BlobDigest) -> Sequence[Descriptor] | None:
+        """The manifests about another one that the registry lists; None where it lists none, as older ones do.
+
+        :raises RemoteError: it fails
+        """
+        if not self._lists_referrers:
+            return None
+        op = f"list what refers to {subject}"
+        target: str | None = f"referrers/{subject}"
+        found: list[Descriptor] = []
+        for _ in range(_PAGES_OF_REFERRERS):
+            if target is None:
+                break
+            answer = self._access.call("GET", target, op=op)
+            if answer.status in (400, 404, 405, 501) or "json" not in (
+                answer.headers.get("Content-Type") or ""
+            ):
+                answer.drain()
+                self._lists_referrers = False
+                return None
+            if answer.status != 200:
+                raise self._access.failed(answer, op)
+            try:
+                data = read_all(answer, MANIFEST_LIMIT)
+            except TransportError as error:
+                raise RemoteError(self.name, op, error.why) from error
+            where = f"{self.name}, referrers of {subject}"
+            entries = parse_json(data or b"", where).get("manifests") or []
+            if not isinstance(entries, list):
+                raise RemoteError(self.name, op, "its list is malformed")
+            found += [Descriptor.from_json(entry, where) for entry in entries]
+            target = self._next_page(answer)
+        return found
 
     def _next_page(self, answer: Answer) -> str | None:
         """Where the next page is (RFC 8288)."""

@@ -40,6 +40,7 @@ class Repository(ManifestStore, Closing):
     """
 
     near = False
+    roomy = True
 
     def __init__(self, access: Access, on_close: Callable[[], None] | None = None) -> None:
         super().__init__(access)

@@ -12,7 +12,7 @@ Whoever gives out a blob checks it: callers never see the end of a blob whose di
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -180,9 +180,22 @@ class Place(BlobSource, Protocol):
     def tags(self) -> list[str]:
         """See `Tags.tags`."""
 
+    def referrers(self, subject: BlobDigest) -> Sequence[Descriptor] | None:
+        """The manifests that say that they are about another one, as the place lists them; None where it does not."""
+
 
 class WritablePlace(BlobSink, Tags, Protocol):
     """Images can be read from it and written to it."""
+
+    @property
+    def roomy(self) -> bool:
+        """Whether more than one image can be there."""
+
+    def referrers(self, subject: BlobDigest) -> Sequence[Descriptor] | None:
+        """See `Place.referrers`."""
+
+    def put_beside(self, name: str, descriptor: Descriptor, data: bytes) -> None:
+        """Store a manifest and let a tag name it, at the latest when the next one is put: it goes with that."""
 
     def put(self, descriptor: Descriptor, data: Iterable[ReadableBuffer], *, look: bool = True) -> bool:
         """See `BlobSink.put`.

@@ -18,6 +18,7 @@ __all__ = [
     "INDEX_TYPES",
     "LAYER_TYPES",
     "MANIFEST_TYPES",
+    "NOTE_ABOUT",
     "NOTE_FORMAT",
     "NOTE_LAYER",
     "NOTE_LAYER_DIFF_ID",
@@ -75,6 +76,9 @@ LAYER_TYPES = frozenset(
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation that is a layout's tag (image-spec `image-layout.md`)."""
+
+NOTE_ABOUT = "vnd.docker.reference.digest"
+"""The annotation by which buildkit says in an index which image of it an attestation is about."""
 
 ARTIFACT_TYPE = "application/vnd.pycasync.image.v1"
 WRAPPER_CONFIG = "application/vnd.pycasync.image.config.v1+json"
