@@ -39,6 +39,6 @@ NOTE = (
     "Images are named oci:DIRECTORY[:TAG], docker://HOST/REPOSITORY[:TAG|@DIGEST], dir:DIRECTORY, "
     "oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]. What is written to a dir: or an archive takes the place "
     "of what was there. Archives that are read may be compressed, and FILE may be -, which is standard input; "
-    "docker-archive:FILE:@0 is the first image of one. What podman and docker have is containers-storage:NAME and "
-    "docker-daemon:NAME, read by way of skopeo."
+    "docker-archive:FILE:@0 is the first image of one. What podman and docker have is containers-storage:NAME, "
+    "read by way of skopeo, and docker-daemon:NAME, by the daemon's socket or skopeo."
 )

@@ -1,9 +1,10 @@
-"""Images that podman (`containers-storage:`) or docker (`docker-daemon:`) keeps, read by way of skopeo.
+"""Images that podman (`containers-storage:`) or docker (`docker-daemon:`) keeps, read by way of skopeo or the daemon.
 
-    >>> with BySkopeo("containers-storage", "localhost/app:1", os.environ) as copied:
+    >>> with Kept("containers-storage", "localhost/app:1", os.environ) as copied:
     ...     copied.place.resolve(None)
 
-Their forms are their programs' own business, so that skopeo copies the image to a directory for temporary files first.
+Their forms are their programs' own business, so that docker's daemon, where it is on this machine, or else skopeo
+copies the image to a directory for temporary files first.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from collections.abc import Mapping
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, UsageError
+from casync_compat.oci.places.daemon import daemon_socket, save
 from casync_compat.oci.places.docker_archive import DockerArchive
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec.errors import ImageError
 
-__all__ = ["BySkopeo"]
+__all__ = ["Kept"]
 
 
-class BySkopeo(Closing):
+class Kept(Closing):
     """A copy of an image, which goes when this is closed.
 
     :param transport: `containers-storage` or `docker-daemon`
@@ -30,8 +32,8 @@ class BySkopeo(Closing):
     :param environ: for skopeo
 
     :ivar place: where the copy is, its only image
-    :raises UsageError: skopeo is not there
-    :raises ImageError: skopeo cannot read the image
+    :raises UsageError: skopeo is not there, or the daemon cannot be asked
+    :raises ImageError: there is no such image
     """
 
     def __init__(self, transport: str, name: str, environ: Mapping[str, str]) -> None:
@@ -43,8 +45,12 @@ class BySkopeo(Closing):
             # What a daemon gives is a docker archive, whose layers are the image's own; storage has manifests.
             path = os.path.join(self._directory.name, "image")
             archive = transport == "docker-daemon"
+            daemon = daemon_socket(environ) if archive else None
             target = f"docker-archive:{path}:image:image" if archive else f"oci:{path}:image"
-            _copy(f"{transport}:{name}", target, environ)
+            if daemon is not None:
+                _save(daemon, name, path)
+            else:
+                _copy(f"{transport}:{name}", target, environ)
             self.place = DockerArchive(os.fsencode(path)) if archive else Layout(os.fsencode(path))
         except BaseException:
             self._directory.cleanup()
@@ -54,6 +60,14 @@ class BySkopeo(Closing):
         """Take the copy away."""
         self.place.close()
         self._directory.cleanup()
+
+
+def _save(daemon: str, name: str, path: str) -> None:
+    try:
+        with open(path, "wb") as out:
+            save(daemon, name, out)
+    except OSError as error:
+        raise FileError(path, "fetch an image from docker's daemon to", error) from error
 
 
 def _copy(source: str, target: str, environ: Mapping[str, str]) -> None:
