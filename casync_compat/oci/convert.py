@@ -12,7 +12,7 @@ the tag named before) only chunks that it has not are stored; then packs also de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from casync_compat.oci.image.conversion import Conversion, Converted, ConvertOptions
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.attached import attestations, copy_attached, copy_beneath, find_attached
+from casync_compat.oci.places.originalindex import note_of
 from casync_compat.oci.places.selection import Choice, Found, look_into, look_up, named_before
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place, WritablePlace
@@ -90,7 +91,8 @@ def convert(
         warn(f"{sink.name}: there is no room for the {len(attached)} signatures or attestations of the image")
         attached = []
     carried = len(attached) if source is sink else copy_attached(source, attached, sink, warn)
-    root = _publish(sink, tag, before, now, stays, made, about, options)
+    note = note_of(found.index, found.noted, [*plain, *(one.digest for one in about)])
+    root = _publish(sink, tag, before, now, stays, made, _Beside(about, note), options)
     kept = {one.digest for one in (*about, *(stays.others if stays is not None else ()))}
     left_out = tuple(one for one in found.others if one.digest not in kept)
     holds = {root.digest, *(one.descriptor.digest for one in attached), *(() if options.thin else plain)}
@@ -158,7 +160,7 @@ def _open_bases(
 # ---- what the tag names
 
 
-def wrapper_entry(image: Converted) -> Descriptor:
+def wrapper_entry(image: Converted, notes: Mapping[str, str]) -> Descriptor:
     """How an index names a converted image: no runtime takes it for one that it could run."""
     return Descriptor(
         image.descriptor.media_type,
@@ -168,9 +170,30 @@ def wrapper_entry(image: Converted) -> Descriptor:
             media.NOTE_TYPE: media.TYPE_IMAGE,
             media.NOTE_PLATFORM: str(image.platform),
             media.NOTE_OF: str(image.plain.digest),
+            **notes,
         },
         Platform("unknown", "unknown"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What stands beside images in an index.
+
+    :ivar about: attestations that the source's index names, and that are there
+    :ivar note: annotations that keep the source's index, for one of the converted images
+    """
+
+    about: Sequence[Descriptor]
+    note: Mapping[str, str]
+
+    def entries(self, images: Sequence[Converted]) -> dict[str, Descriptor]:
+        """How the index names converted images, by the digests of those that they were made of."""
+        notes = [self.note, *({} for _ in images[1:])]
+        return {
+            str(image.plain.digest): wrapper_entry(image, note)
+            for image, note in zip(images, notes, strict=True)
+        }
 
 
 def _publish(
@@ -180,7 +203,7 @@ def _publish(
     now: Found | None,
     stays: Found | None,
     made: list[tuple[Converted, bytes]],
-    about: Sequence[Descriptor],
+    beside: _Beside,
     options: ConvertOptions,
 ) -> Descriptor:
     """Let the tag name the images.
@@ -188,18 +211,17 @@ def _publish(
     :param now: what it leads to
     :param stays: the same where that is these very images, and nothing may be taken from it
     :param made: what is known of each, and its manifest
-    :param about: attestations that the source's index names, and that are there
     """
     unchanged = now.root.digest if now is not None and not sink.near else None
     images = [image for image, _ in made]
     if stays is not None and stays.index is not None:
-        entries = _entries(stays, stays.index, images, options.thin)
+        entries = _entries(stays, stays.index, images, beside.entries(images), options.thin)
         there = {entry["digest"] for entry in entries}
-        entries += [one.to_json() for one in about if str(one.digest) not in there]
+        entries += [one.to_json() for one in beside.about if str(one.digest) not in there]
         index = stays.index.spliced(entries, stays.where)
     else:
         plain = [] if options.thin else [image.plain for image in images]
-        index = ImageIndex.build([*plain, *map(wrapper_entry, images), *about])
+        index = ImageIndex.build([*plain, *beside.entries(images).values(), *beside.about])
     root, raw = index.descriptor, index.raw
     rest = made
     if options.thin and _is_only(index, images):
@@ -231,7 +253,9 @@ def _is_only(index: ImageIndex, images: list[Converted]) -> bool:
     return digests == [image.descriptor.digest for image in images[:1]] and not index.annotations
 
 
-def _entries(now: Found, old: ImageIndex, images: list[Converted], thin: bool) -> list[dict[str, Any]]:
+def _entries(
+    now: Found, old: ImageIndex, images: list[Converted], named: Mapping[str, Descriptor], thin: bool
+) -> list[dict[str, Any]]:
     """The entries of the tag's index with the images' converted forms among them. What else is there stays as it is:
     other images, nested indexes, artifacts, and every note on any of them. Without `thin` nothing is taken away but
     converted forms that are replaced; with it also the plain images' own entries."""
@@ -244,7 +268,7 @@ def _entries(now: Found, old: ImageIndex, images: list[Converted], thin: bool) -
         if notes.get(media.NOTE_TYPE) == media.TYPE_IMAGE and of in new and of not in placed:
             placed.add(of)
             if entry["digest"] != str(new[of].descriptor.digest):
-                ours = wrapper_entry(new[of]).to_json()
+                ours = named[of].to_json()
                 entry = {**entry, **ours, "annotations": {**notes, **ours["annotations"]}}
             out.append(entry)
         elif not (thin and entry["digest"] in new):
@@ -252,7 +276,7 @@ def _entries(now: Found, old: ImageIndex, images: list[Converted], thin: bool) -
     there = {str(choice.descriptor.digest) for choice in (*now.plain, *now.wrappers)}
     for of, image in new.items():
         if of not in placed and str(image.descriptor.digest) not in there:
-            out.append(wrapper_entry(image).to_json())
+            out.append(named[of].to_json())
     if thin:
         return out
     return [image.plain.to_json() for of, image in new.items() if of not in there] + out

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from casync_compat.ids import ChunkId
 from casync_compat.oci.image.wrapped import WrappedImage
-from casync_compat.oci.places.attached import Attached, copy_attached, find_attached
+from casync_compat.oci.places.attached import Attached, attestations, copy_attached, find_attached
 from casync_compat.oci.places.graph import Graph, collect, walk
 from casync_compat.oci.places.selection import Found, look_up, named_before
 from casync_compat.oci.spec import media
@@ -90,8 +90,8 @@ def copy_image(
     if made is None:
         graph = walk(source, root, there)
     else:
-        for choice in found.wrappers:
-            collect(source, choice.descriptor, graph, there, 1)
+        for descriptor in (*(choice.descriptor for choice in found.wrappers), *_about(found)):
+            collect(source, descriptor, graph, there, 1)
         graph.manifests[root.digest] = (root, made.raw)
     packs = _packs(graph) if store is not None else set()
     blobs = [
@@ -134,11 +134,17 @@ def _root(found: Found, thin: bool) -> tuple[Descriptor, ImageIndex | None]:
         return found.root, None
     if not found.wrappers:
         raise ImageError(found.where, "it is not a converted image; convert it with `pycasync oci convert`")
-    if len(found.wrappers) == 1:
+    about = _about(found)
+    if len(found.wrappers) == 1 and not about:
         only = found.wrappers[0].descriptor
         return Descriptor(only.media_type, only.digest, only.size), None
-    index = ImageIndex.build(choice.descriptor for choice in found.wrappers)
+    index = ImageIndex.build([*(choice.descriptor for choice in found.wrappers), *about])
     return index.descriptor, index
+
+
+def _about(found: Found) -> list[Descriptor]:
+    """The attestations of the images that converted ones were made of."""
+    return attestations(found, (choice.of for choice in found.wrappers))
 
 
 def _packs(graph: Graph) -> set[BlobDigest]:

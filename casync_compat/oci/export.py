@@ -21,6 +21,7 @@ from casync_compat.oci.image.layertar import LAYER_LIMIT
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.attached import attestations, copy_attached, copy_beneath, find_attached
 from casync_compat.oci.places.docker_archive import ArchiveImage, write_docker_archive
+from casync_compat.oci.places.originalindex import names_only
 from casync_compat.oci.places.selection import Found, look_up
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place, WritablePlace
@@ -130,7 +131,11 @@ def export(
     given = [run.manifest.descriptor.digest for run in runs]
     about = attestations(found, given)
     copy_beneath(source, about, sink)
-    if len(runs) == 1 and not options.all_platforms and not about:
+    original = found.noted
+    if original is not None and names_only(original, [*given, *(one.digest for one in about)]):
+        root = original.descriptor
+        sink.put_manifest(root, original.raw)
+    elif len(runs) == 1 and not options.all_platforms and not about:
         root = runs[0].manifest.descriptor
     else:
         images = [replace(run.manifest.descriptor, platform=run.platform) for run in runs]

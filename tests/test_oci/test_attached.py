@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -199,6 +201,43 @@ def test_attestations_in_an_index(layout: Layout, app: Built) -> None:
             found = look_up(back, "built")
             assert [one.descriptor.digest for one in found.plain] == [app.descriptor.digest]
             assert list(found.others) == [entries[1]]
+
+
+@pytest.mark.parametrize("thin", [False, True])
+def test_an_index_to_the_bit(layout: Layout, app: Built, thin: bool) -> None:
+    """The index is given back as whoever wrote it did, so that a signature of it holds again; not when it has more."""
+    raw = artifact(layout, b"in-toto")
+    attestation = Descriptor.of(media.OCI_MANIFEST, raw)
+    layout.put_manifest(attestation, raw)
+    notes = {media.NOTE_ABOUT: str(app.descriptor.digest)}
+    entries = [
+        replace(app.descriptor, platform=Platform("linux", "amd64")),
+        replace(attestation, annotations=notes, platform=Platform("unknown", "unknown")),
+    ]
+    written = json.dumps(
+        {"mediaType": media.OCI_INDEX, "schemaVersion": 2, "manifests": [one.to_json() for one in entries]},
+        indent=3,
+    ).encode()
+    root = Descriptor.of(media.OCI_INDEX, written)
+    layout.put_tagged("built", root, written)
+    sign(layout, root.digest)
+
+    with layout_at(Path("made")) as made, layout_at(Path("far")) as far, layout_at(Path("back")) as back:
+        done = convert(layout, "built", made, "built", ConvertOptions(thin=thin))
+        assert root.digest in done.unfit
+        assert convert(layout, "built", layout, "built", ConvertOptions(thin=thin)).unfit[0] == root.digest
+        copy_image(made, "built", far, "built", thin=True)
+        for place in (made, far, layout):
+            export(place, "built", back, "built", ExportOptions())
+            assert back.resolve("built").digest == root.digest
+            assert len(attached(back, root)) == 1
+        index = look_up(far, "built").index
+        assert index is not None
+        for note in ("?", base64.b64encode(app.manifest.raw).decode()):
+            changed = index.raw.replace(base64.b64encode(written), note.encode())
+            far.put_tagged("odd", Descriptor.of(media.OCI_INDEX, changed), changed)
+            export(far, "odd", back, "odd", ExportOptions())
+            assert back.resolve("odd").digest != root.digest
 
 
 def test_words(layout: Layout, app: Built, capsys: pytest.CaptureFixture[str]) -> None:

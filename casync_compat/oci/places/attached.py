@@ -153,7 +153,7 @@ def copy_attached(
     return done
 
 
-def attestations(found: Found, images: Iterable[BlobDigest]) -> list[Descriptor]:
+def attestations(found: Found, images: Iterable[BlobDigest | str]) -> list[Descriptor]:
     """The attestations of some images that stand in their index, as buildkit puts them there."""
     wanted = {str(digest) for digest in images}
     return [one for one in found.others if one.annotations.get(media.NOTE_ABOUT) in wanted]

@@ -1,6 +1,6 @@
 """Images that podman (`containers-storage:`) or docker (`docker-daemon:`) keeps, read by way of skopeo or the daemon.
 
-    >>> with Kept("containers-storage", "localhost/app:1", os.environ) as copied:
+    >>> with KeptImage("containers-storage", "localhost/app:1", os.environ) as copied:
     ...     copied.place.resolve(None)
 
 Their forms are their programs' own business, so that docker's daemon, where it is on this machine, or else skopeo
@@ -21,10 +21,10 @@ from casync_compat.oci.places.docker_archive import DockerArchive
 from casync_compat.oci.places.layout import Layout
 from casync_compat.oci.spec.errors import ImageError
 
-__all__ = ["Kept"]
+__all__ = ["KeptImage"]
 
 
-class Kept(Closing):
+class KeptImage(Closing):
     """A copy of an image, which goes when this is closed.
 
     :param transport: `containers-storage` or `docker-daemon`

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from casync_compat.closing import Closing
 from casync_compat.errors import UsageError
-from casync_compat.oci.places.bydaemon import Kept
+from casync_compat.oci.places.bydaemon import KeptImage
 from casync_compat.oci.places.directory import ImageDirectory
 from casync_compat.oci.places.docker_archive import DockerArchive
 from casync_compat.oci.places.layout import Layout
@@ -103,7 +103,7 @@ class Places(Closing):
             self._opened.append(archive)
             return archive
         if reference.transport in LOCAL:
-            copied = Kept(reference.transport, reference.place, self._environ)
+            copied = KeptImage(reference.transport, reference.place, self._environ)
             self._opened.append(copied)
             return copied.place
         return self._shared(reference, self._source)

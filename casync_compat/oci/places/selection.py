@@ -12,9 +12,11 @@ from __future__ import annotations
 import platform as machine
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from casync_compat.errors import AccessDenied
+from casync_compat.oci.places.originalindex import noted_index
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.blobs import Place, WritablePlace
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor, Platform
@@ -82,10 +84,20 @@ class Found:
     others: tuple[Descriptor, ...]
 
     @property
+    def noted(self) -> ImageIndex | None:
+        """The index that converted images were made of, where it is kept."""
+        return next(filter(None, (noted_index(one.descriptor.annotations) for one in self.wrappers)), None)
+
+    @property
     def subjects(self) -> list[BlobDigest]:
-        """What others may be about: the root, and the images beneath it."""
-        images = (*self.plain, *self.wrappers)
-        return list(dict.fromkeys([self.root.digest, *(one.descriptor.digest for one in images)]))
+        """What others may be about: the root, the images beneath it, and those that converted ones were made of."""
+        found = [self.root.digest, *(one.descriptor.digest for one in (*self.plain, *self.wrappers))]
+        if self.noted is not None:
+            found.append(self.noted.descriptor.digest)
+        for one in self.wrappers:
+            with suppress(ImageError):
+                found.append(BlobDigest.parse(one.of))
+        return list(dict.fromkeys(found))
 
     def choose_plain(
         self, wanted: Platform | None, everything: bool = False, warn: Warn = _silent
@@ -186,7 +198,10 @@ def look_into(
     root = Descriptor(root.media_type, root.digest, root.size)
     if isinstance(document, ImageManifest):
         if document.is_wrapper:
-            return Found(place, where, root, None, (), (Choice(root, None),), ())
+            of = next(
+                (str(one.digest) for one in document.layers if one.media_type == media.SOURCE_MANIFEST), ""
+            )
+            return Found(place, where, root, None, (), (Choice(root, None, of),), ())
         if document.is_image:
             config = ImageConfig.parse(place.read(document.config), f"{where}, config")
             return Found(place, where, root, None, (Choice(root, config.platform),), (), ())

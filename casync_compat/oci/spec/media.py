@@ -20,6 +20,7 @@ __all__ = [
     "MANIFEST_TYPES",
     "NOTE_ABOUT",
     "NOTE_FORMAT",
+    "NOTE_INDEX",
     "NOTE_LAYER",
     "NOTE_LAYER_DIFF_ID",
     "NOTE_OF",
@@ -96,6 +97,8 @@ NOTE_FORMAT = "dev.pycasync.format"
 NOTE_LAYER = "dev.pycasync.layer"
 NOTE_LAYER_DIFF_ID = "dev.pycasync.layer.diff-id"
 NOTE_SQUASHED = "dev.pycasync.squashed"
+NOTE_INDEX = "dev.pycasync.index"
+"""Of a converted image's entry in an index: the bytes of the index that this one was made of, in base64."""
 NOTE_TYPE = "dev.pycasync.type"
 NOTE_PLATFORM = "dev.pycasync.platform"
 NOTE_OF = "dev.pycasync.of"
