@@ -14,10 +14,11 @@ from __future__ import annotations
 import enum
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from casync_compat.errors import CasyncError
-from casync_compat.oci.image.layertar import LAYER_LIMIT
+from casync_compat.oci.image.layertar import LAYER_LIMIT, LayerTar, open_layer_tar
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.attached import attestations, copy_attached, copy_beneath, find_attached
 from casync_compat.oci.places.docker_archive import ArchiveImage, write_docker_archive
@@ -311,13 +312,17 @@ def export_archive(
     progress: ProgressCallback | None = None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> ExportResult:
-    """Give one image back as a docker archive, whose layers are uncompressed.
+    """Give one image back as a docker archive, whose layers are uncompressed: of a converted image the original, else
+    the image itself.
 
     :param path: the file; it appears whole or not at all
     :param tags: names of the image in it
     """
     found = look_up(source, reference)
     reporter = Reporter(progress)
+    if not found.wrappers:
+        (choice,) = found.choose_plain(options.platform, warn=warn)
+        return _plain_archive(source, found, choice.descriptor, path, tags, options.layer_limit, reporter)
     image_ids = []
     rebuilt = 0
     for image in _open(source, found, options, False, warn):
@@ -329,6 +334,39 @@ def export_archive(
         image_ids.append(image.wrapper.source_config.digest)
         rebuilt = len(layers)
     return ExportResult(None, tuple(image_ids), False, rebuilt)
+
+
+def _plain_archive(
+    source: Place,
+    found: Found,
+    descriptor: Descriptor,
+    path: bytes,
+    tags: Sequence[str],
+    limit: int,
+    reporter: Reporter,
+) -> ExportResult:
+    manifest = ImageManifest.parse(source.read_manifest(descriptor), found.where, descriptor.media_type)
+    raw = source.read(manifest.config)
+    config = ImageConfig.parse(raw, f"{found.where}, config")
+    if len(config.diff_ids) != len(manifest.layers):
+        raise ImageError(
+            found.where, f"it has {len(manifest.layers)} layers, but its config names {len(config.diff_ids)}"
+        )
+    with (
+        ExitStack() as stack
+    ):  # sizes stand before what they are of, so that all layers are decompressed first
+        layers = []
+        for number, (blob, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
+            where = f"{found.where}, layer {number}"
+            tar = stack.enter_context(open_layer_tar(source, blob, diff_id, where=where, limit=limit))
+            layers.append((diff_id, tar.size, _reported(_read_all(tar), reporter)))
+        write_docker_archive(path, ArchiveImage(raw, layers, tags))
+    return ExportResult(None, (manifest.config.digest,), False, 0)
+
+
+def _read_all(tar: LayerTar) -> Iterator[bytes]:
+    for offset in range(0, tar.size, _PIECE):
+        yield tar.view.read_at(offset, min(_PIECE, tar.size - offset))
 
 
 class _Lazy:

@@ -14,6 +14,8 @@ import pytest
 import zstandard
 from test_oci.images import Built, build, layer, layout_at
 
+from casync_compat.cli import main
+from casync_compat.oci.convert import ConvertOptions, convert
 from casync_compat.oci.places.docker_archive import ArchiveImage, DockerArchive, write_docker_archive
 from casync_compat.oci.spec import media
 from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
@@ -261,3 +263,40 @@ def test_a_circle_of_links(tmp_path: Path) -> None:
     )
     with pytest.raises(ImageError, match="missing from the archive"):
         DockerArchive(bytes(path))
+
+
+@pytest.mark.parametrize("verb", ["copy", "export"])
+@pytest.mark.parametrize("how", ["gzip", "zstd", "none"])
+def test_a_plain_image_becomes_an_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, how: str
+) -> None:
+    """Its layers are decompressed, the image id stays; a converted one gives the same archive."""
+    monkeypatch.chdir(tmp_path)
+    with layout_at(Path("images")) as layout:
+        built = build(layout, "app", [layer({"etc/app": b"1" * 3_000_000}), layer({"b": b"2"})], how)
+        convert(layout, "app", layout, "thin", ConvertOptions(thin=True))
+    assert main(["oci", verb, "oci:images:app", "docker-archive:plain.tar:app:1"]) == 0
+    assert main(["oci", verb, "oci:images:thin", "docker-archive:thin.tar:app:1"]) == 0
+    assert Path("plain.tar").read_bytes() == Path("thin.tar").read_bytes()
+    with DockerArchive(b"plain.tar") as archive:
+        assert archive.tags() == ["app:1"]
+        assert str(built.image_id) in archive.read_manifest(archive.resolve("app:1")).decode()
+
+
+def test_copied_into_an_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The digest is that of what the archive then names; there is no room for indexes of casync, and none of it stays
+    where a layer is not what the config says."""
+    monkeypatch.chdir(tmp_path)
+    with layout_at(Path("images")) as layout:
+        build(layout, "app", [layer({"a": b"1"})])
+        build(layout, "lies", [layer({"a": b"1"})], diff_ids=[layer({"a": b"2"})])
+        build(layout, "more", [layer({"a": b"1"})], diff_ids=[layer({"a": b"1"}), layer({"a": b"2"})])
+    assert main(["oci", "pull", "--json", "oci:images:app", "docker-archive:x.tar"]) == 0
+    with DockerArchive(b"x.tar") as archive:
+        assert json.loads(capsys.readouterr().out)["digest"] == str(archive.resolve(None).digest)
+    assert main(["oci", "copy", "--thin", "oci:images:app", "docker-archive:y.tar"]) == 2
+    assert main(["oci", "copy", "oci:images:lies", "docker-archive:y.tar"]) == 1
+    assert main(["oci", "copy", "oci:images:more", "docker-archive:y.tar"]) == 1
+    assert not Path("y.tar").exists()

@@ -18,9 +18,8 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    add_copying(
-        parser, "the image, wherever it is", "where to, docker://, oci:, dir: or oci-archive:", store=False
-    )
+    where = "where to, docker://, oci:, dir:, oci-archive: or docker-archive:"
+    add_copying(parser, "the image, wherever it is", where, store=False)
 
 
 def run(options: argparse.Namespace) -> int:

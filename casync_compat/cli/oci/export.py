@@ -30,7 +30,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    add_image(parser, "source", "a converted image")
+    add_image(parser, "source", "a converted image; for docker-archive: a plain one, too")
     add_image(parser, "target", "where to")
     parser.add_argument(
         "--compress",

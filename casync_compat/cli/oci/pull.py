@@ -18,7 +18,12 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    add_copying(parser, "the image, in a registry", "where to, oci:, dir: or oci-archive:", store=True)
+    add_copying(
+        parser,
+        "the image, in a registry",
+        "where to, oci:, dir:, oci-archive: or docker-archive:",
+        store=True,
+    )
 
 
 def run(options: argparse.Namespace) -> int:
