@@ -55,7 +55,7 @@ def test_docker_hub_is_meant_without_a_host(short: str, long: str) -> None:
     ("text", "why"),
     [
         ("/srv/images", "oci:DIRECTORY"),
-        ("dir:/srv/images", "oci:DIRECTORY"),
+        ("directory:/srv/images", "oci:DIRECTORY"),
         ("oci:", "the path is missing"),
         ("docker-archive:", "the path is missing"),
         ("docker:debian", "oci:DIRECTORY"),
