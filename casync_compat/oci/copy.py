@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from casync_compat.ids import ChunkId
 from casync_compat.oci.image.wrapped import WrappedImage
 from casync_compat.oci.places.attached import Attached, attestations, copy_attached, find_attached
+from casync_compat.oci.places.directory import ImageDirectory
 from casync_compat.oci.places.graph import Graph, collect, walk
 from casync_compat.oci.places.selection import Found, look_up, named_before
 from casync_compat.oci.spec import media
@@ -80,6 +81,8 @@ def copy_image(
     :raises BlobError: a blob is missing or corrupt
     """
     found = look_up(source, reference)
+    if isinstance(source, ImageDirectory) and (own := source.signatures()):
+        warn(f"{source.name}: the signatures of skopeo's own kind in it ({', '.join(own[:5])}) are left out")
     root, made = _root(found, thin or store is not None)
     before = named_before(sink, tag)
     there = Graph({}, {})

@@ -144,6 +144,10 @@ def test_what_cannot_come(layout: Layout, app: Built) -> None:
     with ImageDirectory(b"dir") as place:
         assert copy_image(layout, "app", place, "", warn=said.append).attached == 0
     assert "no room for the 3 signatures" in said.pop()
+    Path("dir/signature-1").write_bytes(b"of skopeo")
+    with ImageDirectory(b"dir") as place, layout_at(Path("from")) as target:
+        copy_image(place, None, target, "app", warn=said.append)
+    assert "(signature-1) are left out" in said.pop()
     signature = layout.resolve(f"sha256-{app.descriptor.digest.hex}.sig")
     Path(layout.blob_path(signature.digest).decode()).unlink()
     with layout_at(Path("back")) as back:

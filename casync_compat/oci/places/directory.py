@@ -193,6 +193,16 @@ class ImageDirectory(BlobFiles):
         """None: there is one image, without a name."""
         return []
 
+    def signatures(self) -> list[str]:
+        """The names of skopeo's own signatures, which only such directories have room for."""
+        try:
+            names = os.listdir(self.path)
+        except OSError as error:
+            raise FileError(self.path, "list", error) from error
+        return sorted(
+            os.fsdecode(name) for name in names if (ours := _OURS.fullmatch(name)) and ours["signature"]
+        )
+
     def assume(self, descriptors: Iterable[Descriptor]) -> None:
         """Nothing: whether a blob is there costs a directory nothing to find out."""
 
