@@ -86,7 +86,7 @@ def convert(
     plain = [choice.descriptor.digest for choice in choices]
     about = attestations(found, plain)
     copy_beneath(source, about, sink)
-    attached = find_attached(source, [found.root.digest, *plain])
+    attached = find_attached(source, [found.root.digest, *plain], warn)
     if attached and not sink.roomy:
         warn(f"{sink.name}: there is no room for the {len(attached)} signatures or attestations of the image")
         attached = []

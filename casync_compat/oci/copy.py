@@ -104,7 +104,7 @@ def copy_image(
         on_plan(sum(blob.size for blob in blobs))
     moved = _move(source, sink, blobs, on_start, on_blob, update=bool(there.blobs))
     chunks = _chunks(source, found, store, lease) if store is not None else (0, 0)
-    attached = find_attached(source, found.subjects)
+    attached = find_attached(source, found.subjects, warn)
     if attached and not sink.roomy:
         warn(f"{sink.name}: there is no room for the {len(attached)} signatures or attestations of the image")
         attached = []

@@ -143,7 +143,7 @@ def export(
         index = ImageIndex.build([*images, *about])
         root = index.descriptor
         sink.put_manifest(root, index.raw)
-    attached = find_attached(source, [root.digest, *given])
+    attached = find_attached(source, [root.digest, *given], warn)
     if attached and source is not sink:
         if sink.roomy:
             copy_attached(source, attached, sink, warn)

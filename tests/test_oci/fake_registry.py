@@ -163,6 +163,7 @@ class FakeRegistry:
     :ivar no_artifacts: answer to a manifest that is no plain image's: status, code and detail
     :ivar missing: status of the answer for what is not there
     :ivar referrers: whether it lists what refers to a manifest, one a page
+    :ivar listing: status of such a list, and of that of tags
     """
 
     tls: bool = True
@@ -199,6 +200,7 @@ class FakeRegistry:
     no_artifacts: tuple[int, str, str] | None = None
     missing: int = 404
     referrers: bool = False
+    listing: int = 200
     deletes: bool = True
 
     def __post_init__(self) -> None:
@@ -527,6 +529,8 @@ class FakeRegistry:
     def _list(self, seen: Seen, name: str) -> FakeResponse:
         if name not in self.stores:
             return problem(404, "NAME_UNKNOWN")
+        if self.listing != 200:
+            return problem(self.listing, "NO")
         query = parse_qs(urlsplit(seen.url).query)
         names = sorted(self.store(name).tags)
         last = query.get("last", [""])[0]
@@ -538,6 +542,8 @@ class FakeRegistry:
         return FakeResponse(200, headers, json.dumps({"name": name, "tags": shown or None}).encode())
 
     def _refer(self, seen: Seen, name: str, subject: str) -> FakeResponse:
+        if self.listing != 200:
+            return FakeResponse(self.listing, {"Content-Type": "application/json"}, b"{}")
         found = []
         for key, (kind, body) in sorted(self.store(name).manifests.items()):
             manifest = json.loads(body)

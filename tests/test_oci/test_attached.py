@@ -155,6 +155,20 @@ def test_what_cannot_come(layout: Layout, app: Built) -> None:
     assert f"what is attached to {app.descriptor.digest} is left out" in said.pop()
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_a_registry_that_does_not_say(layout: Layout, app: Built, tmp_path: Path, status: int) -> None:
+    """An image comes also from where nothing is told about it; that the registry fails is said."""
+    fake = FakeRegistry(referrers=True)
+    copy_image(layout, "other", fake.open(), "1")
+    fake.listing = status
+    said: list[str] = []
+    with layout_at(tmp_path / "back") as back:
+        assert copy_image(fake.open(), "1", back, "1", warn=said.append).attached == 0
+        assert back.resolve("1").digest == layout.resolve("other").digest
+    assert [text for text in said if "cannot be looked for" in text] == said
+    assert len(said) == (status == 500)
+
+
 def test_converted_and_back(layout: Layout, app: Built) -> None:
     """A signature comes along and is said not to hold; given back to the bit the image has it again."""
     expected = attached(layout, app.descriptor)

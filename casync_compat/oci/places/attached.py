@@ -52,25 +52,32 @@ class _Paged(Protocol):
     def iter_tags(self) -> Iterator[str]: ...
 
 
-def find_attached(place: Place, subjects: Iterable[BlobDigest]) -> list[Attached]:
+def find_attached(
+    place: Place, subjects: Iterable[BlobDigest], warn: Callable[[str], None] = lambda text: None
+) -> list[Attached]:
     """What is attached to manifests, and to that in turn.
 
     A registry that does not list its tags is asked for those of the first subject alone.
 
-    :raises RemoteError: the registry fails
+    :param warn: told that a registry fails when it is asked; the image is whole without it
     """
     todo = list(dict.fromkeys(subjects))
     known = set(todo)
     tags = _tags(place)
     found: list[Attached] = []
     for subject in todo:  # grows meanwhile
-        for one in _of(place, subject, tags if tags is not None else _guesses(subject, subject == todo[0])):
-            if len(found) >= _MOST:
-                return found
-            found.append(one)
-            if one.descriptor.digest not in known:
-                known.add(one.descriptor.digest)
-                todo.append(one.descriptor.digest)
+        some = tags if tags is not None else _guesses(subject, subject == todo[0])
+        try:
+            for one in _of(place, subject, some):
+                if len(found) >= _MOST:
+                    return found
+                found.append(one)
+                if one.descriptor.digest not in known:
+                    known.add(one.descriptor.digest)
+                    todo.append(one.descriptor.digest)
+        except RemoteError as error:
+            warn(f"signatures and attestations of {subject} cannot be looked for: {error}")
+            break
     return found
 
 

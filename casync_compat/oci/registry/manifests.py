@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, urljoin
 
-from casync_compat.errors import RemoteError, UsageError
+from casync_compat.errors import AccessDenied, RemoteError, UsageError
 from casync_compat.net.exchange import ATTEMPTS
 from casync_compat.net.http import BytesBody, TransportError, origin, read_all
 from casync_compat.net.traffic import Answer
@@ -257,8 +257,12 @@ class ManifestStore:
         for _ in range(_PAGES_OF_REFERRERS):
             if target is None:
                 break
-            answer = self._access.call("GET", target, op=op)
-            if answer.status in (400, 404, 405, 501) or "json" not in (
+            try:
+                answer = self._access.call("GET", target, op=op)
+            except AccessDenied:
+                self._lists_referrers = False
+                return None
+            if answer.status in (400, 401, 403, 404, 405, 501) or "json" not in (
                 answer.headers.get("Content-Type") or ""
             ):
                 answer.drain()
