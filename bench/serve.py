@@ -249,6 +249,7 @@ def main() -> None:
     parser.add_argument("--pycasync", default=f"{sys.executable} -m casync_compat")
     options = parser.parse_args()
     options.desync = os.path.abspath(options.desync)
+    options.load = os.getloadavg()[0]
     bench = Bench(options)
     jobs: dict[str, dict[str, Measured]] = {}
     starts = bench.pycasync, bench.desync, bench.nginx
@@ -294,6 +295,8 @@ def report(
         f"* date: {time.strftime('%Y-%m-%d')}, commit {commit.strip()}",
         f"* machine: {cores} processors, {platform.machine()}, Linux {platform.release()}, Python "
         f"{platform.python_version()}; the load generator runs on the same",
+        f"* load before it began: {options.load:.2f}; what else runs takes of the requests a second, and less of the "
+        "processor time",
         f"* store: {chunks} chunks of {options.blob} MiB of a tar of /usr/lib and /usr/share; {options.rounds} rounds",
         f"* HTTP/1.1: wrk, {CONNECTIONS} connections, random chunks; HTTP/2 and TLS: h2load, 4 connections, 32 streams",
         "* cold: h2load --h1, as many connections, every chunk once, of a server that has just begun",

@@ -22,7 +22,7 @@ from casync_compat.serve.log import AccessLog
 from casync_compat.serve.metrics import Metrics
 from casync_compat.serve.pace import Paces
 from casync_compat.serve.puts import Puts
-from casync_compat.serve.replies import BINARY, Field, Reply, not_modified, text, wanted_range
+from casync_compat.serve.replies import BINARY, Field, Reply, is_other, not_modified, text, wanted_range
 from casync_compat.serve.requests import BodyLost, BodyTooLarge, BodyTooSlow, Receive, Scope, Send, WebRequest
 from casync_compat.serve.routes import (
     ChunkRoute,
@@ -268,7 +268,7 @@ class Application:
                 raise BodyTooLarge
             async with self._uploads.slot(where):
                 body = await request.body(self._uploads.limit(where), self.limits)
-                return await self._uploads.put(where, body)
+                return await self._uploads.put(where, body, request.fields)
         except BodyTooLarge:
             return text(413, f"more than {self._uploads.limit(where)} bytes are not taken", store=name)
         except BodyTooSlow:
@@ -328,6 +328,8 @@ def _denied(grant: Grant, name: str = "") -> Reply:
 def _given(request: WebRequest, body: ChunkBody, kept: Field) -> Reply:
     fields = [BINARY, kept, _RANGES, (b"etag", body.tag)]
     wanted = request.fields
+    if b"if-match" in wanted and is_other(wanted, body.tag, None):
+        return text(412, "this is another one")
     if b"if-none-match" in wanted and not_modified(wanted, body.tag, None):
         return Reply(304, fields, hit=body.hit)
     data = body.data

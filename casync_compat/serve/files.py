@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from hashlib import sha256
 
 from casync_compat.kinds import Kind
-from casync_compat.serve.replies import Field, Reply, http_date, not_modified, text, wanted_range
+from casync_compat.serve.replies import Field, Reply, http_date, is_other, not_modified, text, wanted_range
 from casync_compat.serve.settings import FILES
 from casync_compat.store.files import Can, FileChanged, Files, FileStatus
 
@@ -54,6 +54,8 @@ def file_reply(
     :param head: whether only its head is wanted
     :raises CasyncError: what is small could not be read
     """
+    if is_other(fields, tag, modified):
+        return text(412, "this is another one", store=FILES)
     if not_modified(fields, tag, modified):
         return Reply(304, told, store=FILES)
     told = [*told, (b"accept-ranges", b"bytes")]

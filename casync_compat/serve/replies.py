@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TypeAlias
 
-__all__ = ["BINARY", "BodyPart", "Field", "Reply", "http_date", "not_modified", "text", "wanted_range"]
+__all__ = [
+    "BINARY",
+    "BodyPart",
+    "Field",
+    "Reply",
+    "http_date",
+    "is_other",
+    "not_modified",
+    "text",
+    "wanted_range",
+]
 
 Field: TypeAlias = tuple[bytes, bytes]
 
@@ -71,6 +81,23 @@ def not_modified(fields: Mapping[bytes, bytes], tag: bytes | None, modified: int
         return False
     moment = _moment(since)
     return moment is not None and modified // 10**9 <= moment
+
+
+def is_other(
+    fields: Mapping[bytes, bytes], tag: bytes | None, modified: int | None, *, there: bool = True
+) -> bool:
+    """Whether what there is, is not what a client wants it to be (412): If-Match and If-Unmodified-Since.
+
+    :param there: whether there is anything; other parameters as of `not_modified`
+    """
+    wanted = fields.get(b"if-match")
+    if wanted is not None:
+        if wanted.strip() == b"*":
+            return not there
+        return tag is None or tag not in re.findall(rb'(?<!/)"[^"]*"', wanted)  # weak ones are equal to none
+    since = fields.get(b"if-unmodified-since")
+    moment = None if since is None or modified is None else _moment(since)
+    return moment is not None and modified is not None and modified // 10**9 > moment
 
 
 def _moment(value: bytes) -> int | None:

@@ -348,3 +348,15 @@ def test_metrics(served: Application) -> None:
     assert f'pycasync_sent_bytes_total{{store="default"}} {2 * len(RAW)}' in lines
     assert 'pycasync_chunks_total{store="default",hit="true"} 2' in lines
     assert any(line.startswith("# TYPE pycasync_upstream_seconds_total counter") for line in lines)
+
+
+@pytest.mark.parametrize("path", [AT, "/x.caibx"])
+def test_what_has_to_be_the_same(served: Application, path: str) -> None:
+    """Who goes on with what he has a part of gets no part of another."""
+    tag = ask(served, "GET", path).fields["etag"]
+    for value, status in (("*", 200), (tag, 200), (f'"x", {tag}', 200), ('"x"', 412), (f"W/{tag}", 412)):
+        assert ask(served, "GET", path, {"if-match": value}).status == status
+    old = {"if-unmodified-since": "Mon, 01 Jan 2001 00:00:00 GMT"}
+    assert ask(served, "GET", "/x.caibx", old).status == 412
+    new = {"if-unmodified-since": "Fri, 01 Jan 2100 00:00:00 GMT"}
+    assert ask(served, "GET", "/x.caibx", new).status == 200

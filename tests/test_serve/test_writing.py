@@ -228,3 +228,43 @@ def test_slow_bodies(store: LocalStore) -> None:
 
     one, two, three = asyncio.run(run())
     assert (one, two, three.status) == (408, 408, 200)
+
+
+def test_conditions(served: Application, files: LocalFiles) -> None:
+    """An index that has to be new replaces none, and one that has to replace a known one replaces no other."""
+    for raw in (RAW, b"other"):
+        put(served, at(D.of(raw)), compress(Compression.ZSTD, raw))
+    first, second = index_of(RAW), index_of(RAW, b"other")
+
+    def put_if(body: bytes, **fields: str) -> int:
+        return put(
+            served, "/x.caibx", body, **{name.replace("_", "-"): value for name, value in fields.items()}
+        ).status
+
+    assert put_if(first, if_match="*") == 412
+    assert put_if(first, if_match='"some"') == 412
+    assert put_if(first, if_none_match="*") == 200
+    assert put_if(second, if_none_match="*") == 412
+    tag = ask(served, "GET", "/x.caibx").fields["etag"]
+    assert put_if(second, if_none_match=tag) == 412
+    assert put_if(second, if_match=f"W/{tag}") == 412
+    assert put_if(second, if_unmodified_since="Mon, 01 Jan 2001 00:00:00 GMT") == 412
+    assert files.read(b"x.caibx", 10_000) == first
+    assert put_if(second, if_match=f'"other", {tag}') == 200
+    assert put_if(first, if_match=tag) == 412
+    assert files.read(b"x.caibx", 10_000) == second
+    assert put_if(first, if_match="*") == 200
+
+
+def test_who_was_quicker(served: Application, files: LocalFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the write another index may come; it stays."""
+    put(served, at(D.of(RAW)), compress(Compression.ZSTD, RAW))
+    sync = LocalStore.sync
+
+    def meanwhile(store: LocalStore) -> None:
+        sync(store)
+        files.write(b"x.caibx", b"of another")
+
+    monkeypatch.setattr(LocalStore, "sync", meanwhile)
+    assert put(served, "/x.caibx", index_of(RAW), **{"if-none-match": "*"}).status == 412
+    assert files.read(b"x.caibx", 100) == b"of another"
