@@ -27,6 +27,8 @@ _WITH_BAR = "{head}  |{bar:20}|{tail}"
 _WITHOUT = "{head}{tail}"
 
 _MOST_PARTS = 8
+_STALLED = 5.0
+"""Seconds without anything done after which it is not as fast as it was any more."""
 
 tqdm.set_lock(threading.RLock())  # its own is one for processes, too, and costs a semaphore of the system
 tqdm.monitor_interval = 0  # a thread that looks whether bars are forgotten
@@ -143,6 +145,8 @@ class Bar(tqdm):
         """What tqdm makes a line of."""
         known = super().format_dict
         rate = known["rate"]
+        if self.start_t < self.last_print_t < self._time() - _STALLED:
+            rate = 0.0  # of late, whatever it was before
         if rate is None:
             rate = (known["n"] - known["initial"]) / known["elapsed"] if known["elapsed"] > 0 else 0.0
         head, tail = _words(self._what, self._fetched, self._progress, rate)

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TextIO
 
 from casync_compat.progress import Progress, ProgressCallback, Reporter, human_size, human_time
+from casync_compat.streams.transfer import Ticker
 
 if TYPE_CHECKING:
     from casync_compat.cli._bars import Bars
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["ProgressLine", "counted", "human_size", "progress_line", "tells"]
 
 _QUIET = 0.5
+_EVERY = 1.0
+"""Seconds after which the line is drawn again, whether anything was done or not: what waits is seen to wait."""
 _MINUTE = 60
 
 
@@ -114,7 +117,8 @@ class ProgressLine:
         self._screen = sys.stderr
         self._bars: Bars | None = None
         self._drawn = False
-        self._last = Progress()
+        self._last: Progress | None = None
+        self._ticker: Ticker | None = None
         self._above: list[_Above] = []
         self._redirected = ExitStack()
         self.parts: Callable[[], Iterable[tuple[str, Progress]]] = tuple
@@ -130,6 +134,7 @@ class ProgressLine:
             self._redirected.enter_context(redirect_stdout(self._before(sys.stdout)))
         if self._on:
             self._redirected.enter_context(redirect_stderr(self._before(sys.stderr)))
+            self._ticker = Ticker(self._wait, _EVERY)
         return self
 
     def _before(self, stream: TextIO) -> Any:
@@ -139,6 +144,8 @@ class ProgressLine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._ticker is not None:
+            self._ticker.close()  # without the lock, for which it may wait
         with self.lock:
             self._redirected.close()
             self._on = False
@@ -148,7 +155,12 @@ class ProgressLine:
 
     def again(self) -> None:
         """Draw it again, where something else has changed: `parts`."""
-        if self._on:
+        if self.callback is not None:
+            self._draw(self._last or Progress())
+
+    def _wait(self) -> None:
+        """Draw it again, unless there was nothing yet: somebody may be asked for a password meanwhile."""
+        if self._last is not None and self._on:
             self._draw(self._last)
 
     def clear(self) -> None:

@@ -20,6 +20,12 @@ from casync_compat.oci.spec.descriptor import BlobDigest, Descriptor
 from casync_compat.progress import Progress, Reporter
 
 
+@pytest.fixture(autouse=True)
+def only_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn by itself, however long a test takes."""
+    monkeypatch.setattr(_progress, "_EVERY", 3600.0)
+
+
 class OnScreen(io.StringIO):
     """Standard error as a terminal."""
 

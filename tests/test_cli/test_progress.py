@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from casync_compat.progress import Progress, Reporter
 from catar import flags
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def only_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn by itself, however long a test takes."""
+    monkeypatch.setattr(_progress, "_EVERY", 3600.0)
 
 
 class Terminal(io.StringIO):
@@ -175,6 +182,27 @@ def test_what_is_said_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
         drawn.callback(Progress(3))
         assert "half a line\n\rmaking  3 B" in terminal.getvalue()
     assert sys.stderr is terminal
+
+
+def test_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line is drawn again where nothing more is told, and after a while nothing is as fast as it was."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(_progress, "_QUIET", 0)
+    monkeypatch.setattr(_progress, "_EVERY", 0.01)
+    with ProgressLine("pulling") as drawn:
+        assert drawn.callback is not None
+        time.sleep(0.05)
+        assert terminal.getvalue() == ""  # somebody may be asked for a password
+        drawn.callback(Progress())
+        while terminal.getvalue().count("pulling  0 B  0 B/s") < 2:
+            time.sleep(0.01)
+        for done in (1, 1 << 30, 2 << 30):
+            drawn.callback(Progress(done, 4 << 30))
+        assert " left" in terminal.getvalue()
+        monkeypatch.setattr(_bars, "_STALLED", 0.0)
+        while not terminal.getvalue().endswith("2 GiB of 4 GiB  0 B/s"):
+            time.sleep(0.01)
 
 
 def test_one_thing_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
