@@ -49,6 +49,8 @@ ATTEMPTS = 6
 _REDIRECTS = 10
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+_AT_ONCE = 2
+"""Attempts after which connections that broke are made anew without a pause, while others bring something."""
 _LONGEST_ASKED = 300.0
 """A server that asks for a longer pause than this many seconds gets an error instead."""
 
@@ -247,12 +249,17 @@ class Exchange:
             for number, one in zip(left, got, strict=True):
                 found[number] = one
             left = [number for number in left if self._is_passing(found[number], wanted[number].url)]
-            futile = futile + 1 if self._meter.traffic.bytes_down == before else 1
+            alive = self._meter.traffic.bytes_down > before
+            futile = 1 if alive else futile + 1
             if not left or futile >= self.attempts:
                 break
             asked = max(found[number].wait for number in left) or None
             why = f"{len(left)} of {len(wanted)} files from {shown(wanted[0].url)} on"
-            if not self.pause(attempt, asked=asked, why=why):
+            # Nobody asked for rest where connections broke and others were of use.
+            at_once = alive and attempt < _AT_ONCE and all(found[number].error is not None for number in left)
+            if at_once:
+                _LOG.info("%s; attempt %d comes at once", why, attempt + 2)
+            elif not self.pause(attempt, asked=asked, why=why):
                 break
             answers = ask([wanted[number] for number in left])
         return found

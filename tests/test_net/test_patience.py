@@ -101,6 +101,17 @@ def test_a_server_that_is_alive() -> None:
     assert len(server.rounds) == 6
 
 
+def test_connections_that_break_among_others() -> None:
+    """They are made anew at once, twice, while others bring something; who says that it is too much is given rest."""
+    bad = Fetched(0, b"", RESET)
+    server = Server({"a": [OK], "b": [bad, OK], "c": [bad, bad, OK], "d": [bad, bad, bad, OK]})
+    assert server.read("a", "b", "c", "d") == [b"ok"] * 4
+    assert server.waits == [2.0]
+    server = Server({"a": [OK], "b": [bad, OK], "c": [Fetched(503, b""), OK]})
+    assert server.read("a", "b", "c") == [b"ok"] * 3
+    assert server.waits == [0.5]
+
+
 def test_nobody_there() -> None:
     """On first contact it is a mistyped name and told at once; later it is a server that is started anew."""
     server = Server({"a": [Fetched(0, b"", ABSENT)]})
