@@ -36,7 +36,7 @@ from casync_compat.store.files import (
     Version,
     check_name,
 )
-from casync_compat.store.objecterrors import failure
+from casync_compat.store.objecterrors import failure, may_be_past_the_end, reasoned
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -191,10 +191,12 @@ class ObjectFiles(Files):
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
-            status = self.stat(name)
-            if status is None or offset >= status.size:  # services refuse a range behind the end
-                return None if status is None else b""
-            raise self._failed(f"read {_shown(name)}", error) from None
+            failure = self._failed(f"read {_shown(name)}", error)
+            if may_be_past_the_end(failure):
+                status = self.stat(name)
+                if status is None or offset >= status.size:
+                    return None if status is None else b""
+            raise failure from None
 
     def pieces(self, name: bytes) -> Iterator[bytes] | None:
         try:
@@ -213,13 +215,13 @@ class ObjectFiles(Files):
             raise self._failed(f"read {_shown(name)}", error) from None
 
     def stat(self, name: bytes) -> FileStatus | None:
+        key = self._key(name)
         try:
-            meta = self._store.head(self._key(name))
+            return self._status(self._store.head(key))
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
-            raise self._failed(f"look for {_shown(name)}", error) from None
-        return self._status(meta)
+            raise self._failed(f"look for {_shown(name)}", reasoned(self._store, key, error)) from None
 
     def stat_many(self, names: Sequence[bytes]) -> list[FileStatus | None]:
         if len(names) < 2 or _in_a_loop():

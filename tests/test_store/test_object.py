@@ -244,11 +244,23 @@ SECRET = "sig=c2VjcmV0&X-Amz-Signature=abcdef"
             AccessDenied,
             "access was denied (HTTP 403)",
         ),
+        (
+            GenericError(f"GET https://h/b?{SECRET} status code: 400 <Code>ExpiredToken</Code>"),
+            AccessDenied,
+            "the credentials have expired (ExpiredToken) (HTTP 400)",
+        ),
+        (
+            PermissionDeniedError(f"{SECRET} status code: 403 <Code>RequestTimeTooSkewed</Code>"),
+            AccessDenied,
+            "this machine's clock and the service's do not agree (RequestTimeTooSkewed) (HTTP 403)",
+        ),
+        (GenericError("hyper::Error(IncompleteMessage)"), RemoteError, "closed the connection"),
+        (GenericError("kind: UnexpectedEof, error: IncompleteBody"), RemoteError, "broke off before its end"),
     ],
 )
 def test_errors(error: Exception, kind: type[RemoteError], said: str) -> None:
     """A failure names place, file and reason, on one line and without what may be secret."""
-    bucket = Failing(obstore_store.MemoryStore(), [error] * 4)
+    bucket = Failing(obstore_store.MemoryStore(), [error] * 9)
     files = ObjectFiles(bucket, "s3://bucket")  # type: ignore[arg-type]
     for call in (
         lambda: files.read(b"a/b", 9),
@@ -266,6 +278,40 @@ def test_errors(error: Exception, kind: type[RemoteError], said: str) -> None:
         assert "sig" not in message.lower()
         assert "\n" not in message
         assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        GenericError("hyper::Error(IncompleteMessage)"),
+        PermissionDeniedError("status code: 403 <Code>RequestTimeTooSkewed</Code>"),
+        GenericError("status code: 503 <Code>SlowDown</Code>"),
+    ],
+)
+def test_a_range_that_cannot_be_read(error: Exception) -> None:
+    """What went wrong is told, and nobody is asked for the size of what nobody answers for."""
+    bucket = Failing(obstore_store.MemoryStore(), [error])
+    files = ObjectFiles(bucket, "s3://bucket")  # type: ignore[arg-type]
+    with pytest.raises(RemoteError, match="cannot read a/b: "):
+        files.read_range(b"a/b", 0, 9)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("status code: 403 <Code>ExpiredToken</Code>", "look for a/b: the credentials have expired"),
+        ("status code: 500", r"look for a/b: access was denied \(HTTP 403\)"),
+        (None, r"look for a/b: access was denied \(HTTP 403\)"),
+    ],
+)
+def test_a_look_that_is_refused(body: str | None, said: str) -> None:
+    """The answer to a HEAD gives no reason: that is heard from a request for the first byte, where it has one."""
+    errors: list[Exception] = [PermissionDeniedError("status code: 403")]
+    bucket = obstore_store.MemoryStore()
+    ObjectFiles(bucket, "memory://").write(b"a/b", b"x")
+    files = ObjectFiles(Failing(bucket, errors + ([GenericError(body)] if body else [])), "s3://bucket")  # type: ignore[arg-type]
+    with pytest.raises(AccessDenied, match=said):
+        files.stat(b"a/b")
 
 
 def test_many_at_once() -> None:
