@@ -156,6 +156,11 @@ class Channel(Closing):
             self.most_read = min(_MOST, most_read or largest or _LEAST)
             self.most_written = min(_MOST, most_written or largest or _LEAST)
 
+    @property
+    def broke(self) -> bool:
+        """Whether it had begun, and ended though nobody wanted that."""
+        return self._program.broke
+
     def close(self) -> None:
         self._program.close()
 
@@ -270,6 +275,16 @@ class Server(Closing):
             if self._channel is None:
                 self._channel = Channel(self.argv, self.where, on_line=self._on_line, silence=self._silence)
             return self._channel
+
+    def drop(self, channel: Channel) -> bool:
+        """Have the next one begin another channel instead of this one; whether it broke, or else it stays."""
+        if not channel.broke:
+            return False
+        with self._lock:
+            if self._channel is channel:
+                self._channel = None
+        channel.close()
+        return True
 
     def close(self) -> None:
         with self._lock:

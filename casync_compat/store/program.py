@@ -48,11 +48,14 @@ _NOT_FOUND = 127
 
 _running: set[int] = set()
 """Process ids of programs that were not seen to end."""
+_told: set[int] = set()
+"""Those that were told to end."""
 
 
 def end_all() -> None:
     """Tell every program to end, so that nobody waits for one any more. May be called by a signal handler."""
     for pid in list(_running):
+        _told.add(pid)
         with suppress(OSError):
             os.kill(pid, signal.SIGTERM)
 
@@ -98,6 +101,8 @@ class Program(Closing):
         self._queued = 0
         self._failure: Exception | None = None
         self._heard = False
+        self.broke = False
+        """Whether it ended, after something had come from it, though nobody wanted that."""
         self._last_line = ""
         self._errors = b""
         self._process: subprocess.Popen[bytes] | None = None
@@ -281,7 +286,9 @@ class Program(Closing):
 
     def _ended(self, op: str) -> RemoteError:
         """What to say of a program that ended, or closed its output, too early."""
+        told = self._process is None or self._process.pid in _told
         status = self._reap(_GRACE)
+        self.broke = self._heard and not told and status != _NOT_FOUND
         deadline = time.monotonic() + _GRACE
         while self._err in self._open and time.monotonic() < deadline:
             if not select.select([self._err], [], [], 0.5)[0]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from casync_compat.errors import RemoteError, UsageError
+from casync_compat.logs import Log
 from casync_compat.protocol.sftp import (
     Attributes,
     Open,
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["SftpFiles"]
 
 _R = TypeVar("_R")
+
+_LOG = Log(__name__)
+_PAUSES = (0.2, 2.0)
+"""Seconds before another connection is made, where one broke."""
 
 _TEMPORARY = re.compile(rb"(?s).*\.[0-9a-f]{16}\.tmp")
 _FIRST = 64 << 10
@@ -84,18 +90,40 @@ class SftpFiles(Files):
     def _at(self, name: bytes) -> bytes:
         return self._path.rstrip(b"/") + b"/" + name if name else self._path
 
-    def _run(self, op: str, *tasks: Task[_R]) -> list[_R]:
-        return self._open().run(tasks, op)
+    def _run(self, op: str, tasks: Callable[[Channel], Iterable[Task[_R]]]) -> list[_R]:
+        """Have tasks done: from the beginning, over another connection, where one breaks off.
+
+        :param tasks: makes them
+        """
+        broke = False
+        for pause in (*_PAUSES, None):
+            try:
+                channel = self._open()
+            except RemoteError:
+                if pause is None or not broke:
+                    raise
+            else:
+                try:
+                    return channel.run(tasks(channel), op)
+                except RemoteError as error:
+                    broke = self._server.drop(channel)
+                    if pause is None or not broke:
+                        raise
+                    _LOG.info("%s; another connection is made in %.1f s", error, pause)
+            time.sleep(pause)
+        raise AssertionError
 
     # ---- reading
 
     def read(self, name: bytes, limit: int) -> bytes | None:
-        channel, op = self._open(), f"read {_shown(name)}"
-        return channel.run([self._whole(channel, name, limit, op)], op)[0]
+        op = f"read {_shown(name)}"
+        return self._run(op, lambda channel: [self._whole(channel, name, limit, op)])[0]
 
     def read_many(self, wanted: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
-        channel, op = self._open(), f"read {len(wanted)} files"
-        return channel.run((self._lenient(channel, name, limit, op) for name, limit in wanted), op)
+        op = f"read {len(wanted)} files"
+        return self._run(
+            op, lambda channel: (self._lenient(channel, name, limit, op) for name, limit in wanted)
+        )
 
     def _lenient(self, channel: Channel, name: bytes, limit: int, op: str) -> Task[bytes | None]:
         try:
@@ -167,8 +195,8 @@ class SftpFiles(Files):
         return b"".join(parts)
 
     def read_range(self, name: bytes, offset: int, size: int) -> bytes | None:
-        channel, op = self._open(), f"read {_shown(name)}"
-        return channel.run([self._part(channel, name, offset, size, op)], op)[0]
+        op = f"read {_shown(name)}"
+        return self._run(op, lambda channel: [self._part(channel, name, offset, size, op)])[0]
 
     def _part(self, channel: Channel, name: bytes, offset: int, size: int, op: str) -> Task[bytes | None]:
         handle = yield from self._handle(PacketKind.OPEN, _opening(self._at(name), Open.READ), op)
@@ -198,7 +226,7 @@ class SftpFiles(Files):
 
     def stat(self, name: bytes) -> FileStatus | None:
         op = f"look for {_shown(name)}"
-        (known,) = self._run(op, self._attributes(name, op))
+        (known,) = self._run(op, lambda channel: [self._attributes(name, op)])
         if known is None or not known.is_file:
             return None
         return FileStatus(known.size or 0, _nanoseconds(known))
@@ -223,8 +251,8 @@ class SftpFiles(Files):
         if if_absent or if_version is not None:
             raise UsageError(f"{self.name}: an SFTP server cannot write on a condition")
         check_name(name)
-        channel, op = self._open(), f"write {_shown(name)}"
-        channel.run([self._replace(channel, name, memoryview(data).cast("B"), op)], op)
+        op = f"write {_shown(name)}"
+        self._run(op, lambda channel: [self._replace(channel, name, memoryview(data).cast("B"), op)])
         with self._lock:
             self._unsynced.append(name)
 
@@ -355,8 +383,10 @@ class SftpFiles(Files):
                 yield name, known
 
     def _entries(self, directories: Sequence[bytes]) -> _Entries:
-        channel, op = self._open(), "list the files"
-        return channel.run((self._listed(channel, directory, op) for directory in directories), op)
+        op = "list the files"
+        return self._run(
+            op, lambda channel: (self._listed(channel, directory, op) for directory in directories)
+        )
 
     def _listed(self, channel: Channel, directory: bytes, op: str) -> Task[Sequence[_Entry]]:
         """What is in a directory, with its name from here on, in order; directories have a slash at the end."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from test_store.contract_files import FilesContract
 from trees import content
 
 from casync_compat.errors import RemoteError
+from casync_compat.protocol.sftp import Packet
 from casync_compat.store.channel import Server
 from casync_compat.store.files import FileDamaged
+from casync_compat.store.program import end_all
 from casync_compat.store.sftp import SftpFiles
 
 pytestmark = better_than_casync
@@ -94,6 +97,40 @@ class TestSftpFiles(FilesContract):
         assert files.clean(under, 0) == 0
         assert files.clean(under, 1 << 62) == 1
         assert [listed.name for listed in files.list()] == [b"0a0a/x"]
+
+    def test_connections_that_break(self, files: SftpFiles, server: Server, tmp_path: Path) -> None:
+        """What was under way is done from the beginning over another connection; nothing half-written looks whole."""
+        contents = {b"%02x/%d" % (n % 5, n): content(300_000, n) for n in range(40)}
+        for name, data in contents.items():
+            files.write(name, data)
+        channel, broken = server.channel(), []
+
+        def breaking(received: Callable[[Packet], None], packet: Packet) -> None:
+            broken.append(packet)
+            if len(broken) == 30:
+                channel._program._process.kill()  # type: ignore[union-attr]
+            received(packet)
+
+        channel._take = partial(breaking, channel._take)  # type: ignore[method-assign]
+        wanted = [(name, len(data)) for name, data in contents.items()]
+        assert files.read_many(wanted) == list(contents.values())
+        assert server.channel() is not channel
+        for call in (
+            lambda: files.stat(b"00/0"),
+            lambda: files.read_range(b"00/0", 5, 9),
+            lambda: [*files.list()],
+            lambda: files.write(b"00/0", b"new"),
+        ):
+            server.channel()._program._process.kill()  # type: ignore[union-attr]
+            assert call() is not None or files.read(b"00/0", 3) == b"new"
+        assert not [*(tmp_path / "place").rglob("*.tmp")]
+
+    def test_a_connection_that_is_ended(self, files: SftpFiles, server: Server) -> None:
+        """None is made anew where the run itself told the programs to end."""
+        files.write(b"x", b"1")
+        end_all()
+        with pytest.raises(RemoteError, match=r"ended before all was done|killed by signal 15"):
+            files.read(b"x", 9)
 
     def test_what_the_server_refuses(self, files: SftpFiles, tmp_path: Path) -> None:
         """A file that cannot be written is one error, and leaves nothing behind."""
