@@ -161,6 +161,10 @@ def _joined(chunks: list[IndexChunk], fetch: Fetch) -> list[_Piece]:
     return [(chunks, data[0] if len(data) == 1 else b"".join(data))]
 
 
+_WANTED = 4
+"""Gaps that are read after all, each of which costs what was fetched ahead, before none is believed any more."""
+
+
 def _large_batch(jobs: int) -> int:
     return max(_BATCH, min(_LARGE, _MOST_AHEAD // (2 * jobs)))
 
@@ -190,6 +194,7 @@ class ChunkStream(Closing):
     ) -> None:
         self._gaps = Gaps(gaps)
         self._sparse = bool(self._gaps)
+        self._wanted = 0  # gaps that were read after all
         self._told = 0
         self._fetcher = fetcher
         self._collect = _joined if joined else _pieces
@@ -277,9 +282,12 @@ class ChunkStream(Closing):
         last = self._end
         if self._gaps:
             wanted = self._gaps.starts_at(self._at)  # after all
-            stop = self._gaps.stop(self._at)
             if wanted:
+                self._wanted += 1
+                if self._wanted == _WANTED:
+                    self._gaps.clear()
                 self._drop()
+            stop = self._gaps.stop(self._at)
             last = last if stop is None else min(stop, last)
         while True:
             if not self._ready:

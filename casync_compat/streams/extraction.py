@@ -184,8 +184,9 @@ class ExtractCounter:
             entries,
             size,
             self._chunks,
-            self._seeds.used + self._passed,
-            self._seeds.used_bytes + self._passed_bytes,
+            # What was fetched ahead in vain came from seeds twice.
+            min(self._seeds.used + self._passed, self._chunks - self._kept),
+            min(self._seeds.used_bytes + self._passed_bytes, self._bytes - self._kept_bytes),
             shared,
             in_place=self._kept,
             in_place_bytes=self._kept_bytes,
