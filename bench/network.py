@@ -1,11 +1,13 @@
 """Measures pycasync beside desync and casync over a network: nginx on loopback, with TLS, and behind latency.
 
-    python bench/network.py --report bench/reports/network      # 1.4 GB in 18,000 chunks: 20 minutes, 4 GiB
+    python bench/network.py --report bench/reports/network      # 1.4 GB in 18,000 chunks: 45 minutes, 4 GiB
     python bench/network.py --only loopback --rounds 5
+    python bench/network.py --only "200 ms" --peers 256 --keep --report bench/reports/network
 
 The blob is extracted from a store that nginx serves, and compared before any time counts. desync is run with its
 default of ten requests at a time and with more. The network with latency is two namespaces joined by `wan.c`; it wants
-root. Through ssh, casync serves both itself and pycasync.
+root. Through ssh, casync serves both itself and pycasync. Most of the time goes into desync with its default of ten
+requests at 200 ms: `--peers` leaves such out, and `--keep` leaves other jobs in the report as they were.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import inputs
-from measure import Job, file_digest, measure, remove, run
+from measure import Job, Sample, file_digest, measure, remove, run
 from run import table
 from sshd import sshd
 from wan import Wan, wan
@@ -68,6 +70,9 @@ TARGETS = [
     Target("packs, 200 ms", ("objects",), 1.4),
     Target("SSH", ("casync",), 1.0),
 ]
+
+ORDER = ["loopback, HTTP", "loopback, HTTPS", "50 ms", "200 ms", "packs, 200 ms", "SSH"]
+"""Of the jobs in a report."""
 
 
 @contextmanager
@@ -135,6 +140,11 @@ class Bench:
     def ours(self) -> list[str]:
         return list(self.options.pycasync.split())
 
+    def wants(self, peer: str) -> bool:
+        """Whether a peer is to be measured: each, unless some are named."""
+        named = self.options.peers
+        return not named or any(peer.endswith(f" {name}") or peer == name for name in named.split(","))
+
     def outputs(self, tool: str) -> Path:
         return self.work / f"out-{tool.replace(' ', '')}"
 
@@ -153,7 +163,7 @@ class Bench:
         commands = {
             "pycasync": [*prefix, *ours, "extract", "--seed-output=no", f"--store={store}", index, out]
         }
-        for name in jobs if self.options.desync else ():
+        for name in filter(self.wants, jobs if self.options.desync else ()):
             words = [self.options.desync, "extract", "-n", name.rpartition(" ")[2]]
             words += ["--ca-cert", str(certificate)] if certificate else []
             commands[name] = [*prefix, *words, "-s", store, index, str(self.outputs(name))]
@@ -242,6 +252,23 @@ class Bench:
         }
 
 
+def earlier(report: Path, jobs: list[Job]) -> list[Job]:
+    """Jobs of a report that is there, but for those that were run now."""
+    if not report.exists():
+        return []
+    data = json.loads(report.read_text())["jobs"]
+    run_now = {job.name for job in jobs}
+    return [
+        Job(
+            name,
+            {tool: [] for tool in samples},
+            samples={tool: [Sample(**one) for one in some] for tool, some in samples.items()},
+        )
+        for name, samples in data.items()
+        if name not in run_now
+    ]
+
+
 def target_lines(jobs: list[Job]) -> list[str]:
     """The table of targets, for those jobs that were run."""
     by_name = {job.name: job for job in jobs}
@@ -275,10 +302,15 @@ def main() -> None:
     parser.add_argument("--desync", default=".peers/bin/desync")
     parser.add_argument("--pycasync", default=f"{sys.executable} -m casync_compat")
     parser.add_argument("--only", default="", help="only jobs whose name has this in it")
+    parser.add_argument("--peers", default="", help="only these runs of desync, by their requests: 32,256")
+    parser.add_argument("--keep", action="store_true", help="leave other jobs in the report as they were")
     options = parser.parse_args()
     options.desync = os.path.abspath(options.desync) if os.path.exists(options.desync) else None
     bench = Bench(options)
     jobs = list(bench.jobs())
+    kept = earlier(options.report.with_suffix(".json"), jobs) if options.keep else []
+    measured = ", ".join(job.name for job in jobs)
+    jobs = sorted([*jobs, *kept], key=lambda job: ORDER.index(job.name))
     cores = len(os.sched_getaffinity(0))
     system = f"{platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
@@ -291,6 +323,8 @@ def main() -> None:
         "inputs": f"blob of {options.blob} MiB, {chunks} chunks",
         "rounds": str(options.rounds),
     }
+    if kept:
+        facts["measured"] = f"{measured}; the others as they were"
     text = "\n".join(
         [
             *("# Over a network", "", *(f"* {key}: {value}" for key, value in facts.items()), ""),
