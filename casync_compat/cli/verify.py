@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 
 from casync_compat.cli._common import jobs_at
+from casync_compat.cli._estimate import ChunkEstimate
 from casync_compat.cli._location import (
     default_store,
     is_remote,
@@ -76,12 +77,19 @@ def run(options: argparse.Namespace) -> int:
             line.clear()
             print(json.dumps(_to_json(defect)) if options.json else defect)
 
-        result = _check(options, tell, line.callback)
+        with ChunkEstimate(_store_here(options), line.callback) as guess:
+            result = _check(options, tell, guess.callback)
     if options.json:
         print(json.dumps(_summary(result)))
     elif not options.quiet:
         print(_sentence(result))
     return 1 if result.defects else 0
+
+
+def _store_here(options: argparse.Namespace) -> bytes | None:
+    """The directory of a store that is verified."""
+    name: str = options.checked
+    return None if name == "-" or is_remote(name) or not os.path.isdir(path := local_path(name)) else path
 
 
 def _check(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from casync_compat.cli import _estimate
-from casync_compat.cli._estimate import Estimate
+from casync_compat.cli._estimate import ChunkEstimate, Estimate
 from casync_compat.progress import Progress
 
 from .conftest import Run
@@ -54,3 +54,24 @@ def test_the_total_of_a_progress(tree: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [one.done for one in told] == [1, 2, estimate.size + 1]
     assert (told[1].total, told[2].total) == (estimate.size, None)
     assert Estimate(os.fsencode(tree), None, None).callback is None
+
+
+def test_the_chunks_of_a_store(ok: Run, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is verified is guessed to go on as it began; where it is elsewhere nothing is guessed."""
+    monkeypatch.setattr(_estimate, "_PATIENCE", -1)
+    ok("make", "x.caidx", tree, "--chunk-size=4K")
+    chunks = sum(len(names) for _, _, names in os.walk("default.castr"))
+    assert chunks >= 3
+    told: list[Progress] = []
+    with ChunkEstimate(b"default.castr", told.append) as estimate:
+        assert estimate.callback is not None
+        estimate.callback(Progress(50, entries=1))
+        assert estimate._thread is not None
+        estimate._thread.join()
+        estimate.callback(Progress(50, entries=1))
+        estimate.callback(Progress(300, entries=3))
+        estimate.callback(Progress(300, entries=chunks + 1))  # some came meanwhile
+    assert [one.total for one in told[1:]] == [50 * chunks, 100 * chunks, None]
+    nothing = ChunkEstimate(None, told.append)
+    nothing.look()
+    assert nothing.size is None
