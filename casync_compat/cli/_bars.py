@@ -34,7 +34,7 @@ tqdm.set_lock(threading.RLock())  # its own is one for processes, too, and costs
 tqdm.monitor_interval = 0  # a thread that looks whether bars are forgotten
 
 
-def _columns(stream: TextIO) -> int:
+def _columns(stream: _Frame) -> int:
     """How wide a terminal is. :returns: 80 where it does not say"""
     # Not shutil.get_terminal_size: importing shutil, with all the compressors it knows, costs 5 ms.
     try:
@@ -43,7 +43,7 @@ def _columns(stream: TextIO) -> int:
         return _COLUMNS
 
 
-def _rows(stream: TextIO) -> int:
+def _rows(stream: _Frame) -> int:
     """How many lines a terminal has. :returns: 24 where it does not say"""
     try:
         return os.get_terminal_size(stream.fileno()).lines or _ROWS
@@ -104,6 +104,37 @@ def text(what: str, fetched: str, progress: Progress, elapsed: float, width: int
     )
 
 
+class _Frame:
+    """What is to be drawn next, which goes to the terminal in one piece: nothing that is typed comes between."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._pieces: list[str] = []
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> None:
+        """Add to it."""
+        self._pieces.append(text)
+
+    def flush(self) -> None:
+        """Does nothing: it is not whole yet."""
+
+    def drop(self) -> None:
+        """Forget it: it may be half of one, where a signal came."""
+        self._pieces.clear()
+
+    def show(self) -> None:
+        """Let it be seen."""
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        self._stream.write(text)
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        """As of the terminal."""
+        return self._stream.fileno()
+
+
 class Bar(tqdm):
     """One line of a terminal with how far something has come, which is gone when it is closed.
 
@@ -118,7 +149,7 @@ class Bar(tqdm):
         self,
         what: str,
         fetched: str,
-        stream: TextIO,
+        stream: _Frame,
         began: float,
         *,
         position: int = 0,
@@ -167,40 +198,24 @@ class Bar(tqdm):
         else:
             self.update(moved)
 
-    def clear(self) -> None:
-        """Take it off the screen, until it is shown again."""
-        super().clear()
-        self._erase()
-
-    def close(self) -> None:
-        """Take it off the screen for good. Called again when it is garbage."""
-        if self.disable:
-            return
-        super().close()
-        self._erase()
-
-    def _erase(self) -> None:
-        """Take away what was typed behind it, `^C` say."""
-        if not self.pos:
-            self._stream.write("\x1b[K")
-        self._stream.flush()
-
 
 class Bars:
     """A bar, and below it others for parts of the work that are under way. Parameters as for `Bar`."""
 
     def __init__(self, what: str, fetched: str, stream: TextIO, began: float) -> None:
-        self._stream = stream
+        self._frame = _Frame(stream)
         self._fetched = fetched
-        self._whole = Bar(what, fetched, stream, began)
+        self._whole = Bar(what, fetched, self._frame, began)
         self._parts: dict[str, Bar] = {}
+        self._below = False
 
     def show(self, progress: Progress, parts: Iterable[tuple[str, Progress]] = ()) -> None:
         """Draw a moment of the run, and of its parts as many as fit."""
+        self._frame.drop()
         now = dict(parts)
         for name in [name for name in self._parts if name not in now]:
             self._parts.pop(name).close()
-        rows = min(_rows(self._stream) - 2, _MOST_PARTS)
+        rows = min(_rows(self._frame) - 2, _MOST_PARTS)
         free = [
             row for row in range(1, rows + 1) if row not in {abs(bar.pos) for bar in self._parts.values()}
         ]
@@ -209,7 +224,7 @@ class Bars:
                 self._parts[name] = Bar(
                     f"  {name}",
                     self._fetched,
-                    self._stream,
+                    self._frame,
                     time.time(),
                     position=free.pop(0),
                     initial=part.done,
@@ -217,13 +232,18 @@ class Bars:
             if name in self._parts:
                 self._parts[name].show(part)
         self._whole.show(progress)  # last, so that the cursor stays at its end
+        self._below = self._below or bool(self._parts)
+        self._frame.show()
 
     def clear(self) -> None:
-        """Take them off the screen, until they are shown again."""
-        for bar in (*self._parts.values(), self._whole):
-            bar.clear()
+        """Take them off the screen, until they are shown again, and what was typed behind them: `^C`."""
+        self._frame.drop()
+        self._frame.write("\r\x1b[J" if self._below else "\r\x1b[K")
+        self._frame.show()
+        self._below = False
 
     def close(self) -> None:
-        """Take them off the screen for good."""
+        """Let go of them, once they are off the screen."""
         for bar in (*self._parts.values(), self._whole):
             bar.close()
+        self._frame.drop()

@@ -225,10 +225,11 @@ class ProgressLine:
         return clear_and_say
 
     def _draw(self, progress: Progress) -> None:
+        self._last = progress
+        if time.monotonic() - self._begin < _QUIET:
+            return
+        parts = self.parts()  # without the lock: who knows them may be waiting for it
         with self.lock:
-            self._last = progress
-            if time.monotonic() - self._begin < _QUIET:
-                return
             if not self._on or not all(above.ended for above in self._above):
                 return
             if self._bars is None:
@@ -236,4 +237,4 @@ class ProgressLine:
 
                 self._bars = Bars(self._what, self._fetched, self._screen, self._began)
             self._drawn = True
-            self._bars.show(progress, self.parts())
+            self._bars.show(progress, parts)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import random
+import signal
 import socket
 import sys
 import threading
@@ -21,8 +22,8 @@ from terminals import Terminal
 
 pytestmark = better_than_casync
 
-_LAYER = 1 << 20
-_AT_FIRST = 256 << 10
+_LAYER = 16 << 20
+_AT_FIRST = 4 << 20
 """Bytes that a connection carries in either direction before it waits."""
 
 
@@ -91,21 +92,19 @@ def layout(path: Path) -> None:
     (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
 
 
-def watched(gate: Gate, tmp_path: Path, *words: str) -> list[str]:
-    """Run until several blobs are seen to be under way, let them go on, and give what is left on the screen."""
+@contextmanager
+def under_way(gate: Gate, tmp_path: Path, *words: str) -> Iterator[Terminal]:
+    """A run of which several blobs are seen to be under way, and wait."""
     gate.open.clear()
-    with Terminal(words, tmp_path, columns=100) as terminal:
+    with Terminal(["oci", *words], tmp_path, columns=100) as terminal:
         until = time.monotonic() + 60
         while True:
             whole, *parts = terminal.screen
-            if whole.startswith(words[1]) and sum(part.startswith("  sha256:") for part in parts) > 1:
+            if whole.startswith(words[0]) and sum(part.startswith("  sha256:") for part in parts) > 1:
                 break
             assert time.monotonic() < until, terminal.screen
-            assert not gate.open.is_set()
             terminal.look(0.1)
-        gate.open.set()
-        assert terminal.end() == 0, terminal.seen
-        return [line for line in terminal.screen if line]
+        yield terminal
 
 
 def test_several_blobs(registry: RunningRegistry, tmp_path: Path) -> None:
@@ -114,5 +113,19 @@ def test_several_blobs(registry: RunningRegistry, tmp_path: Path) -> None:
     with gate(registry) as slow:
         there = f"docker://{slow.host}/progress:1"
         for words in (("push", "oci:images:app", there), ("pull", there, "oci:back:app")):
-            (left,) = watched(slow, tmp_path, "oci", *words)
-            assert left.startswith("4 of 4 blobs copied: 3 MiB, ")
+            with under_way(slow, tmp_path, *words) as terminal:
+                slow.open.set()
+                assert terminal.end() == 0, terminal.seen
+                (left,) = filter(None, terminal.screen)
+                assert left.startswith("4 of 4 blobs copied: 48 MiB, ")
+
+
+def test_ctrl_c(registry: RunningRegistry, tmp_path: Path) -> None:
+    """All lines are taken away, also what was typed behind them."""
+    layout(tmp_path / "images")
+    with gate(registry) as slow:
+        there = f"docker://{slow.host}/interrupted:1"
+        with under_way(slow, tmp_path, "push", "oci:images:app", there) as terminal:
+            terminal.type(b"\x03")
+            assert terminal.end() == -signal.SIGINT
+            assert list(filter(None, terminal.screen)) == ["Got exit signal, quitting."]

@@ -92,6 +92,24 @@ def test_asked_while_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == [[("sha256:000000000000", Progress(250, 1000))]]
 
 
+@pytest.mark.timeout(30)
+def test_drawn_by_itself_while_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither waits for the other for ever: whoever moves bytes, and what draws the line now and then."""
+    monkeypatch.setattr(_progress, "_QUIET", 0)
+    monkeypatch.setattr(_progress, "_EVERY", 0.0001)
+    monkeypatch.setattr(Reporter, "due", True)
+    monkeypatch.setattr(sys, "stderr", terminal := OnScreen())
+    moving = Moving(1)
+    moving.plan(1000)
+    with _progress.ProgressLine("pushing") as line:
+        line.parts = moving.parts
+        moving.start(line.callback)
+        moving.begin(BLOB)
+        for _ in range(1000):
+            moving.bytes(1)
+    assert "pushing  100%" in terminal.getvalue()
+
+
 def test_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes from registries is shown below the line, also while the work itself waits for it."""
     monkeypatch.setattr(_progress, "_QUIET", 0)

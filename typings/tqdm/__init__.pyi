@@ -1,7 +1,7 @@
 """The parts of tqdm that are used; the package has no types of its own."""
 
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any
 
 class tqdm:
     monitor_interval: float
@@ -17,7 +17,7 @@ class tqdm:
         self,
         *,
         total: float | None = ...,
-        file: TextIO | None = ...,
+        file: Any = ...,
         leave: bool | None = ...,
         bar_format: str | None = ...,
         mininterval: float = ...,

@@ -79,7 +79,7 @@ class Moving:
             blob = self._at.get(threading.get_ident())
             if blob is not None and blob.digest in self._parts:
                 self._parts[blob.digest] += count
-            self._report()
+        self._report()
 
     def blob(self, blob: Descriptor, moved: bool) -> None:
         """Hear of a blob that is there. :param moved: whether its bytes moved for that"""
@@ -87,7 +87,7 @@ class Moving:
             self._parts.pop(blob.digest, None)
             self._ended += blob.size
             self._spared += 0 if moved else blob.size
-            self._report()
+        self._report()
 
     @property
     def done(self) -> int:
@@ -108,6 +108,8 @@ class Moving:
             ]
 
     def _report(self) -> None:
+        """Without the lock: who is told may wait for somebody who asks for the parts."""
         if self._reporter.due:
-            self._reporter.state.done, self._reporter.state.total = self.done, self._total
+            with self._lock:
+                self._reporter.state.done, self._reporter.state.total = self.done, self._total
             self._reporter.report()
