@@ -23,6 +23,8 @@ from interop.registries import RunningRegistry, running
 from interop.tools import PYCASYNC, Tool
 from test_oci.images import build, layer, layout_at, noise
 
+from casync_compat.oci.image.tree import ImageTree
+
 pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
 
 
@@ -114,14 +116,14 @@ def test_everything_is_fetched_meanwhile(tmp_path: Path, pycasync: Tool) -> None
         name = registry.reference("mount/warm")
         pycasync("oci", "convert", "--thin", "--insecure", f"oci:{tmp_path / 'layout'}:app", name)
         pycasync("oci", "copy", "--insecure", name, f"oci:{tmp_path / 'layout'}:app-c")
+        with ImageTree.open(layout_at(tmp_path / "layout"), "app-c", where="copy") as copy:
+            wanted = {id_ for fetcher in copy.fetchers() for id_ in fetcher.index.ids()}
         words = ("--insecure", "--fetch", f"--chunk-cache={cache}", name)
         with mounted(pycasync, *words, at=tmp_path / "root") as root:
-            until, quiet = time.monotonic() + 30, 0
-            while quiet < 20:  # until nothing new has come in for a while
-                before = len(list(cache.glob("*/*.cacnk")))
-                time.sleep(0.02)
-                quiet = quiet + 1 if before and before == len(list(cache.glob("*/*.cacnk"))) else 0
+            until = time.monotonic() + 60
+            while len(list(cache.glob("*/*.cacnk"))) < len(wanted):
                 assert time.monotonic() < until
+                time.sleep(0.02)
             (tmp_path / "registry/files").rename(tmp_path / "away")
             assert (root / "f3").read_bytes() == members["f3"]
             assert (root / "more").read_bytes() == noise(90_000, 9)
