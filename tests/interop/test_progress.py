@@ -22,8 +22,8 @@ from terminals import Terminal
 
 pytestmark = better_than_casync
 
-_LAYER = 16 << 20
-_AT_FIRST = 4 << 20
+_LAYER = 4 << 20
+_AT_FIRST = 1 << 20
 """Bytes that a connection carries in either direction before it waits."""
 
 
@@ -117,7 +117,7 @@ def test_several_blobs(registry: RunningRegistry, tmp_path: Path) -> None:
                 slow.open.set()
                 assert terminal.end() == 0, terminal.seen
                 (left,) = filter(None, terminal.screen)
-                assert left.startswith("4 of 4 blobs copied: 48 MiB, ")
+                assert left.startswith("4 of 4 blobs copied: 12 MiB, ")
 
 
 def test_ctrl_c(registry: RunningRegistry, tmp_path: Path) -> None:
