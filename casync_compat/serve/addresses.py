@@ -1,4 +1,4 @@
-"""Where a server listens, as a value."""
+"""Where a server listens, as a value, and the socket that is listened on there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from casync_compat.errors import UsageError
 
-__all__ = ["UNIX", "Address"]
+__all__ = ["BACKLOG", "UNIX", "Address", "listening"]
+
+BACKLOG = 1024
+"""Clients that may wait to be taken."""
 
 UNIX = "unix:"
 """What the name of a Unix socket begins with."""
@@ -51,3 +54,22 @@ class Address:
         if self.host.startswith(UNIX):
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def listening(address: Address) -> socket.socket:
+    """A socket that is listened on.
+
+    :raises UsageError: it cannot be had
+    """
+    if address.fd is not None:
+        return socket.socket(fileno=socket.dup(address.fd))
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind((address.host, address.port))
+        one.listen(BACKLOG)
+    except OSError as error:
+        one.close()
+        raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
+    return one

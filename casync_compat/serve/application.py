@@ -156,8 +156,12 @@ class Application:
 
     async def _send(self, request: WebRequest, answer: Reply, send: Send) -> int:
         fields = answer.fields
-        if answer.size is not None and answer.status != 304:
-            fields.append((b"content-length", b"%d" % answer.size))
+        empty = answer.pieces is None and not answer.body and request.method != "HEAD"
+        size = 0 if empty and answer.size is None else answer.size
+        if size is not None and answer.status != 304:
+            fields.append((b"content-length", b"%d" % size))
+        if answer.status >= 400 and b"expect" in request.fields and request.version.startswith("1."):
+            fields.append((b"connection", b"close"))  # it may send its body still, or not at all
         await send({"type": "http.response.start", "status": answer.status, "headers": fields})
         if request.method == "HEAD" or answer.pieces is None:
             body = b"" if request.method == "HEAD" else answer.body

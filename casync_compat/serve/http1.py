@@ -1,205 +1,271 @@
-"""HTTP/1.1 requests as bytes (RFC 9112): where a head ends and what it says, and where its body ends. No IO.
+"""uvicorn's HTTP/1.1, with an answer at once for what is in memory, and clients that do nothing sent away.
 
-Strict where others might read the same bytes differently, as proxies in front do: what frames a body is written once
-and as the standard has it, lines end in CR LF, names are followed by their colon, nothing is folded.
+A request that `Application.at_once` has an answer for costs no task and no ASGI messages. All else is uvicorn's and
+httptools': here they are only told where they would wait for ever, or answer what they could not read.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import NamedTuple
+import asyncio
+import time
+from http import HTTPStatus
+from itertools import chain
+from typing import Any, cast
 
-__all__ = ["END", "MOST_HEAD", "BadRequest", "Framing", "Heads", "RequestBody", "RequestHead"]
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
-END = b"\r\n\r\n"
-"""What a head ends with."""
-MOST_HEAD = 64 << 10
+from casync_compat.serve.application import Application
+from casync_compat.serve.replies import Reply
+from casync_compat.serve.requests import WebRequest
+
+__all__ = ["ClientConnection", "HttpConfig"]
+
+_IN_A_ROW = 16
+"""Requests of one client that are answered at once before others have their turn."""
+_LINGER = 5.0
+"""Seconds in which a client may read why it is refused, while it still sends."""
+_MOST_HEAD = 64 << 10
 """Bytes of a head."""
 _MOST_FIELDS = 100
-_MOST_LINE = 4 << 10
-"""Bytes of a line between the parts of a body."""
-_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
-_ABSOLUTE = re.compile(rb"(?i:https?)://[^/?#]*")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r\n")
-_FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*")
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\0]*)?")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
-_REMEMBERED = 256
-"""Groups of fields: a client sends the same ones with each of its requests."""
-_REMEMBERED_BYTES = 1 << 10
+_MOST_AHEAD = 1024
+"""Requests of one client that wait for its earlier ones; each costs some 3 KB."""
 
 
-class BadRequest(Exception):
-    """This is no request that can be answered. Where the next one begins is not known.
+class HttpConfig(Config):
+    """What all clients of a server have in common.
 
-    :ivar status: of HTTP
+    :param most: clients that may be there at once; more are sent away
+    :param quiet: seconds in which the whole head of a request has to come
+    :ivar stalled: seconds in which a client has to take something of its answer
     """
 
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
+    def __init__(self, application: Application, most: int, quiet: float, backlog: int) -> None:
+        super().__init__(
+            application,
+            http=ClientConnection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=backlog,
+            timeout_keep_alive=max(1, int(quiet)),
+        )
+        self.application = application
+        self.most = most
+        self.quiet = quiet
+        self.stalled = application.limits.receive
 
 
-class Framing(NamedTuple):
-    """What the fields of a head say.
+class _Flow(FlowControl):
+    """Reads no more from a client that asks ahead of its answers, whatever the application waits for."""
 
-    :ivar fields: by lower-case name; of repeated ones the last
-    :ivar length: bytes of the body; None where it comes in parts that say theirs
-    :ivar keep: whether the client may ask for more on the same connection
-    :ivar waits: whether it sends its body only when it is told to
-    """
+    def __init__(self, transport: asyncio.Transport, pipeline: Any) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
 
-    fields: Mapping[bytes, bytes]
-    length: int | None
-    keep: bool
-    waits: bool
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
 
 
-class RequestHead(NamedTuple):
-    """The head of a request.
+class ClientConnection(HttpToolsProtocol):
+    """One client."""
 
-    :ivar target: path and query, as they were sent
-    :ivar minor: of the version, HTTP/1.x
-    """
+    def __init__(
+        self,
+        config: HttpConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._most, self._quiet, self._stalled = config.most, config.quiet, config.stalled
+        self._application = config.application
+        self._address = ""
+        self._in_a_row = 0
+        self._head: int | None = None  # bytes of one that is not whole
+        self._refused: tuple[int, str] | None = None
+        self._eof = False
+        self._leaving = False
+        self._since: float | None = None
+        self._left = 0
 
-    method: str
-    target: bytes
-    minor: int
-    framing: Framing
+    # ---- what asyncio calls
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
+        self._address = self.client[0] if self.client else ""
+        if len(self.connections) > self._most:
+            self._leaving = True
+            transport.abort()
 
-class Heads:
-    """Reads heads, and remembers what fields say that came before."""
+    def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            return
+        self._in_a_row = 0
+        super().data_received(data)
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > _MOST_HEAD and not self._leaving:
+                self._refuse(431, "the head of the request is too long")
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, Framing] = {}
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Who has said all that it has to say still gets every answer."""
+        self._eof = True
+        if self._leaving or not self._busy:
+            return False
+        if self.cycle.more_body:
+            self._refuse(400, "the body ended before its end")
+        return True
 
-    def read(self, head: bytes) -> RequestHead:
-        """A head without the last line, the empty one.
+    # ---- what httptools calls
 
-        :raises BadRequest: see there
-        """
-        line, _, rest = head.partition(b"\r\n")
-        found = _LINE.fullmatch(line)
-        if found is None:
-            raise BadRequest(400, "this is no request of HTTP/1.1")
-        method, target, major, minor = found.groups()
-        if major != b"1":
-            raise BadRequest(505, "only HTTP/1.1 is spoken here; HTTP/2 is, over TLS")
-        if not target.startswith(b"/") and (absolute := _ABSOLUTE.match(target)):
-            target = target[absolute.end() :]
-            target = target if target.startswith(b"/") else b"/" + target
-        old = minor == b"0"
-        framing = None if old else self._known.get(rest)
-        if framing is None:
-            framing = _framing(rest, old=old)
-            if not old and len(rest) <= _REMEMBERED_BYTES:
-                if len(self._known) >= _REMEMBERED:
-                    del self._known[next(iter(self._known))]
-                self._known[rest] = framing
-        return RequestHead(method.decode("ascii"), target, 0 if old else 1, framing)
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = 0
 
+    def on_headers_complete(self) -> None:
+        self._head = self._since = None
+        fields = dict(self.headers)
+        if len(fields) != len(self.headers) or b"host" not in fields or b"transfer-encoding" in fields:
+            self._check([name for name, _ in self.headers], fields.get(b"transfer-encoding", b"chunked"))
+        if (
+            self._in_a_row < _IN_A_ROW
+            and b"content-length" not in fields
+            and b"transfer-encoding" not in fields
+            and b"upgrade" not in fields
+            and not self._busy
+            and not self.flow.write_paused
+            and self.parser.get_method() == b"GET"
+            and self.parser.should_keep_alive()
+            and self.parser.get_http_version() == "1.1"
+        ):
+            began = time.perf_counter()
+            request = WebRequest("GET", self.url, fields, self._address)
+            answer = self._application.at_once(request)
+            if answer is not None:
+                self._in_a_row += 1
+                size = len(answer.body)
+                if answer.status != HTTPStatus.NOT_MODIFIED:
+                    answer.fields.append((b"content-length", b"%d" % size))
+                self.transport.write(self._head_of(answer) + answer.body)
+                self._application.done(request, answer, size, time.perf_counter() - began)
+                return
+        if sum(map(len, chain(*self.headers)), len(self.url)) > _MOST_HEAD:
+            self._stop(431, "the head of the request is too long")
+        if len(self.pipeline) >= _MOST_AHEAD:
+            self._stop(429, "too many requests at once")
+        super().on_headers_complete()
 
-def _framing(block: bytes, *, old: bool) -> Framing:
-    if _FIELDS.fullmatch(block) is None:
-        raise BadRequest(400, "a field of the request is not written as one")
-    rows = [(name.lower(), value.strip(b" \t")) for name, value in _FIELD.findall(block)]
-    if len(rows) > _MOST_FIELDS:
-        raise BadRequest(431, f"more than {_MOST_FIELDS} fields")
-    fields = dict(rows)
-    names = [name for name, _ in rows]
-    if names.count(b"host") > 1 or (not old and b"host" not in fields):
-        raise BadRequest(400, "a request names one host")
-    said = [
-        value.strip().lower() for name, value in rows if name == b"connection" for value in value.split(b",")
-    ]
-    keep = not old and b"close" not in said
-    waits = not old and fields.get(b"expect", b"").lower() == b"100-continue"
-    coding = fields.get(b"transfer-encoding")
-    if coding is not None:
-        if old or b"content-length" in fields or names.count(b"transfer-encoding") > 1:
-            raise BadRequest(400, "the length of the body is said twice")
+    def on_message_complete(self) -> None:
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def _check(self, names: list[bytes], coding: bytes) -> None:
+        """Refuse what a proxy might read in another way, and what is too much."""
+        if len(names) > _MOST_FIELDS:
+            self._stop(431, f"more than {_MOST_FIELDS} fields")
+        hosts = names.count(b"host")
+        if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
+            self._stop(400, "a request names one host")
+        if max(map(names.count, (b"content-length", b"transfer-encoding"))) > 1:
+            self._stop(400, "the length of the body is said twice")
         if coding.lower() != b"chunked":
-            raise BadRequest(501, "of transfer codings only chunked is known")
-        return Framing(fields, None, keep, waits)
-    length = fields.get(b"content-length", b"0")
-    if names.count(b"content-length") > 1 or _LENGTH.fullmatch(length) is None:
-        raise BadRequest(400, "Content-Length is one number")
-    return Framing(fields, int(length), keep, waits)
+            self._stop(501, "of transfer codings only chunked is known")
 
+    def _stop(self, status: int, why: str) -> None:
+        """Read nothing more of this client: httptools has `send_400_response` called."""
+        self._refused = status, why
+        raise httptools.HttpParserError(why)
 
-class RequestBody:
-    """A body on its way: what of the bytes that come belongs to it.
+    # ---- answers
 
-    :param length: its bytes; None where its parts say theirs
-    :ivar done: whether it has ended
-    """
+    @property
+    def _busy(self) -> bool:
+        """Whether the application is at work on a request of this client."""
+        return self.cycle is not None and not self.cycle.response_complete
 
-    def __init__(self, length: int | None) -> None:
-        self._parted = length is None
-        self._left = length or 0
-        self._trailer = 0
-        self._state = self._sized if length is not None else self._size_line
-        self.done = length == 0
+    def _head_of(self, answer: Reply) -> bytes:
+        lines = [
+            name + b": " + value for name, value in chain(answer.fields, self.server_state.default_headers)
+        ]
+        return STATUS_LINE[answer.status] + b"\r\n".join(lines) + b"\r\n\r\n"
 
-    def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """What there is of it, and what is left: the beginning of something that has to come, or the next request.
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong, when all that was asked before is answered."""
+        self._refuse(*(self._refused or (400, "this is no request of HTTP/1.1")))
 
-        :raises BadRequest: parts of it are not written as such
-        """
-        taken: list[bytes] = []
-        at, last = 0, -1
-        while at != last and at < len(data) and not self.done:
-            last, at = at, self._state(data, at, taken)
-        return (taken[0] if len(taken) == 1 else b"".join(taken)), data[at:]
-
-    # Each state takes what it can from `at` on, and returns where that ends: `at` itself where more has to come.
-
-    def _sized(self, data: bytes, at: int, taken: list[bytes]) -> int:
-        part = data[at : at + self._left]
-        taken.append(part)
-        self._left -= len(part)
-        if not self._left:
-            if self._parted:
-                self._state = self._part_end
+    def _refuse(self, status: int, why: str) -> None:
+        self._leaving = True
+        self._refused = status, why
+        if not self._busy:
+            self._say()
+        elif self.cycle.more_body and not self.pipeline:
+            self.cycle.disconnected = True  # its body will not come to its end
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.close()
             else:
-                self.done = True
-        return at + len(part)
+                self._say()
 
-    def _part_end(self, data: bytes, at: int, taken: list[bytes]) -> int:
-        if len(data) - at < 2 and data[at] == 13:
-            return at
-        if not data.startswith(b"\r\n", at):
-            raise BadRequest(400, "a part of the body is longer than it says")
-        self._state = self._size_line
-        return at + 2
+    def _say(self) -> None:
+        status, why = self._refused or (400, "")
+        body = why.encode() + b"\n"
+        fields = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        self.transport.write(self._head_of(Reply(status, fields)) + body)
+        self._application.metrics.count("-", Reply(status), len(body), 0, 0.0)
+        self._since = None
+        if self._eof:
+            self.transport.close()
+        else:
+            self.flow.resume_reading()
+            self.transport.write_eof()  # and not closed: what still comes would have the system take the answer back
 
-    def _size_line(self, data: bytes, at: int, taken: list[bytes]) -> int:
-        end = _line_end(data, at)
-        if end < 0:
-            return at
-        found = _SIZE.fullmatch(data, at, end)
-        if found is None:
-            raise BadRequest(400, "a part of the body has no size")
-        self._left = int(found[1], 16)
-        self._state = self._sized if self._left else self._trailers
-        return end + 2
+    def on_response_complete(self) -> None:
+        """uvicorn's, and at the end of what was asked, the end of the connection where nothing can follow."""
+        self._since = None
+        super().on_response_complete()
+        if not self._busy and not self.pipeline and not self.transport.is_closing():
+            if self._refused is not None:
+                self._unset_keepalive_if_required()
+                self._say()
+            elif self._eof:
+                self.transport.close()
 
-    def _trailers(self, data: bytes, at: int, taken: list[bytes]) -> int:
-        end = _line_end(data, at)
-        if end < 0:
-            return at
-        self._trailer += end - at
-        if self._trailer > _MOST_LINE:
-            raise BadRequest(400, "too much follows the body")
-        self.done = end == at
-        return end + 2
+    # ---- the end
+
+    def look(self, now: float) -> None:
+        """Go, if nothing has happened for too long."""
+        left = self.transport.get_write_buffer_size()
+        if left and left != self._left:
+            self._since = None  # it reads
+        self._left = left
+        if self._since is None:
+            self._since = now
+            return
+        if left:
+            limit = self._stalled
+        elif self._busy:
+            return  # the application has its own limits
+        else:
+            limit = _LINGER if self._leaving else self._quiet
+        if now - self._since > limit:
+            self.transport.abort()
 
 
-def _line_end(data: bytes, at: int) -> int:
-    """Where a line ends; below 0 where that has to come."""
-    end = data.find(b"\r\n", at, at + _MOST_LINE + 2)
-    if end < 0 and len(data) - at > _MOST_LINE + 1:
-        raise BadRequest(400, "a line in the body is too long")
-    return end
+def connections_of(state: ServerState) -> list[ClientConnection]:
+    """All clients that are there."""
+    return cast(list[ClientConnection], list(state.connections))

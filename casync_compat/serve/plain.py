@@ -1,42 +1,37 @@
-"""A server without TLS at one address: a socket that is listened on, and its connections."""
+"""A server without TLS at one address: uvicorn, embedded, on a socket that is listened on."""
 
 from __future__ import annotations
 
 import asyncio
 import resource
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
 
-from casync_compat.errors import UsageError
-from casync_compat.serve.addresses import Address
+from uvicorn import Server
+
+from casync_compat.serve.addresses import BACKLOG
 from casync_compat.serve.application import Application
-from casync_compat.serve.connections import Connections
+from casync_compat.serve.http1 import ClientConnection, HttpConfig, connections_of
 
-__all__ = ["PlainServer", "listening"]
+__all__ = ["PlainServer"]
 
-_BACKLOG = 1024
 _CONNECTIONS = 20_000
 """That may be open at once, of a server."""
 _SPARE = 256
 """Descriptors that are left for files."""
+_QUIET = 30.0
+"""Seconds in which the whole head of a request has to come."""
+_LOOK_EVERY = 1.0
 
 
-def listening(address: Address) -> socket.socket:
-    """A socket that is listened on.
+class _Embedded(Server):
+    """uvicorn's, for whom signals are somebody else's."""
 
-    :raises UsageError: it cannot be had
-    """
-    if address.fd is not None:
-        return socket.socket(fileno=socket.dup(address.fd))
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    one = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind((address.host, address.port))
-        one.listen(_BACKLOG)
-    except OSError as error:
-        one.close()
-        raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
-    return one
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class PlainServer:
@@ -53,23 +48,33 @@ class PlainServer:
             if files == resource.RLIM_INFINITY
             else min(_CONNECTIONS, max(files - _SPARE, files // 2))
         )
-        self._connections = Connections(application, most)
-        self._stopped = asyncio.Event()
+        self._server = _Embedded(HttpConfig(application, most, _QUIET, BACKLOG))
         self.task = asyncio.get_running_loop().create_task(self._serve(one))
+
+    @property
+    def connections(self) -> list[ClientConnection]:
+        """Clients that are there."""
+        return connections_of(self._server.server_state)
 
     async def _serve(self, one: socket.socket) -> None:
         one.setblocking(False)
-        server = await asyncio.get_running_loop().create_server(self._connections, sock=one, backlog=_BACKLOG)
+        looking = asyncio.get_running_loop().create_task(self._look())
         try:
-            await self._stopped.wait()
+            await self._server.serve(sockets=[one])
         finally:
-            server.close()
-        self._connections.end()
-        try:
-            await self._connections.ended()
-        finally:
-            self._connections.abort()
+            looking.cancel()
+            one.close()
+            for connection in self.connections:
+                connection.transport.abort()
+
+    async def _look(self) -> None:
+        """Send those away that do nothing."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            now = monotonic()
+            for connection in self.connections:
+                connection.look(now)
 
     def stop(self) -> None:
         """Take nothing new, and end when what runs is done."""
-        self._stopped.set()
+        self._server.should_exit = True

@@ -1,4 +1,4 @@
-"""Sockets, TLS and signals around the application: a server for each address, over TLS granian's, embedded.
+"""Sockets, TLS and signals around the application: for each address a server, uvicorn, over TLS granian, both embedded.
 
 SIGTERM and SIGINT: nothing new is taken, what runs may end within a time. SIGHUP: tokens and certificates are read
 again; for these the servers are begun anew while the old ones end what they have.
@@ -19,16 +19,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from casync_compat.errors import UsageError
 from casync_compat.fs.notify import notify
-from casync_compat.serve.addresses import UNIX, Address
+from casync_compat.serve.addresses import BACKLOG, UNIX, Address, listening
 from casync_compat.serve.application import Application
-from casync_compat.serve.plain import PlainServer, listening
 
 if TYPE_CHECKING:
     from granian.server.embed import Server
 
 __all__ = ["Tls", "check_installed", "serve"]
 
-_BACKLOG = 1024
 _CONNECTIONS = 20_000
 """That may be open at once; more wait to be taken."""
 _HEADERS = 64 << 10
@@ -50,12 +48,17 @@ class Tls:
     clients: str | None = None
 
 
-def check_installed() -> None:
-    """:raises UsageError: the library is missing"""
+def check_installed(*, tls: bool) -> None:
+    """:raises UsageError: a library is missing"""
     try:
-        import granian  # noqa: F401
+        if tls:
+            import granian  # noqa: F401
+        else:
+            import httptools  # noqa: F401
+            import uvicorn  # noqa: F401
     except ImportError as error:
-        raise UsageError("serving over TLS needs granian; install pycasync[serve]") from error
+        what = "serving over TLS needs granian" if tls else "serving needs uvicorn and httptools"
+        raise UsageError(f"{what}; install pycasync[serve]") from error
 
 
 async def serve(
@@ -93,7 +96,7 @@ async def serve(
             if tls is None:
                 one = listening(address)
                 where.append(address.taken(one))
-                running.append(PlainServer(application, one))
+                running.append(_plain(application, one))
             else:
                 where.append(_with_port(address))
                 running.append(_Granian(application, where[-1], tls))
@@ -153,6 +156,12 @@ class _Granian:
         self._server.stop()
 
 
+def _plain(application: Application, one: socket.socket) -> _Server:
+    from casync_compat.serve.plain import PlainServer  # and with it uvicorn
+
+    return PlainServer(application, one)
+
+
 def _check(running: Sequence[_Server]) -> None:
     """:raises UsageError: one has ended by itself"""
     for each in running:
@@ -201,7 +210,7 @@ def _server(application: Application, address: Address, tls: Tls) -> Server:
             interface=Interfaces.ASGINL,
             http=HTTPModes.auto,
             websockets=False,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             backpressure=_CONNECTIONS,
             http1_settings=HTTP1Settings(max_buffer_size=_HEADERS),
             http2_settings=HTTP2Settings(max_headers_size=_HEADERS),
@@ -235,7 +244,7 @@ def _hand_over(server: Any, fd: int, *, unix: bool) -> None:
     def take() -> None:
         taken = os.dup(fd)  # each server closes its own
         os.set_blocking(taken, False)
-        server._ssp, server._shd = None, holder(taken, unix, _BACKLOG)
+        server._ssp, server._shd = None, holder(taken, unix, BACKLOG)
 
     server._init_shared_socket = take
 

@@ -40,10 +40,9 @@ def serve_stores(
     :param pages: whether there are pages for people in a browser
     :param tell: called with a line when something is wrong
     :param notified: the socket of systemd, `$NOTIFY_SOCKET`; empty for none
-    :raises UsageError: an address cannot be listened on; for TLS granian is missing, or a certificate cannot be used
+    :raises UsageError: an address cannot be listened on; a library is missing, or a certificate cannot be used
     """
-    if tls is not None:
-        check_installed()
+    check_installed(tls=tls is not None)
     looking = Looking(served, tell) if pages else None
 
     async def run() -> None:

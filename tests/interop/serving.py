@@ -31,8 +31,10 @@ def serving(tool: Tool, *arguments: str | Path) -> Iterator[Serving]:
     """Run it until the block ends, from when it says that it serves; then it must end well, unless it was killed."""
     try:
         import granian  # noqa: F401
+        import httptools  # noqa: F401
+        import uvicorn  # noqa: F401
     except ImportError:
-        lacking("granian is not installed; .ci/setup installs it")
+        lacking("uvicorn, httptools or granian is not installed; .ci/setup installs them")
     command = [*tool.command, "serve", "--listen=127.0.0.1:0", *arguments]
     process = subprocess.Popen(
         command,

@@ -61,7 +61,7 @@ def test_what_is_missing(ok: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "casync_compat.chunker._kernel", None)
     monkeypatch.setenv("PATH", "/nowhere")
     text = ok("self-check").out.decode()
-    assert re.search(r"no   granian .* pip install 'pycasync\[serve\]' \(serve\)", text)
+    assert re.search(r"no   granian .* pip install 'pycasync\[serve\]' \(serve over TLS\)", text)
     assert re.search(r"no   casync_compat.chunker._kernel .* in Python", text)
     assert re.search(r"no   ssh +not in \$PATH \(places on other machines\)", text)
     monkeypatch.setitem(sys.modules, "zstandard", None)
