@@ -218,7 +218,8 @@ http {{ access_log off; sendfile on; keepalive_requests 10000000; client_body_te
         with start() as server:
             urls = self.work / f"cold-{server.name}"
             urls.write_text("".join(f"http://127.0.0.1:{server.plain}{path}\n" for path in self.paths))
-            words = f"h2load --h1 -t1 -c{CONNECTIONS} -n{len(self.paths)} -i {urls}".split()
+            # On one connection: each client of h2load's begins with the first of them.
+            words = f"h2load --h1 -t1 -c1 -n{len(self.paths)} -i {urls}".split()
             self._run(server, words, r", ([0-9]+) succeeded", into)
 
     @contextmanager
@@ -299,7 +300,7 @@ def report(
         "processor time",
         f"* store: {chunks} chunks of {options.blob} MiB of a tar of /usr/lib and /usr/share; {options.rounds} rounds",
         f"* HTTP/1.1: wrk, {CONNECTIONS} connections, random chunks; HTTP/2 and TLS: h2load, 4 connections, 32 streams",
-        "* cold: h2load --h1, as many connections, every chunk once, of a server that has just begun",
+        "* cold: h2load --h1, one connection, every chunk once, of a server that has just begun",
         f"* in a crowd: the same as HTTP/1.1 beside {IDLE} idle connections and {SLOW} clients that do not read",
         "",
         "| target | requests a second, over the peer's | processor time of a request, the peer's over ours | |",
