@@ -165,6 +165,8 @@ class ClientConnection(HttpToolsProtocol):
         if len(self.pipeline) >= _MOST_AHEAD:
             self._stop(429, "too many requests at once")
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False  # httptools takes nothing behind it for a request
 
     def on_message_complete(self) -> None:
         if self.cycle is not None:

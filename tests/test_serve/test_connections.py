@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from casync_compat.compression import Compression, compress
-from casync_compat.errors import RemoteError
+from casync_compat.errors import RemoteError, UsageError
 from casync_compat.ids import ChunkId, Digest
 from casync_compat.serve import plain
 from casync_compat.serve.addresses import Address, listening
 from casync_compat.serve.application import Application
 from casync_compat.serve.plain import PlainServer
 from casync_compat.serve.replies import Reply
+from casync_compat.serve.server import check_installed
 from casync_compat.serve.settings import Limits, Served
 from casync_compat.store.local import LocalFiles, LocalStore
 
@@ -289,6 +291,25 @@ def test_the_last_request(application: Application, fields: bytes, path: bytes) 
         with_client(application, act)
 
 
+@pytest.mark.parametrize("path", [PATHS[0], b"/healthz", b"/big.catar"])
+def test_who_would_speak_something_newer(application: Application, path: bytes) -> None:
+    """As curl does that would like HTTP/2: it is answered in HTTP/1.1, and told to ask for more on a new connection."""
+
+    async def act(client: Client) -> None:
+        reader, writer = client
+        fields = [
+            b"Connection: Upgrade, HTTP2-Settings",
+            b"Upgrade: h2c",
+            b"HTTP2-Settings: AAMAAABkAAQAAP__",
+        ]
+        writer.write(get(path, *fields))
+        status, told, _ = await answer(reader)
+        assert (status, told[b"connection"]) == (200, b"close")
+        assert await reader.read() == b""
+
+    with_client(application, act)
+
+
 def test_half_closed(application: Application) -> None:
     """Who has said all that he has to say still gets every answer."""
 
@@ -510,3 +531,12 @@ def test_fields_of_answers_have_one_line(application: Application) -> None:
     assert application.files is not None
     application.files.get = split  # type: ignore[method-assign]
     with_client(application, act)
+
+
+@pytest.mark.parametrize(("missing", "tls"), [("uvicorn", False), ("httptools", False), ("granian", True)])
+def test_without_a_library(monkeypatch: pytest.MonkeyPatch, missing: str, tls: bool) -> None:
+    """It is told which, and what brings it."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UsageError, match=rf"needs .*{missing}.*install pycasync\[serve\]"):
+        check_installed(tls=tls)
+    check_installed(tls=not tls)
