@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import select
 import signal
 import struct
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 import pyte
 
 import casync_compat
+from casync_compat.fs.waiting import readable
 
 __all__ = ["Terminal"]
 
@@ -85,7 +85,7 @@ class Terminal:
 
     def look(self, seconds: float) -> None:
         """Take in what comes within a time."""
-        if not self._ended and select.select([self._ours], [], [], seconds)[0]:
+        if not self._ended and readable([self._ours], seconds):
             try:
                 data = os.read(self._ours, 1 << 16)
             except OSError:  # nobody has the other end any more

@@ -40,8 +40,10 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
+    before = threading.enumerate()
     yield
-    assert [t.name for t in threading.enumerate() if t.name.startswith(("worker", "sequence"))] == []
+    new = (thread.name for thread in threading.enumerate() if thread not in before)
+    assert [name for name in new if name.startswith(("worker", "sequence"))] == []
 
 
 Opener = Callable[[], Tree]

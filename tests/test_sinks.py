@@ -108,9 +108,10 @@ def fill(sink: Sink, data: bytes, how: str, in_place: bool) -> None:
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
     """Whatever a test does to a sink, its threads end with it."""
+    before = threading.enumerate()
     yield
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(("worker", "sequence"))]
-    assert left == []
+    new = (thread.name for thread in threading.enumerate() if thread not in before)
+    assert [name for name in new if name.startswith(("worker", "sequence"))] == []
 
 
 def check(

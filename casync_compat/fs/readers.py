@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import stat
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, FormatError
+from casync_compat.fs.waiting import readable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -218,9 +218,7 @@ def wait_readable(fd: int) -> None:
 
     It looks up every second: a signal that comes just before a read begins would else be noticed only after it.
     """
-    poller = select.poll()
-    poller.register(fd, select.POLLIN)
-    while not poller.poll(1000):
+    while not readable([fd], 1.0):
         pass
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 import stat
 import struct
@@ -21,6 +20,7 @@ from contextlib import suppress
 
 from casync_compat.closing import Closing
 from casync_compat.errors import CasyncError, FileError
+from casync_compat.fs.waiting import readable
 from casync_compat.streams.transfer import Crew
 from catar.archive import RandomAccess
 
@@ -107,7 +107,7 @@ class NbdServer(Closing):
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until `stop`. Returns whether that has happened. :param seconds: how long to wait at most"""
-        return bool(select.select([self._ends], [], [], seconds)[0])
+        return bool(readable([self._ends], seconds))
 
     def stop(self) -> None:
         """End `wait`; a handler of signals may call it."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 import stat
 import subprocess
@@ -21,6 +20,7 @@ from contextlib import suppress
 from casync_compat.closing import Closing
 from casync_compat.errors import FileError, UsageError, show_path
 from casync_compat.fs.inuse import in_use
+from casync_compat.fs.waiting import readable
 from casync_compat.mount.abi import READ_BUFFER
 from casync_compat.mount.operations import Operations
 from casync_compat.streams.transfer import Crew
@@ -91,7 +91,7 @@ class MountSession(Closing):
 
         :param seconds: how long to wait at most
         """
-        return bool(select.select([self._ends], [], [], seconds)[0])
+        return bool(readable([self._ends], seconds))
 
     def stop(self) -> None:
         """End `wait`; a handler of signals may call it."""

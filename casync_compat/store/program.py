@@ -26,6 +26,7 @@ from contextlib import suppress
 
 from casync_compat.closing import Closing
 from casync_compat.errors import RemoteError, show_path
+from casync_compat.fs.waiting import readable
 from casync_compat.logs import Log
 
 __all__ = ["SILENCE", "Program", "end_all"]
@@ -291,7 +292,7 @@ class Program(Closing):
         self.broke = self._heard and not told and status != _NOT_FOUND
         deadline = time.monotonic() + _GRACE
         while self._err in self._open and time.monotonic() < deadline:
-            if not select.select([self._err], [], [], 0.5)[0]:
+            if not readable([self._err], 0.5):
                 break
             self._read_errors()
         said, self._last_line = self._last_line, ""
@@ -315,7 +316,7 @@ class Program(Closing):
         """Wait for the end of a program that has been told all; its exit status, None if it does not end."""
         deadline = time.monotonic() + (SILENCE if self._silence is None else self._silence or SILENCE)
         while time.monotonic() < deadline and {self._out, self._err} & self._open:
-            ready = select.select([*{self._out, self._err} & self._open], [], [], 1)[0]
+            ready = readable({self._out, self._err} & self._open, 1.0)
             if self._err in ready:
                 self._read_errors()
             if self._out in ready and _read(self._out) == b"":

@@ -19,6 +19,13 @@ from terminals import Terminal
 BLOCK = bytes(4 << 10)
 
 
+def _takes(fd: int, seconds: float) -> bool:
+    """Whether something can be written within a time."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(seconds * 1000))
+
+
 class Fed(Terminal):
     """A run that makes an index of what comes through a pipe, as long as the test likes."""
 
@@ -46,7 +53,7 @@ class Fed(Terminal):
         """Give it work until something is seen, or until the time is over."""
         rounds = int(seconds / 0.02)
         for _ in range(rounds):
-            if select.select([], [self._pipe], [], 0.02)[1]:
+            if _takes(self._pipe, 0.02):
                 os.write(self._pipe, BLOCK)
             self.look(0.01)
             if text and text in self.seen:

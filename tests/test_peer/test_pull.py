@@ -215,7 +215,9 @@ def test_who_asks_without_reading(store: LocalStore) -> None:
     with chunks_from(store) as client:
         os.set_blocking(client.out, False)
         request, sent = encode(ChunkRequest((id,) * 2000)), 0
-        while sent < 64 << 20 and select.select((), [client.out], (), 0.5)[1]:
+        takes = select.poll()
+        takes.register(client.out, select.POLLOUT)
+        while sent < 64 << 20 and takes.poll(500):
             sent += os.write(client.out, request[sent % len(request) :])
         # What lies in both pipes, in a message, in the queue and before the answers is less than this.
         assert sent < 64 << 20
