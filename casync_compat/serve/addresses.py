@@ -64,7 +64,8 @@ def listening(address: Address) -> socket.socket:
     if address.fd is not None:
         return socket.socket(fileno=socket.dup(address.fd))
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    one = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol: asyncio has what is written sent at once (TCP_NODELAY) only where the socket says that.
+    one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind((address.host, address.port))

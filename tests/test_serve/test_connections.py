@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -540,3 +541,37 @@ def test_without_a_library(monkeypatch: pytest.MonkeyPatch, missing: str, tls: b
     with pytest.raises(UsageError, match=rf"needs .*{missing}.*install pycasync\[serve\]"):
         check_installed(tls=tls)
     check_installed(tls=not tls)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("given", [False, True])
+def test_nothing_waits_for_more(application: Application, host: str, given: bool) -> None:
+    """Connections send what is written at once: else the body behind a head waits until the client has confirmed
+    that, 40 ms."""
+    own = listening(Address(host, 0))
+    port = own.getsockname()[1]
+    one = listening(Address(host, port, own.fileno())) if given else own
+    seen: list[object] = []
+
+    async def run() -> None:
+        server = PlainServer(application, one)
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(get(b"/healthz"))
+        await answer(reader)
+        for fd in os.listdir("/proc/self/fd"):
+            try:
+                found = socket.socket(fileno=os.dup(int(fd)))
+            except OSError:
+                continue
+            with found:
+                if found.family in (socket.AF_INET, socket.AF_INET6) and found.getsockname()[1] == port:
+                    with suppress(OSError):  # the one that is listened on has no other end
+                        found.getpeername()
+                        seen.append(found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+        server.stop()
+        await server.task
+
+    asyncio.run(run())
+    own.close()
+    assert seen == [1]
