@@ -320,10 +320,10 @@ def main() -> None:
         "commit": commit.strip(),
         "machine": f"{cores} processors, {system}",
         "work directory": f"{bench.work}",
-        "inputs": f"blob of {options.blob} MiB, {chunks} chunks",
-        "rounds": str(options.rounds),
+        "inputs": f"blob of {bench.blob.stat().st_size >> 20} MiB, {chunks} chunks",
+        "rounds": "; ".join(f"{len(next(iter(job.samples.values())))} of {job.name}" for job in jobs),
     }
-    if kept:
+    if kept and measured:
         facts["measured"] = f"{measured}; the others as they were"
     text = "\n".join(
         [
