@@ -8,10 +8,11 @@ import os
 from casync_compat.cli._location import default_store, open_chunk_store, open_input, warn
 from casync_compat.cli._options import NETWORK, add_options, add_positional
 from casync_compat.cli._parser import Parser
-from casync_compat.cli._process import started
+from casync_compat.cli._process import is_own
 from casync_compat.cli._progress import progress_line
 from casync_compat.ids import ChunkId
 from casync_compat.progress import human_size
+from casync_compat.store import processes
 from casync_compat.streams.inputs import load_index
 from casync_compat.verbs.gc import collect_garbage, unnamed_message
 
@@ -62,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
             grace=options.grace,
             wait=options.wait,
             named=map(os.fsencode, paths),
-            began=started(),  # until then whoever named the indexes saw them all
+            began=processes.began()
+            if is_own()
+            else None,  # until then whoever named the indexes saw them all
             on_chunk=on_chunk if options.verbose else None,
             tell=line.above(warn),
         )

@@ -19,7 +19,9 @@ import os
 import re
 from contextlib import suppress
 
-__all__ = ["has_ended", "this_process"]
+from casync_compat.store.pace import boot_time
+
+__all__ = ["began", "has_ended", "this_process"]
 
 _PROC = b"/proc"
 _BOOT = b"/proc/sys/kernel/random/boot_id"
@@ -80,6 +82,14 @@ def this_process() -> bytes:
     line = b"linux boot=%b machine=%b pidns=%b timens=%b " % here
     line += b"pid=%d start=%b" % (os.getpid(), stat[_START])
     return line if _LINE.fullmatch(line) else b""
+
+
+def began() -> float | None:
+    """When this process was started, by `pace.boot_time` and never later than now; None where that cannot be said."""
+    stat = _stat(os.getpid())
+    if len(stat) <= _START or not stat[_START].isdigit():
+        return None
+    return min(int(stat[_START]) / os.sysconf("SC_CLK_TCK"), boot_time())
 
 
 def has_ended(line: bytes) -> bool:
