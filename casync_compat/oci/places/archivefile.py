@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import posixpath
-import select
 import stat
 from contextlib import suppress
 
 from casync_compat.errors import FileError, show_path
 from casync_compat.fs.readers import FileView, NotRegular, StreamSource, open_regular
+from casync_compat.fs.waiting import readable
 from casync_compat.oci.places.blobranges import BlobRanges, Range
 from casync_compat.oci.spec.blobs import MANIFEST_LIMIT
 from casync_compat.oci.spec.errors import ImageError
@@ -149,9 +149,7 @@ class _Stream:
             os.set_blocking(fd, True)
 
     def _wait_for_writer(self, fd: int, name: bytes) -> None:
-        coming = select.poll()
-        coming.register(fd, select.POLLIN)
-        if not coming.poll(_PATIENCE * 1000) and not os.read(
+        if not readable([fd], _PATIENCE) and not os.read(
             fd, _PIECE
         ):  # one that writes nothing yet: BlockingIOError
             raise FileError(name, "read", f"nobody has written to this pipe for {_PATIENCE} seconds")

@@ -15,15 +15,15 @@ Reading is in `credentials`.
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from casync_compat.errors import FileError, UsageError
 from casync_compat.fs.atomic import AtomicFile
+from casync_compat.fs.exclusive import alone_in
 from casync_compat.oci.registry.credentials import (
     DOCKER_HUB,
     HUB_HELPER_KEY,
@@ -105,17 +105,13 @@ def _alone(path: str) -> Iterator[None]:
     :raises FileError: the directory is not there and cannot be made
     """
     directory = os.path.dirname(os.path.abspath(path))
-    try:
-        os.makedirs(directory, 0o700, exist_ok=True)
-        fd = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise FileError(os.fsencode(directory), "create", error) from error
-    try:
-        with suppress(OSError):  # a file system without locks, which then has none of other tools either
-            fcntl.flock(fd, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            os.makedirs(directory, 0o700, exist_ok=True)
+            stack.enter_context(alone_in(os.fsencode(os.path.dirname(os.path.realpath(path)))))
+        except OSError as error:
+            raise FileError(os.fsencode(directory), "create", error) from error
         yield
-    finally:
-        os.close(fd)
 
 
 def _without(config: dict[str, Any], path: str, host: str) -> dict[str, Any]:
